@@ -1,0 +1,67 @@
+"""How warnings of the library reach the user: one line each, once, also where the command line is quiet."""
+
+import contextlib
+import sys
+import warnings
+
+from q2_aam.errors import AAMWarning
+
+try:
+    from qiime2.core.exceptions import RachisWarning
+except ImportError:
+    # frameworks up to 2024.10 have no warning that their command line shows without --verbose
+    Shown = AAMWarning
+else:
+
+    class Shown(AAMWarning, RachisWarning):
+        """A warning of ours that newer frameworks show without --verbose."""
+
+
+@contextlib.contextmanager
+def said_to_user():
+    """While an action runs, say each warning of ours once, in one line.
+
+    Warnings of other packages are left as they are.
+    """
+    said = set()
+    # a new context forgets what earlier calls of this process have warned of, and puts showwarning back at its end
+    with warnings.catch_warnings():
+        show, form = warnings.showwarning, warnings.formatwarning
+
+        def show_ours(message, category, *where, **more):
+            if not issubclass(category, AAMWarning):
+                return show(message, category, *where, **more)
+            text = str(message)
+            if text not in said:
+                said.add(text)
+                show(message, Shown, *where, **more)
+                if Shown is AAMWarning:
+                    _say_when_command_ends(text)
+
+        def form_ours(message, category, *where, **more):
+            return one_line(message) if issubclass(category, AAMWarning) else form(message, category, *where, **more)
+
+        warnings.showwarning, warnings.formatwarning = show_ours, form_ours
+        try:
+            yield
+        finally:
+            warnings.formatwarning = form
+
+
+def one_line(message):
+    """Return the line in which a warning is printed."""
+    return f'Warning: {" ".join(str(message).split())}\n'
+
+
+def _say_when_command_ends(text):
+    """Print a warning after the running `qiime` command has given the terminal back.
+
+    q2cli without --verbose sends what an action writes into a log, which it deletes on success. It runs every command
+    in a click context, whose end is the first moment at which the user is listening again. With --verbose the warning
+    is on the screen already, and --quiet asks for silence.
+    """
+    click = sys.modules.get('click')
+    context = click and click.get_current_context(silent=True)
+    if context is None or 'verbose' not in context.params or context.params['verbose'] is not None:
+        return
+    context.call_on_close(lambda: click.secho(one_line(text), fg='yellow', err=True, nl=False))

@@ -1,0 +1,68 @@
+"""The action `pretrain`: an encoder from samples without labels."""
+
+from q2_types.distance_matrix import LSMatFormat
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.feature_table import BIOMV210Format
+
+from q2_aam.config import PretrainConfig
+from q2_aam.types import (
+    AAMEncoder,
+    AAMModelDirectoryFormat,
+    AAMTrainingHistory,
+    AAMTrainingHistoryDirectoryFormat,
+)
+
+from .examples import pretrain_example
+from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .signature import descriptions, flat, parameters
+
+DESCRIPTION = (
+    'Train an encoder on samples that need no labels. A transformer reads each ASV nucleotide by nucleotide and each '
+    'sample ASV by ASV. It learns two tasks at once: to tell hidden nucleotides from their neighbours, and, where a '
+    'distance matrix is given, how far apart every pair of samples is. Some samples are held out, and the history '
+    'tells how well both tasks are done on them. Give the encoder to fit-regressor, which then needs fewer labels. '
+    'What you pretrain on should resemble what you will predict: the same body site or habitat and the same amplicon.'
+)
+
+
+@flat(PretrainConfig)
+def pretrain(
+    table: BIOMV210Format,
+    sequences: DNAFASTAFormat = None,
+    distance_matrix: LSMatFormat = None,
+    *,
+    config: PretrainConfig,
+) -> (AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat):
+    # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
+    from q2_aam.training.pretrain import pretrain as train
+
+    encoder, history = AAMModelDirectoryFormat(), AAMTrainingHistoryDirectoryFormat()
+    logged = train(
+        str(table),
+        str(encoder),
+        config,
+        sequences=path_of(sequences),
+        distance_matrix=path_of(distance_matrix),
+    )
+    logged.save(str(history))
+    return encoder, history
+
+
+def register(plugin):
+    """Register the action with the plugin object."""
+    plugin.methods.register_function(
+        function=pretrain,
+        inputs=INPUTS,
+        parameters=parameters(PretrainConfig),
+        outputs=[('encoder', AAMEncoder), ('history', AAMTrainingHistory)],
+        input_descriptions=INPUT_DESCRIPTIONS,
+        parameter_descriptions=descriptions(PretrainConfig),
+        output_descriptions={
+            'encoder': 'The pretrained encoder: weights, configuration and a card that tells what it was trained on.',
+            'history': HISTORY_DESCRIPTION,
+        },
+        name='Pretrain an encoder on unlabelled samples',
+        description=DESCRIPTION,
+        citations=cite('vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019'),
+        examples={'pretrain_on_a_table': pretrain_example},
+    )

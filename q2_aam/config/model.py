@@ -1,0 +1,76 @@
+"""Parameters of the model group: the size and form of the network."""
+
+import dataclasses
+
+from .fields import AUTO, Group, option
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Group):
+    group = 'model'
+
+    nucleotides_per_token: int | str = option(
+        AUTO,
+        'How many neighbouring nucleotides make one token of the ASV encoder: 1 reads single nucleotides, more is '
+        'cheaper. auto: 6.',
+        low=1,
+        high=32,
+    )
+    width: int | str = option(
+        AUTO,
+        'Width of the embeddings of tokens, ASVs and samples. auto: 128, with an encoder given that of the encoder.',
+        low=8,
+        high=8192,
+    )
+    asv_layers: int | str = option(
+        AUTO, 'Transformer layers that read nucleotides into an ASV. auto: 2, or those of the encoder.', low=1, high=96
+    )
+    sample_layers: int | str = option(
+        AUTO, 'Transformer layers that read ASVs into a sample. auto: 4, or those of the encoder.', low=1, high=96
+    )
+    attention_heads: int | str = option(
+        AUTO, 'Attention heads of each layer; they must divide width. auto: one for each 32 of width.', low=1, high=256
+    )
+    feed_forward_ratio: int | str = option(
+        AUTO, 'Width of the feed-forward part of each layer, as a multiple of width. auto: 4.', low=1, high=16
+    )
+    memberships: int | str = option(
+        AUTO,
+        'Soft memberships of each ASV, from whose union over a sample distances between samples are computed. '
+        'auto: twice the width.',
+        low=8,
+        high=65536,
+    )
+    max_sequence_length: int | str = option(
+        AUTO,
+        'Nucleotides of each sequence that the model reads, from its first on. auto: the longest training sequence.',
+        low=8,
+        high=65536,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if AUTO not in (self.width, self.attention_heads) and self.width % self.attention_heads:
+            raise ValueError(
+                f'Parameter width ({self.width}) must be a multiple of attention_heads ({self.attention_heads}).'
+            )
+
+    def resolved(self, longest_sequence):
+        """Return a copy in which every 'auto' has its value, for sequences of up to `longest_sequence` nucleotides."""
+        width = 128 if self.width == AUTO else self.width
+        derived = {
+            'nucleotides_per_token': 6,
+            'width': width,
+            'asv_layers': 2,
+            'sample_layers': 4,
+            'attention_heads': _heads(width),
+            'feed_forward_ratio': 4,
+            'memberships': 2 * width,
+            'max_sequence_length': max(longest_sequence, 8),
+        }
+        return dataclasses.replace(self, **{k: v for k, v in derived.items() if getattr(self, k) == AUTO})
+
+
+def _heads(width):
+    """The largest number of heads not above one for each 32 of `width` that divides it."""
+    return next(heads for heads in range(max(1, width // 32), 0, -1) if width % heads == 0)

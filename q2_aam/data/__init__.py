@@ -1,0 +1,1 @@
+"""From a table, its sequences and its labels to batches of tensors."""

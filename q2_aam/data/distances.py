@@ -1,0 +1,153 @@
+"""The distance matrix: read line by line into one array, and refused by name where it is no dissimilarity."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from q2_aam.errors import UserError, counted
+
+# What computing and rounding leave behind, far below any difference between samples.
+TOLERANCE = 1e-5
+
+_BLOCK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """Distances between all pairs of samples.
+
+    Attributes
+    ----------
+    ids : list of str
+    values : float32 [n, n]
+        Symmetric, finite, 0 or more, 0 on the diagonal.
+    """
+
+    ids: list
+    values: np.ndarray
+
+
+def read_distances(path):
+    """Read a distance matrix.
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated text: a header line with the ids, then for each sample its id and its distances to all of them.
+
+    Returns
+    -------
+    Distances
+
+    Raises
+    ------
+    UserError
+        If the file is no such matrix or is damaged (the line is named), if an id stands in it twice, or if a distance
+        is not finite, negative, not symmetric, or not 0 between a sample and itself (the samples are named).
+    """
+    try:
+        with open(path, encoding='utf-8-sig') as handle:
+            ids, values = _read_lines(enumerate(handle, start=1))
+    except UnicodeDecodeError as error:
+        raise UserError('The distance matrix is damaged: it is not text; make it anew.') from error
+    _check_values(ids, values)
+    np.fill_diagonal(values, 0)
+    return Distances(ids, values)
+
+
+def _read_lines(lines):
+    number, line = next(((n, text) for n, text in lines if text.strip() and not text.startswith('#')), (1, ''))
+    ids = _read_header(number, line.rstrip('\n'))
+    values = np.empty((len(ids), len(ids)), dtype=np.float32)
+    rows = 0
+    with warnings.catch_warnings():
+        # numpy stops at text that is no number with a warning (an error in later versions)
+        warnings.simplefilter('error', DeprecationWarning)
+        for number, line in lines:
+            if not line.strip():
+                continue
+            if rows == len(ids):
+                _damaged(number, f'the header names {counted(rows, "sample")}, but more lines follow')
+            _read_row(number, line.rstrip('\n'), ids, rows, values)
+            rows += 1
+    if rows < len(ids):
+        _damaged(number, f'it ends there, after {rows:,} of the {counted(len(ids), "sample")} that the header names')
+    return ids, values
+
+
+def _read_header(number, line):
+    first, *ids = (name.strip() for name in line.split('\t'))
+    if first or not ids or '' in ids:
+        raise UserError(
+            f'The distance matrix is not a matrix: line {number} should be a tab and then the sample ids, separated by '
+            f'tabs, but it begins with {line[:20]!r}.'
+        )
+    if len(set(ids)) < len(ids):
+        seen = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))
+        raise UserError(f'The distance matrix has the sample id {twice} twice; give every sample an id of its own.')
+    return ids
+
+
+def _read_row(number, line, ids, row, values):
+    name, _, numbers = line.partition('\t')
+    if name.strip() != ids[row]:
+        raise UserError(
+            f'The row and column ids of the distance matrix differ: line {number} is of {name.strip()!r}, but column '
+            f'{row + 1} is of {ids[row]!r}; make the matrix anew.'
+        )
+    found = numbers.count('\t') + 1 if numbers else 0
+    if found != len(ids):
+        _damaged(number, f'it has {counted(found, "distance")}, but the header names {counted(len(ids), "sample")}')
+    try:
+        parsed = np.fromstring(numbers, sep='\t')
+        complete = len(parsed) == len(ids)
+    except (DeprecationWarning, ValueError):
+        complete = False
+    if not complete:
+        _damaged(number, f'it has {_first_non_number(numbers)!r} where a distance should be')
+    values[row] = parsed
+
+
+def _first_non_number(numbers):
+    return next((cell for cell in numbers.split('\t') if not _is_number(cell)), numbers[:20])
+
+
+def _is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    # what Python reads and numpy does not
+    return cell.isascii() and '_' not in cell
+
+
+def _damaged(number, why):
+    raise UserError(f'The distance matrix is damaged at line {number}: {why}; make it anew.')
+
+
+def _check_values(ids, values):
+    """Check block after block of rows: no second array of the matrix's size is made."""
+    for start in range(0, len(ids), _BLOCK):
+        rows = values[start : start + _BLOCK]
+        _refuse_pair(ids, start, rows, ~np.isfinite(rows), 'is {value:g} between {one} and {two}; every pair needs one')
+        _refuse_pair(ids, start, rows, rows < 0, 'is negative ({value:g}) between {one} and {two}')
+    own = np.flatnonzero(np.diagonal(values) > TOLERANCE)
+    if len(own):
+        raise UserError(
+            f'The distance matrix has {values[own[0], own[0]]:g} instead of 0 between {ids[own[0]]} and itself.'
+        )
+    for start in range(0, len(ids), _BLOCK):
+        rows, mirrored = values[start : start + _BLOCK], values[:, start : start + _BLOCK].T
+        unlike = np.abs(rows - mirrored) > TOLERANCE * np.maximum(rows, 1)
+        _refuse_pair(
+            ids, start, rows, unlike, 'is not symmetric: {value:g} from {one} to {two}, but another value back'
+        )
+
+
+def _refuse_pair(ids, start, rows, wrong, sentence):
+    if wrong.any():
+        row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        what = sentence.format(value=rows[row, column], one=ids[start + row], two=ids[column])
+        raise UserError(f'The distance matrix {what}.')

@@ -1,0 +1,96 @@
+"""The target column and the groups, aligned to the samples of a table."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from q2_aam.errors import AAMWarning, UserError, counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labelled samples of a table, sorted by id: their target values (float64) and their groups (str)."""
+
+    name: str
+    sample_ids: list
+    values: np.ndarray
+    groups: np.ndarray
+
+
+def align_labels(sample_ids, target, groups=None):
+    """Find the samples of a table that have a target value.
+
+    Parameters
+    ----------
+    sample_ids : list of str
+        Those of the table.
+    target : pandas.Series
+        Numbers, indexed by sample id; NaN where a sample has no value.
+    groups : pandas.Series, optional
+        Words, indexed by sample id; without them every sample is a group of its own.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    UserError
+        If table and metadata share no sample, if no shared sample has a value, if the values are infinite or all the
+        same, or if a labelled sample has no group.
+
+    Warns
+    -----
+    AAMWarning
+        For samples that are ignored: without value, or in only one of table and metadata.
+    """
+    shared = sorted(set(sample_ids) & set(target.index))
+    if not shared:
+        raise UserError(
+            f'The table and the metadata share no sample id: the table has "{min(sample_ids)}" ..., the metadata has '
+            f'"{min(target.index) if len(target) else ""}" ...; use the same ids in both.'
+        )
+    values = target.loc[shared].astype(float)
+    labelled = values.notna()
+    _warn_of_ignored(sample_ids, target, int((~labelled).sum()))
+    values = values[labelled]
+    if values.empty:
+        raise UserError(f'Metadata column "{target.name}" has no value for any sample of the table; choose another.')
+    if not np.isfinite(values).all():
+        raise UserError(
+            f'Metadata column "{target.name}" is infinite for sample {values.index[~np.isfinite(values)][0]}; give a '
+            'finite number.'
+        )
+    if values.nunique() == 1:
+        raise UserError(
+            f'Metadata column "{target.name}" has the same value, {values.iloc[0]:g}, for all '
+            f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
+        )
+    return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
+
+
+def _groups_of(sample_ids, groups):
+    if groups is None:
+        return np.array(sample_ids, dtype=object)
+    found = groups.reindex(sample_ids)
+    if found.isna().any():
+        raise UserError(
+            f'The groups column "{groups.name}" has no value for {counted(int(found.isna().sum()), "labelled sample")}, '
+            f'e.g. {found.index[found.isna()][0]}; give every labelled sample a group.'
+        )
+    return found.astype(str).to_numpy(dtype=object)
+
+
+def _warn_of_ignored(sample_ids, target, without_value):
+    ignored = []
+    if without_value:
+        ignored.append(f'{counted(without_value, "sample")} without a value of "{target.name}"')
+    for words, only in (
+        ('of the table that are not in the metadata', sorted(set(sample_ids) - set(target.index))),
+        ('of the metadata that are not in the table', sorted(set(target.index) - set(sample_ids))),
+    ):
+        if only:
+            ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {only[0]})')
+    if ignored:
+        warnings.warn('Ignored: ' + '; '.join(ignored) + '.', AAMWarning, stacklevel=3)

@@ -1,0 +1,53 @@
+"""Losses, each scaled so that knowing nothing costs about 1: weights of tasks then mean the same everywhere."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from .asv_encoder import NUCLEOTIDES
+
+
+def nucleotide_loss(logits, codes):
+    """Cross-entropy of hidden nucleotides in units of that of guessing among four.
+
+    Parameters
+    ----------
+    logits : [hidden tokens, P, 4]
+    codes : int64 [hidden tokens, P]
+        Letters that are not A, C, G or T, and places after the end of a sequence, do not count.
+
+    Returns
+    -------
+    loss : scalar
+    accuracy : scalar
+        Share of the nucleotides that the largest logit names.
+    """
+    known = (codes >= 1) & (codes <= NUCLEOTIDES)
+    logits, classes = logits[known], codes[known] - 1
+    if not len(classes):
+        return logits.sum(), logits.new_tensor(float('nan'))
+    return F.cross_entropy(logits, classes) / math.log(NUCLEOTIDES), (logits.argmax(-1) == classes).float().mean()
+
+
+def distance_loss(predicted_BB, true_BB, variance):
+    """Mean squared error over the pairs whose true distance is known (not NaN), in units of `variance`.
+
+    Returns
+    -------
+    scalar
+        0 where no pair is known.
+    """
+    first, second = torch.triu_indices(len(true_BB), len(true_BB), 1, device=true_BB.device)
+    true_P, predicted_P = true_BB[first, second], predicted_BB[first, second]
+    known_P = ~torch.isnan(true_P)
+    error_P = predicted_P[known_P] - true_P[known_P]
+    return error_P.square().sum() / max(1, len(error_P)) / variance
+
+
+TARGET_LOSSES = {
+    'mse': F.mse_loss,
+    'mae': F.l1_loss,
+    # quadratic up to one standard deviation of the (scaled) target, linear beyond
+    'huber': lambda predicted, true: 2 * F.huber_loss(predicted, true),
+}

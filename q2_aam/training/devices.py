@@ -1,0 +1,81 @@
+"""Where to compute, with how many threads, and how much one chunk of work may hold."""
+
+import contextlib
+import os
+import warnings
+
+import torch
+
+from q2_aam.config import AUTO
+from q2_aam.errors import AAMWarning, UserError
+
+BYTES_A_FLOAT = 4
+CPU_GB = 4.0
+# Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
+SHARE_FOR_ACTIVATIONS = 0.5
+SHARE_OF_FREE_GPU_MEMORY = 0.8
+
+
+def choose_device(name):
+    """Return the torch.device that `name` ('auto', 'cpu' or 'cuda') means here.
+
+    Raises
+    ------
+    UserError
+        If 'cuda' is asked for and does not compute.
+
+    Warns
+    -----
+    AAMWarning
+        If there is a GPU, 'auto' is asked for, and it does not compute; the CPU is used then.
+    """
+    if name == 'cpu' or (name == AUTO and not torch.cuda.is_available()):
+        return torch.device('cpu')
+    fault = _fault_of_gpu()
+    if fault is None:
+        return torch.device('cuda')
+    if name == AUTO:
+        warnings.warn(
+            f'There is a GPU, but it does not compute ({fault}); the CPU is used instead.', AAMWarning, stacklevel=2
+        )
+        return torch.device('cpu')
+    raise UserError(f'Parameter device is cuda, but no GPU computes here ({fault}); use auto or cpu.')
+
+
+def _fault_of_gpu():
+    """Return None if the GPU multiplies two matrices rightly, else why not in a few words."""
+    try:
+        ones = torch.ones(64, 64, device='cuda')
+        return None if (ones @ ones).sum().item() == 64.0**3 else 'its results are wrong'
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0]
+
+
+@contextlib.contextmanager
+def use_threads(threads):
+    """Let torch compute with this many CPU threads (0: all that this process may use)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or _available_cpus())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _available_cpus():
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        # not on macOS
+        return os.cpu_count() or 1
+
+
+def floats_a_chunk(max_memory_gb, device):
+    """Return how many floats of activations a chunk of work may hold."""
+    if max_memory_gb != AUTO:
+        available = max_memory_gb * 1e9
+    elif device.type == 'cuda':
+        available = SHARE_OF_FREE_GPU_MEMORY * torch.cuda.mem_get_info()[0]
+    else:
+        available = CPU_GB * 1e9
+    return int(SHARE_FOR_ACTIVATIONS * available / BYTES_A_FLOAT)

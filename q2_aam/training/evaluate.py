@@ -1,0 +1,66 @@
+"""Embeddings and outputs of many samples: each distinct ASV encoded once, then samples streamed.
+
+Shapes: A ASVs of the study, D width, K memberships.
+"""
+
+import numpy as np
+import torch
+
+from q2_aam.data.batches import make_batch
+from q2_aam.model.network import SampleEmbeddings
+
+SAMPLES_AT_ONCE = 256
+# Sequences that go to the device together; the network cuts them further to its memory.
+ASVS_AT_ONCE = 8192
+
+
+@torch.no_grad()
+def embed_asvs(network, study, asvs, device):
+    """Return the embeddings [len(asvs), D] of rows of the study's ASVs."""
+    pieces = []
+    for start in range(0, len(asvs), ASVS_AT_ONCE):
+        chunk = asvs[start : start + ASVS_AT_ONCE]
+        lengths = study.lengths[chunk].astype(np.int64)
+        codes = torch.from_numpy(np.ascontiguousarray(study.codes[chunk, : lengths.max()])).to(device)
+        pieces.append(network.encode_asvs(codes, torch.from_numpy(lengths).to(device))[0])
+    return torch.cat(pieces)
+
+
+@torch.no_grad()
+def embed_samples(network, study, rows, device):
+    """Yield the SampleEmbeddings of `rows` of the study, in order, some hundred samples at a time."""
+    needed = np.unique(np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]))
+    embeddings = embed_asvs(network, study, needed, device)
+    for start in range(0, len(rows), SAMPLES_AT_ONCE):
+        batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False)
+        own = torch.from_numpy(np.searchsorted(needed, batch.distinct)).to(device)
+        batch = batch.to(device)
+        yield network.encode_samples(embeddings[own], batch.asvs, batch.abundances, batch.offsets)
+
+
+@torch.no_grad()
+def outputs_of(network, study, rows, device):
+    """Return the outputs of the regression head for `rows` of the study, float64 [rows, outputs]."""
+    return np.concatenate(
+        [network.regression_head(part).double().cpu().numpy() for part in embed_samples(network, study, rows, device)]
+    )
+
+
+@torch.no_grad()
+def distances_among(network, study, rows, device):
+    """Return the predicted distances among `rows` of the study, float32 [rows, rows], before any divisor."""
+    unions = SampleEmbeddings.concatenate(list(embed_samples(network, study, rows, device))).unions
+    return torch.cat([network.distance_head(unions[i : i + 1], unions) for i in range(len(unions))]).cpu().numpy()
+
+
+def regression_figures(predicted, true):
+    """Return mae, rmse, r2 and r (Pearson) of predictions; r2 and r are NaN where `true` or `predicted` is constant."""
+    error = predicted - true
+    spread = true.var()
+    both_vary = spread > 0 and predicted.var() > 0
+    return {
+        'mae': float(np.abs(error).mean()),
+        'rmse': float(np.sqrt((error**2).mean())),
+        'r2': float(1 - (error**2).mean() / spread) if spread > 0 else float('nan'),
+        'r': float(np.corrcoef(predicted, true)[0, 1]) if both_vary else float('nan'),
+    }

@@ -1,0 +1,151 @@
+"""The training loop, which reads top to bottom. Everything random in it follows from (seed, epoch, step)."""
+
+import contextlib
+import dataclasses
+import math
+import sys
+import time
+
+import numpy as np
+import torch
+
+from q2_aam.data.batches import batches_of_epoch
+
+from .checkpoint import Checkpoint
+from .history import History
+from .optimizer import make_optimizer, set_learning_rate
+
+# streams of random numbers that must not be confused
+SHUFFLE, STEP = 0, 1
+
+
+@dataclasses.dataclass
+class Task:
+    """What a loop trains on.
+
+    Attributes
+    ----------
+    rows : int64 [training samples]
+        Rows of the study to learn from.
+    loss : callable
+        (network, rows, numpy generator) -> (loss, {metric: value}) of one batch.
+    validate : callable
+        (network) -> {metric: value} on the validation part; empty without one.
+    score : str or None
+        The validation metric that is to be small: the best epoch is kept and `patience` counts. None keeps the last.
+    slow, slow_ratio
+        See :func:`q2_aam.training.optimizer.make_optimizer`.
+    """
+
+    rows: np.ndarray
+    loss: object
+    validate: object
+    score: str | None = None
+    slow: tuple = ()
+    slow_ratio: float = 1.0
+
+
+def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, patience=None):
+    """Train `network` in place.
+
+    Parameters
+    ----------
+    network : q2_aam.model.network.Network
+    task : Task
+    schedule : q2_aam.config.training.Schedule
+    epochs : int
+        Most epochs.
+    seed : int
+        Same seed, same machine, same inputs: the same weights, bit for bit on a CPU.
+    checkpoint : q2_aam.training.checkpoint.Checkpoint, optional
+        Where to save and to resume from.
+    say : callable
+        Takes one line of progress.
+    patience : int, optional
+        Epochs without a better score after which to stop.
+
+    Returns
+    -------
+    History
+        With rows of part 'training' and 'validation', and the metric ``best_epoch`` where a score chose one.
+    """
+    optimizer = make_optimizer(network, schedule, task.slow_ratio, task.slow)
+    steps_an_epoch = max(1, -(-len(task.rows) // schedule.batch_size))
+    steps = epochs * steps_an_epoch
+    checkpoint = checkpoint or Checkpoint(None)
+    state = checkpoint.resume(network, optimizer)
+    if state.epoch:
+        say(f'Resumed after epoch {state.epoch} of {epochs}.')
+    started, resumed_at = time.monotonic(), state.epoch
+    for epoch in range(state.epoch + 1, epochs + 1):
+        if patience is not None and epoch - 1 - state.best_epoch >= patience:
+            say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {patience} epochs.')
+            break
+        network.train()
+        sums, samples = {}, 0
+        shuffle = np.random.default_rng([seed, SHUFFLE, epoch])
+        for number, rows in enumerate(batches_of_epoch(task.rows, schedule.batch_size, shuffle)):
+            step = (epoch - 1) * steps_an_epoch + number
+            share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
+            loss, figures = task.loss(network, rows, np.random.default_rng([seed, STEP, step]))
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f'The loss is {loss.item()} in epoch {epoch}; lower learning_rate.')
+            optimizer.zero_grad()
+            loss.backward()
+            if schedule.gradient_clip:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
+            optimizer.step()
+            for name, value in {'loss': loss.item(), **figures}.items():
+                sums[name] = sums.get(name, 0.0) + value * len(rows)
+            samples += len(rows)
+            _bar(number + 1, steps_an_epoch, epoch)
+        averages = {name: value / samples for name, value in sums.items()}
+        state.history.log(step + 1, epoch, 'training', **averages, learning_rate_share=share)
+        network.eval()
+        validation = task.validate(network)
+        state.history.log(step + 1, epoch, 'validation', **validation)
+        state.epoch = epoch
+        if task.score and validation[task.score] < state.best_score:
+            state.best_score, state.best_epoch = validation[task.score], epoch
+            state.best_weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        checkpoint.save(network, optimizer, state)
+        left = (time.monotonic() - started) / (epoch - resumed_at) * (epochs - epoch)
+        say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], left))
+    if task.score:
+        network.load_state_dict(state.best_weights)
+        state.history.log(
+            state.best_epoch * steps_an_epoch, state.best_epoch, 'validation', best_epoch=state.best_epoch
+        )
+    network.eval()
+    return state.history
+
+
+@contextlib.contextmanager
+def reproducible(device, seed):
+    """Seed torch and, on a CPU, allow only deterministic kernels; put everything back at the end."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(device.type == 'cpu')
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def _line(epoch, epochs, training, validation, learning_rate, seconds_left):
+    width = len(str(epochs))
+    words = [f'epoch {epoch:>{width}}/{epochs}']
+    words += [f'{name} {value:.3f}' for name, value in training.items()]
+    if validation:
+        words += ['| validation', *(f'{name} {value:.3f}' for name, value in validation.items())]
+    return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {seconds_left:.0f} s left'])
+
+
+def _bar(done, of, epoch):
+    """Show progress within an epoch where someone looks on."""
+    if sys.stderr.isatty():
+        filled = 30 * done // of
+        end = '\r' if done < of else '\r' + ' ' * 60 + '\r'
+        sys.stderr.write(f'\repoch {epoch} [{"#" * filled}{"." * (30 - filled)}] {done}/{of}{end}')
+        sys.stderr.flush()

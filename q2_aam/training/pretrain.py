@@ -1,0 +1,214 @@
+"""Pretraining: learn ASVs and samples without labels, from hidden nucleotides and from distances."""
+
+import dataclasses
+import time
+
+import numpy as np
+import torch
+
+from q2_aam import bundle
+from q2_aam.config import AUTO
+from q2_aam.data.batches import make_batch, masked_tokens
+from q2_aam.data.distances import read_distances
+from q2_aam.data.inputs import read_study
+from q2_aam.data.pairs import align_distances
+from q2_aam.data.parts import held_out
+from q2_aam.errors import UserError, counted
+from q2_aam.model.asv_encoder import hidden_nucleotides
+from q2_aam.model.initialise import initialise_memberships
+from q2_aam.model.losses import distance_loss, nucleotide_loss
+from q2_aam.model.network import Network
+
+from .checkpoint import Checkpoint
+from .devices import choose_device, floats_a_chunk, use_threads
+from .evaluate import distances_among, embed_asvs, regression_figures
+from .loop import Task, reproducible, train
+from .optimizer import base_learning_rate
+from .report import make_card, say_model, say_study
+from .work import hash_files, name_of_run, run_folder, seed_of_run
+
+# Steps after which more gave little on ECAM; the schedule falls to its end there.
+STEPS = 600
+# Samples from which memberships begin, and whose pairs validation scores: 2,000 samples are 2 million pairs.
+SAMPLES_TO_INITIALISE = 256
+MOST_SCORED_SAMPLES = 2000
+# Share of a batch's ASVs that the masked task reads a second time where the first reading serves the distances.
+MASKED_BESIDE_DISTANCES = 0.125
+# streams of random numbers that must not be confused with those of the loop
+SPLIT, VALIDATION_MASK, POINTS = 10, 11, 12
+
+
+def pretrain(table, folder, config, sequences=None, distance_matrix=None, say=print):
+    """Train an encoder and write its bundle.
+
+    Parameters
+    ----------
+    table : path
+        BIOM 2.1 HDF5.
+    folder : path
+        Where the bundle is written; it exists.
+    config : q2_aam.config.PretrainConfig
+    sequences : path, optional
+        FASTA with the sequence of each feature; without it the feature ids are the sequences.
+    distance_matrix : path, optional
+        Tab-separated, any dissimilarity. Samples that it lacks train the masked task only.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    q2_aam.training.history.History
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used.
+    """
+    started = time.monotonic()
+    device = choose_device(config.runtime.device)
+    hashes = hash_files(table=table, sequences=sequences, distance_matrix=distance_matrix)
+    name = name_of_run('pretrain', config, hashes)
+    with run_folder(name) as work, use_threads(config.runtime.threads):
+        seed = seed_of_run(work, config.training.random_seed)
+        study, _ = read_study(table, sequences, max_length=_given(config.model.max_sequence_length))
+        validation = held_out(study.sample_ids, config.data.validation_fraction, np.random.default_rng([seed, SPLIT]))
+        training_rows, validation_rows = np.flatnonzero(~validation), np.flatnonzero(validation)
+        pairs = _read_pairs(distance_matrix, config, study, training_rows)
+        config = _resolved(config, study, len(training_rows), pairs)
+        say_study(study, {'training': len(training_rows), 'validation': len(validation_rows)}, say)
+        with reproducible(device, seed):
+            network = Network(config.model, nucleotides=config.training.nucleotide_weight > 0).to(device)
+            network.max_floats = floats_a_chunk(config.runtime.max_memory_gb, device)
+            _initialise(network, study, training_rows, pairs, seed, device)
+            say_model(network, config, device, seed, say)
+            tasks = _Tasks(study, pairs, config.training, validation_rows, seed, device)
+            task = Task(training_rows, tasks.loss, tasks.validate)
+            history = train(network, task, config.training, config.training.epochs, seed, Checkpoint(work), say)
+            tasks.add_points(network, history)
+        history.log(0, 0, 'run', random_seed=seed)
+        figures = {'validation': tasks.validate(network)}
+        bundle.save(
+            folder,
+            network,
+            bundle.BundleConfig(bundle.ENCODER, config, pairs.divisor if pairs else None),
+            make_card(
+                study,
+                {'training': len(training_rows), 'validation': len(validation_rows)},
+                hashes,
+                seed,
+                device,
+                figures,
+                started,
+            ),
+        )
+    return history
+
+
+def _given(value):
+    return None if value == AUTO else value
+
+
+def _read_pairs(distance_matrix, config, study, training_rows):
+    pairs = None
+    if distance_matrix is not None and config.training.distance_weight > 0:
+        pairs = align_distances(read_distances(distance_matrix), study.sample_ids, training_rows)
+    if pairs is None and config.training.nucleotide_weight == 0:
+        raise UserError(
+            'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
+            'distance_matrix with a distance_weight above 0.'
+        )
+    if len(training_rows) < 2:
+        raise UserError(
+            f'Pretraining needs 2 training samples at least, but {counted(len(training_rows), "sample")} of '
+            f'{len(study)} is left to train on; give more samples or lower validation_fraction.'
+        )
+    return pairs
+
+
+def _resolved(config, study, samples, pairs):
+    """Return the configuration with every 'auto' of model and training given its value."""
+    model = config.model.resolved(study.longest)
+    training = config.training
+    steps_an_epoch = -(-samples // training.batch_size)
+    masked = training.masked_asv_fraction
+    training = dataclasses.replace(
+        training,
+        epochs=max(2, -(-STEPS // steps_an_epoch)) if training.epochs == AUTO else training.epochs,
+        learning_rate=base_learning_rate(training, model.width),
+        masked_asv_fraction=(MASKED_BESIDE_DISTANCES if pairs else 1.0) if masked == AUTO else masked,
+    )
+    return dataclasses.replace(config, model=model, training=training)
+
+
+def _initialise(network, study, rows, pairs, seed, device):
+    if pairs is None:
+        return
+    chosen = np.random.default_rng([seed, SPLIT, 1]).permutation(rows)[:SAMPLES_TO_INITIALISE]
+    batch = make_batch(study, chosen, sequences=False).to(device)
+    initialise_memberships(network, embed_asvs(network, study, batch.distinct.cpu().numpy(), device), batch, pairs.mean)
+
+
+class _Tasks:
+    """The losses of a batch and the figures of the validation part."""
+
+    def __init__(self, study, pairs, training, validation_rows, seed, device):
+        self.study, self.pairs, self.training = study, pairs, training
+        self.validation_rows, self.seed, self.device = validation_rows, seed, device
+        self.scored_rows = validation_rows
+        if pairs is not None:
+            self.scored_rows = validation_rows[pairs.place[validation_rows] >= 0][:MOST_SCORED_SAMPLES]
+
+    def loss(self, network, rows, generator):
+        batch = make_batch(self.study, rows).to(self.device)
+        loss, figures = 0.0, {}
+        if self.pairs is not None:
+            asvs_UD, _ = network.encode_asvs(batch.codes, batch.lengths)
+            unions_BK = network.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets).unions
+            true_BB = torch.from_numpy(self.pairs.among(rows)).to(self.device)
+            distance = distance_loss(network.distance_head(unions_BK, unions_BK), true_BB, self.pairs.variance)
+            loss = loss + self.training.distance_weight * distance
+            figures['distance_loss'] = distance.item()
+        if self.training.nucleotide_weight > 0:
+            nucleotide, accuracy = self._nucleotides(network, batch.codes, batch.lengths, generator)
+            loss = loss + self.training.nucleotide_weight * nucleotide
+            figures |= {'nucleotide_loss': nucleotide.item(), 'nucleotide_accuracy': accuracy.item()}
+        return loss, figures
+
+    def _nucleotides(self, network, codes_UL, lengths_U, generator):
+        few = max(1, round(self.training.masked_asv_fraction * len(codes_UL)))
+        chosen = torch.from_numpy(np.sort(generator.permutation(len(codes_UL))[:few])).to(codes_UL.device)
+        codes_UL, lengths_U = codes_UL[chosen], lengths_U[chosen]
+        per_token = network.config.nucleotides_per_token
+        hidden_UT = masked_tokens(lengths_U.cpu(), per_token, self.training.mask_fraction, generator)
+        hidden_UT = hidden_UT.to(codes_UL.device)
+        # tokens after the longest chosen sequence are nobody's
+        codes_UL = codes_UL[:, : int(lengths_U.max())]
+        _, outputs = network.encode_asvs(codes_UL, lengths_U, hidden_UT)
+        return nucleotide_loss(network.nucleotide_head(outputs), hidden_nucleotides(codes_UL, hidden_UT, per_token))
+
+    def validate(self, network):
+        if not len(self.validation_rows):
+            return {}
+        figures = {}
+        if self.pairs is not None and len(self.scored_rows) > 1:
+            predicted, true = self.scored_pairs(network)
+            figures |= {f'distance_{name}': value for name, value in regression_figures(predicted, true).items()}
+        if self.training.nucleotide_weight > 0:
+            generator = np.random.default_rng([self.seed, VALIDATION_MASK])
+            batch = make_batch(self.study, self.validation_rows[: self.training.batch_size]).to(self.device)
+            with torch.no_grad():
+                loss, accuracy = self._nucleotides(network, batch.codes, batch.lengths, generator)
+            figures |= {'nucleotide_loss': loss.item(), 'nucleotide_accuracy': accuracy.item()}
+        return figures
+
+    def scored_pairs(self, network):
+        """Predicted and true distances of all pairs of the validation part, float64 [pairs] each."""
+        upper = np.triu_indices(len(self.scored_rows), 1)
+        predicted = distances_among(network, self.study, self.scored_rows, self.device)
+        return predicted[upper].astype(np.float64), self.pairs.among(self.scored_rows)[upper].astype(np.float64)
+
+    def add_points(self, network, history):
+        if self.pairs is not None and len(self.scored_rows) > 1:
+            predicted, true = self.scored_pairs(network)
+            generator = np.random.default_rng([self.seed, POINTS])
+            history.add_points('distance', 'validation', predicted, true, generator)

@@ -1,0 +1,109 @@
+"""The work folder of a run: found again by the same call after a kill, deleted on success."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+
+from q2_aam.errors import UserError
+
+SEED_FILE = 'seed.json'
+LOCK_FILE = 'lock'
+LARGEST_SEED = 2**31 - 1
+
+
+def work_root():
+    """Return the folder for working files: $AAM_WORK_DIR, else one in the user's cache folder."""
+    if given := os.environ.get('AAM_WORK_DIR'):
+        return pathlib.Path(given)
+    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'q2-aam'
+
+
+def hash_files(**paths):
+    """Return {name: SHA-256 of the content} for each path that is given; a folder counts with all its files."""
+    hashes = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        path = pathlib.Path(path)
+        digest = hashlib.sha256()
+        for file in sorted(path.rglob('*')) if path.is_dir() else [path]:
+            with file.open('rb') as handle:
+                while block := handle.read(2**20):
+                    digest.update(block)
+        hashes[name] = digest.hexdigest()
+    return hashes
+
+
+def hash_series(series):
+    """Return the SHA-256 of a pandas Series: its ids and values in order of ids, and its name."""
+    lines = [f'{series.name}', *(f'{index}\t{value!r}' for index, value in sorted(series.items()))]
+    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+
+def name_of_run(call, config, hashes):
+    """Return the name of the run folder: equal for the same call on the same inputs, wherever it computes."""
+    settings = dataclasses.asdict(config)
+    # where and with how much the work is done does not change what is learned
+    settings.pop('runtime')
+    text = json.dumps([call, settings, hashes], sort_keys=True)
+    return f'{call}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+
+@contextlib.contextmanager
+def run_folder(name):
+    """Give the run its folder; delete it on success or when the user must mend an input, else leave it for the next try.
+
+    A second run of the same name beside a running one gets a folder of its own, which is always deleted.
+    """
+    root = work_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = root / name
+        folder.mkdir(exist_ok=True)
+        lock = open(folder / LOCK_FILE, 'w', encoding='utf-8')
+    except OSError as error:
+        raise UserError(
+            f'The folder for working files, {root}, cannot be written ({error.strerror}); set the environment variable '
+            'AAM_WORK_DIR to a folder that can.'
+        ) from error
+    with lock:
+        alone = _lock(lock)
+        if not alone:
+            folder = root / f'{name}-{secrets.token_hex(4)}'
+            folder.mkdir()
+        try:
+            yield folder
+        except UserError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        except BaseException:
+            if not alone:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(handle):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def seed_of_run(folder, random_seed):
+    """Return the seed: the given one, or, for 0, the one this run drew before, or a new one (kept in the folder)."""
+    if random_seed:
+        return random_seed
+    path = folder / SEED_FILE
+    if path.exists():
+        return json.loads(path.read_text(encoding='utf-8'))
+    seed = 1 + secrets.randbelow(LARGEST_SEED)
+    path.write_text(json.dumps(seed), encoding='utf-8')
+    return seed

@@ -1,0 +1,57 @@
+"""What training logged, as an artifact: a table of figures, and points for plots of predicted against true."""
+
+from qiime2.plugin import ValidationError, model
+
+from q2_aam.training.history import HISTORY_COLUMNS, HISTORY_FILE, POINTS_COLUMNS, POINTS_FILE
+
+from .tsv import check_columns, is_number, read_rows
+
+
+class _LogFormat(model.TextFileFormat):
+    """Tab-separated rows of fixed columns; those in `finite` and `numeric` hold numbers, the others words."""
+
+    columns: tuple
+    finite: tuple = ()
+    numeric: tuple
+
+    def _validate_(self, level):
+        rows = read_rows(self, level)
+        check_columns(rows, self.columns)
+        for line, cells in rows:
+            for column, cell in zip(self.columns, cells):
+                self._check_cell(line, column, cell)
+
+    def _check_cell(self, line, column, cell):
+        if column in self.finite or column in self.numeric:
+            if not is_number(cell, finite=column in self.finite):
+                raise ValidationError(f'Column {column} must hold numbers, but line {line} has {cell!r}.')
+        elif not cell.strip():
+            raise ValidationError(f'Column {column} is empty at line {line}.')
+
+
+class AAMTrainingHistoryFormat(_LogFormat):
+    """One row a figure: step, epoch, part, metric, value."""
+
+    columns = HISTORY_COLUMNS
+    finite = ('step', 'epoch')
+    # a loss that overflowed or an R2 of nothing was logged as it was: a long run must not be lost for it
+    numeric = ('value',)
+
+    def _validate_(self, level):
+        super()._validate_(level)
+        if sum(1 for _ in read_rows(self, 'min')) < 2:
+            raise ValidationError('The training history has no rows.')
+
+
+class AAMTrainingPointsFormat(_LogFormat):
+    """Points for a plot: plot, part, predicted, true; there may be none."""
+
+    columns = POINTS_COLUMNS
+    numeric = ('predicted', 'true')
+
+
+class AAMTrainingHistoryDirectoryFormat(model.DirectoryFormat):
+    """`history.tsv` and `points.tsv`."""
+
+    history = model.File(HISTORY_FILE, format=AAMTrainingHistoryFormat)
+    points = model.File(POINTS_FILE, format=AAMTrainingPointsFormat)

@@ -1,0 +1,65 @@
+"""A trained model as an artifact: exactly the files of a bundle, none of them a pickle, all of them read."""
+
+import pathlib
+
+from qiime2.plugin import ValidationError, model
+
+from q2_aam import bundle
+
+PICKLE_PROTOCOLS = (2, 3, 4, 5)
+ZIP_MAGIC = b'PK\x03\x04'
+
+
+class _BundleMemberFormat(model.BinaryFileFormat):
+    """A file of a bundle; it makes sense only together with the others, so that the folder is what gets validated."""
+
+    def _validate_(self, level):
+        pass
+
+
+class AAMModelDirectoryFormat(model.DirectoryFormat):
+    """A bundle: `model.safetensors`, `config.json` and `card.json`."""
+
+    weights = model.File(bundle.MODEL_FILE, format=_BundleMemberFormat)
+    config = model.File(bundle.CONFIG_FILE, format=_BundleMemberFormat)
+    card = model.File(bundle.CARD_FILE, format=_BundleMemberFormat)
+
+    # The framework looks at the members before it calls _validate_, skips hidden files, and puts a path and the
+    # format's name before the message: so what is wrong is said here, in one sentence, before it looks.
+    def validate(self, level='max'):
+        """Raise ValidationError, in one sentence, unless the folder holds a sound bundle and nothing else."""
+        folder = pathlib.Path(str(self))
+        if folder.is_dir():
+            _check_files(folder)
+            try:
+                bundle.check(folder, level)
+            except ValueError as error:
+                raise ValidationError(str(error)) from error
+        super().validate(level)
+
+
+def _check_files(folder):
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and _is_pickled(path):
+            raise ValidationError(
+                f"The model holds a pickled file, {path.name}: loading it could run a stranger's code, so it is not "
+                'read; use a model that this plugin has made.'
+            )
+        if path.name not in bundle.FILES or not path.is_file():
+            raise ValidationError(
+                f'The model holds {path.name}, which does not belong to it: a model is the files '
+                f'{", ".join(bundle.FILES)} and nothing else; remove it.'
+            )
+    missing = [name for name in bundle.FILES if not (folder / name).exists()]
+    if missing:
+        raise ValidationError(f'The model lacks its file {missing[0]}; use a model that this plugin has made.')
+
+
+def _is_pickled(path):
+    """Tell by content: a pickle of a protocol in use, or the zip archive in which PyTorch wraps one."""
+    with path.open('rb') as handle:
+        head = handle.read(8)
+    if head.startswith(ZIP_MAGIC):
+        return True
+    # Safetensors begin with a length in 8 bytes that may be these two and zeros; no pickle has five zeros there.
+    return len(head) > 2 and head[0] == 0x80 and head[1] in PICKLE_PROTOCOLS and head[3:] != bytes(5)

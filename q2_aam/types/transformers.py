@@ -1,0 +1,107 @@
+"""From formats to what a user looks at (DataFrame, Metadata), and from a DataFrame of details back to its format."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import qiime2
+
+from q2_aam.errors import AAMWarning, counted
+
+from .details import AAMPredictionDetailsFormat
+from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .tsv import is_number
+
+# Names that QIIME 2 metadata keeps for the header of its id column (https://docs.qiime2.org, Metadata in QIIME 2).
+RESERVED_LOWER = {'id', 'sampleid', 'sample id', 'sample-id', 'featureid', 'feature id', 'feature-id'}
+RESERVED_EXACT = {'#SampleID', '#Sample ID', '#OTUID', '#OTU ID', 'sample_name'}
+
+
+def details_to_frame(details: AAMPredictionDetailsFormat) -> pd.DataFrame:
+    return _read(details).set_index('id')
+
+
+def details_to_metadata(details: AAMPredictionDetailsFormat) -> qiime2.Metadata:
+    return _to_metadata(_read(details).set_index('id'))
+
+
+def frame_to_details(frame: pd.DataFrame) -> AAMPredictionDetailsFormat:
+    details = AAMPredictionDetailsFormat()
+    with details.open() as handle:
+        frame.to_csv(handle, sep='\t', index_label='id', lineterminator='\n')
+    # the framework would read the first rows only
+    details.validate('max')
+    return details
+
+
+def log_to_frame(history: AAMTrainingHistoryFormat) -> pd.DataFrame:
+    return _read(history)
+
+
+def points_to_frame(points: AAMTrainingPointsFormat) -> pd.DataFrame:
+    return _read(points)
+
+
+def history_to_frame(history: AAMTrainingHistoryDirectoryFormat) -> pd.DataFrame:
+    return history.history.view(pd.DataFrame)
+
+
+def history_to_metadata(history: AAMTrainingHistoryDirectoryFormat) -> qiime2.Metadata:
+    frame = history_to_frame(history)
+    # metadata wants an id for each row: its number, with zeros before it so that text sorts like numbers
+    width = len(str(len(frame)))
+    frame.index = pd.Index([f'{row:0{width}d}' for row in range(1, len(frame) + 1)], name='id')
+    return _to_metadata(frame)
+
+
+ALL = (
+    details_to_frame,
+    details_to_metadata,
+    frame_to_details,
+    log_to_frame,
+    points_to_frame,
+    history_to_frame,
+    history_to_metadata,
+)
+
+
+def _read(file_format):
+    """Read cells as text, so that an id 007 stays what it is, and then make numbers of the columns that hold them."""
+    with file_format.open() as handle:
+        frame = pd.read_csv(handle, sep='\t', dtype=str, keep_default_na=False, na_values=[''])
+    for column in frame.columns.difference(['id']):
+        frame[column] = _typed(frame[column])
+    return frame
+
+
+def _typed(cells):
+    filled = cells.dropna()
+    if not all(is_number(cell, finite=False) for cell in filled):
+        return cells
+    # 15 digits: what a float, and so Metadata, holds exactly
+    if len(filled) and len(filled) == len(cells) and filled.str.fullmatch('[+-]?[0-9]{1,15}').all():
+        return cells.astype('int64')
+    return cells.astype(float)
+
+
+def _to_metadata(frame):
+    """Return `frame` as Metadata, without what Metadata cannot hold: infinity, words of blanks only, reserved names."""
+    frame = _without_refused_ids(frame).replace([np.inf, -np.inf], np.nan).replace(r'^\s*$', np.nan, regex=True)
+    return qiime2.Metadata(frame.rename(columns=lambda name: f'{name} (column)' if _is_reserved(name) else name))
+
+
+def _without_refused_ids(frame):
+    ids = frame.index.str.strip()
+    refused = ids.str.startswith('#') | ids.map(_is_reserved).astype(bool) | ids.duplicated()
+    if refused.any():
+        warnings.warn(
+            f'Left out of the metadata: {counted(int(refused.sum()), "sample")} with an id that metadata cannot '
+            f'hold (e.g. {frame.index[refused][0]}).',
+            AAMWarning,
+            stacklevel=2,
+        )
+    return frame[~refused]
+
+
+def _is_reserved(name):
+    return name.strip() in RESERVED_EXACT or name.strip().lower() in RESERVED_LOWER

@@ -1,0 +1,50 @@
+"""What our tab-separated formats share: reading rows with their line numbers, and telling numbers from words."""
+
+import csv
+import re
+
+from qiime2.plugin import ValidationError
+
+# rows that are read at level 'min', which the framework asks for at every step of an artifact's way
+MIN_ROWS = 5
+
+_NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?')
+_NOT_FINITE = re.compile(r'nan|[+-]?inf', re.IGNORECASE)
+
+
+def is_number(cell, finite=True):
+    """Tell whether `cell` is a number as text; not Python's float(), which takes a label like 1_2 for 12."""
+    return bool(_NUMBER.fullmatch(cell) or (not finite and _NOT_FINITE.fullmatch(cell)))
+
+
+def read_rows(file_format, level):
+    """Yield (line number, cells) of the header and of each row; at level 'min' of the first rows only.
+
+    Raises ValidationError if the file is no tab-separated text or if a row is not as long as the header.
+    """
+    try:
+        with file_format.open() as handle:
+            reader = csv.reader(handle, delimiter='\t', strict=True)
+            header = None
+            for number, cells in enumerate(reader):
+                header = header or cells
+                if len(cells) != len(header):
+                    raise ValidationError(
+                        f'Line {reader.line_num} has {len(cells)} cells, but the header names {len(header)} columns.'
+                    )
+                yield reader.line_num, cells
+                if level == 'min' and number == MIN_ROWS:
+                    return
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValidationError(f'The file is not tab-separated text: {error}.') from error
+
+
+def check_columns(rows, columns, exactly=True):
+    """Take the header off `rows`; raise ValidationError unless it is (or begins with) `columns`. Return the header."""
+    _, header = next(rows, (1, []))
+    if (header if exactly else header[: len(columns)]) != list(columns):
+        raise ValidationError(
+            f'The header must {"be" if exactly else "begin with"} {", ".join(columns)}, but it is '
+            f'{", ".join(header) or "empty"}.'
+        )
+    return header

@@ -1,0 +1,5 @@
+"""What a user looks at: pages that show models, predictions and histories."""
+
+
+def register(plugin):
+    """Register every visualizer with the plugin object; there is none yet."""

@@ -1,0 +1,124 @@
+"""What recipe/demo.sh ends with: our errors beside the forest's, time, memory, and where everything lies."""
+
+import csv
+import math
+import pathlib
+import sys
+import tempfile
+
+
+def scores(true, predicted):
+    """Return the mean absolute error and R2 of two sequences of numbers in the same order."""
+    errors = [p - t for t, p in zip(true, predicted)]
+    mean = sum(true) / len(true)
+    spread = sum((t - mean) ** 2 for t in true)
+    r2 = 1 - sum(e * e for e in errors) / spread if spread else math.nan
+    return sum(map(abs, errors)) / len(errors), r2
+
+
+def last_figure(history, part, metric):
+    """Return the value of `metric` in `part` at its last epoch; `history` holds rows as dicts."""
+    rows = [row for row in history if row['part'] == part and row['metric'] == metric]
+    return float(max(rows, key=lambda row: float(row['epoch']))['value']) if rows else math.nan
+
+
+def score_table(true, ours, forest):
+    """Return the lines that compare both on the samples of `true`; all three are {sample id: number}."""
+    if not set(true) == set(ours) == set(forest):
+        raise ValueError('Our predictions, those of the forest and the true values are not of the same samples.')
+    lines = [f'Age in months of {len(true)} test samples', f'{"":<16}{"MAE":>8}{"R2":>8}']
+    for name, predicted in (('AAM', ours), ('random forest', forest)):
+        mae, r2 = scores([true[i] for i in true], [predicted[i] for i in true])
+        lines.append(f'{name:<16}{mae:>8.2f}{r2:>8.2f}')
+    return lines
+
+
+def cost_table(steps):
+    """Return the lines that tell seconds and peak memory of each step; `steps` holds rows as dicts."""
+    lines = [f'{"step":<24}{"seconds":>8}{"peak MB":>9}']
+    lines += [f'{row["step"]:<24}{float(row["seconds"]):>8.1f}{float(row["megabytes"]):>9.0f}' for row in steps]
+    seconds = sum(float(row['seconds']) for row in steps)
+    return [*lines, f'{"all":<24}{seconds:>8.1f}{max(float(row["megabytes"]) for row in steps):>9.0f}']
+
+
+def read_rows(path):
+    """Return the rows of a TSV file as dicts."""
+    with open(path, newline='', encoding='utf-8') as handle:
+        return list(csv.DictReader(handle, delimiter='\t'))
+
+
+def draw(path, true, ours, forest):
+    """Write the picture of predicted against true ages."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.8, 4.4), dpi=150)
+    top = max([*true.values(), *ours.values(), *forest.values()]) * 1.05
+    axes.plot([0, top], [0, top], color='0.6', linewidth=1, zorder=0)
+    for name, predicted, color, marker in (('random forest', forest, '#b0b7bf', 's'), ('AAM', ours, '#1f6fb4', 'o')):
+        mae, r2 = scores([true[i] for i in true], [predicted[i] for i in true])
+        axes.scatter(
+            [true[i] for i in true],
+            [predicted[i] for i in true],
+            s=22,
+            alpha=0.85,
+            color=color,
+            marker=marker,
+            linewidths=0,
+            label=f'{name}: MAE {mae:.2f}, R² {r2:.2f}',
+        )
+    axes.set(xlim=(-0.5, top), ylim=(-0.5, top), xlabel='true month of life', ylabel='predicted month of life')
+    axes.set_title(f'ECAM: {len(true)} test samples (infants held out of fitting)', fontsize=10)
+    axes.legend(loc='upper left', fontsize=8, frameon=False)
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def read_results(folder):
+    """Return (true, ours, forest) of the test samples, each {sample id: number}, and the pretraining history's rows."""
+    import pandas as pd
+    import qiime2
+
+    from q2_aam.training.history import HISTORY_FILE
+
+    def load(name):
+        return qiime2.Artifact.load(str(folder / name))
+
+    details = load('details.qza').view(qiime2.Metadata).to_dataframe()
+    true = details.loc[details['part'] == 'test', 'true'].astype(float).to_dict()
+    ours = load('predictions.qza').view(pd.Series).astype(float).to_dict()
+    forest = load('forest-predictions.qza').view(pd.Series).astype(float).to_dict()
+    with tempfile.TemporaryDirectory() as scratch:
+        load('pretrain-history.qza').export_data(scratch)
+        return true, ours, forest, read_rows(pathlib.Path(scratch) / HISTORY_FILE)
+
+
+def main(folder):
+    folder = pathlib.Path(folder)
+    true, ours, forest, history = read_results(folder)
+    picture = folder / 'ecam-predictions.png'
+    draw(picture, true, ours, forest)
+    r = last_figure(history, 'validation', 'distance_r')
+    r2 = last_figure(history, 'validation', 'distance_r2')
+    print(
+        *score_table(true, ours, forest),
+        '(The forest learned from our training and validation samples together.)',
+        '',
+        f'Unweighted UniFrac between the held-out samples of pretraining: r {r:.2f}, R2 {r2:.2f}',
+        '',
+        *cost_table(read_rows(folder / 'steps.tsv')),
+        '',
+        f'Artifacts:  {folder}',
+        f'Scatterplot: {folder / "predictions.qzv"} (qiime tools view, or drop it on view.qiime2.org)',
+        f'Picture:    {picture}',
+        sep='\n',
+    )
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Set up, then check everything: format, imports, types, the library on today's stack, and all tests with coverage.
+#   bash recipe/test.sh          at most 15 minutes on two cores
+#   bash recipe/test.sh --slow   also the tests marked slow, and the benchmarks
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+export PYTHONPATH="$root"
+
+slow=''
+case "${1:-}" in
+    '') ;;
+    --slow) slow=yes ;;
+    *) stop "recipe/test.sh knows only --slow, not $1." ;;
+esac
+marks=(-m 'not slow')
+[ -z "$slow" ] || marks=()
+failed=()
+
+# check NAME COMMAND...: run it, go on if it fails, and remember
+check() {
+    say "== $1"
+    "${@:2}" || failed+=("$1")
+}
+
+install_tools() {
+    local key
+    key="$(digest "$python" "$constraints" recipe/requirements-test.txt)"
+    stamped tools "$key" && return
+    quietly 'pip install of the test tools' "$python" -m pip install -c "$constraints" -r recipe/requirements-test.txt
+    stamp tools "$key"
+}
+
+fits() { "$1" -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2> /dev/null; }
+
+python_for_today() {
+    local candidate
+    for candidate in python3 python3.12 python3.11 python3.10 /usr/bin/python3; do
+        if fits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    stop 'The tests on the newest stack need a Python 3.10 to 3.12 with venv.'
+}
+
+# Make .venv-today; returns 1 where packages cannot be fetched
+make_today() {
+    local key starter log
+    starter="$(python_for_today)" || exit 1
+    key="$(digest "$starter" recipe/requirements-today.txt)"
+    [ "$(cat .venv-today/stamp 2> /dev/null)" = "$key" ] && return
+    say 'Making .venv-today'
+    quietly 'python3 -m venv' "$starter" -m venv --clear .venv-today
+    log="$(mktemp)"
+    if ! .venv-today/bin/python -m pip install -r recipe/requirements-today.txt > "$log" 2>&1; then
+        # no answer for any package reads "(from versions: none)"
+        if grep -qE 'from versions: none|Max retries exceeded' "$log"; then
+            rm -f "$log"
+            return 1
+        fi
+        cat "$log" >&2
+        stop 'pip could not install recipe/requirements-today.txt (its output stands above).'
+    fi
+    rm -f "$log"
+    printf '%s\n' "$key" > .venv-today/stamp
+}
+
+test_today() {
+    local parts=() part
+    for part in tests/config tests/data tests/model tests/training tests/inference tests/test_bundle.py; do
+        [ ! -e "$part" ] || parts+=("$part")
+    done
+    .venv-today/bin/python -m pytest -q -p no:cacheprovider ${marks[@]+"${marks[@]}"} "${parts[@]}"
+}
+
+run_benchmarks() {
+    local script
+    for script in tests/benchmarks/*.py; do
+        case "$(basename "$script")" in
+            __init__.py | conftest.py | test_*.py | '*.py') ;;
+            *) check "$script" "$python" "$script" ;;
+        esac
+    done
+}
+
+bash recipe/setup.sh
+install_tools
+check 'ruff check' "$python" -m ruff check .
+check 'ruff format' "$python" -m ruff format --check .
+check 'mypy' "$python" -m mypy
+if make_today; then
+    check "library tests on today's stack" test_today
+else
+    say "Skipped: the tests on today's stack, because no package registry could be reached."
+fi
+[ -z "$slow" ] || run_benchmarks
+check 'pytest' "$python" -m pytest --cov --cov-report=term ${marks[@]+"${marks[@]}"}
+
+if [ "${#failed[@]}" -gt 0 ]; then
+    stop "failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')."
+fi
+say 'All checks passed.'

@@ -1,0 +1,56 @@
+"""What tests of the actions share: the plugin as QIIME 2 loads it, the small study, and a library that only records."""
+
+import sys
+import types
+
+import pandas as pd
+import pytest
+import qiime2
+import qiime2.sdk
+
+from q2_aam.actions import examples
+from q2_aam.training.history import History
+
+
+@pytest.fixture(scope='session')
+def plugin():
+    return qiime2.sdk.PluginManager().plugins['aam']
+
+
+@pytest.fixture(scope='session')
+def small():
+    """The study of the usage examples as artifacts and metadata."""
+    return types.SimpleNamespace(
+        table=examples.table_factory(),
+        sequences=examples.sequences_factory(),
+        distances=examples.distances_factory(),
+        metadata=examples.metadata_factory(),
+    )
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Put functions in the library's place that record what an action hands them; returns the list of calls."""
+    calls = []
+
+    def record(name, answer):
+        def run(*given, **more):
+            calls.append(types.SimpleNamespace(name=name, given=given, **more))
+            return answer(*given)
+
+        return run
+
+    def one_row(*_):
+        index = pd.Index(['S00', 'S01'], name='id')
+        predictions = pd.Series([1.5, 2.5], index=index, name='age')
+        return predictions, pd.DataFrame({'part': 'test', 'prediction': predictions})
+
+    for module, name, answer in (
+        ('q2_aam.training.pretrain', 'pretrain', lambda *_: History()),
+        ('q2_aam.training.fit', 'fit_regressor', lambda *_: (*one_row(), History())),
+        ('q2_aam.inference.predict', 'predict', one_row),
+    ):
+        fake = types.ModuleType(module)
+        setattr(fake, name, record(name, answer))
+        monkeypatch.setitem(sys.modules, module, fake)
+    return calls

@@ -1,0 +1,23 @@
+"""The usage examples run, and what they make can be used by the plugins that researchers have already."""
+
+import numpy as np
+from qiime2.plugin.testing import TestPluginBase
+
+from q2_aam.actions import examples
+
+
+class TestExamples(TestPluginBase):
+    package = 'q2_aam'
+
+    def test_usage_examples_of_every_action_run(self):
+        self.execute_examples()
+
+
+def test_the_small_study_is_the_same_at_each_call_and_its_target_depends_on_its_asvs():
+    (counts, sequences, metadata), (again, *_) = examples.study(), examples.study()
+    assert counts.equals(again)
+    assert counts.shape == (20, 20) and (counts.sum(axis=1) > 0).all()
+    assert sequences.is_unique and sequences.str.fullmatch('[ACGT]{48}').all()
+    assert metadata['subject'].value_counts().eq(2).all()
+    late = counts.iloc[:, 10:].sum(axis=1) / counts.sum(axis=1)
+    assert np.corrcoef(late, metadata['age'])[0, 1] > 0.9

@@ -1,0 +1,89 @@
+"""QIIME 2 loads every plugin to run any action: ours must be light, and its library must do without QIIME 2."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import q2_aam
+
+PACKAGE = pathlib.Path(q2_aam.__file__).parent
+CORE = ('config', 'data', 'model', 'training', 'inference')
+FRAMEWORK = ('qiime2', 'rachis', 'q2_types', 'q2_sample_classifier')
+LOADING_SECONDS = 0.3
+
+
+def fresh(code):
+    """Run code in a fresh interpreter and return what it printed."""
+    run = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def modules(*rooms):
+    """Names of every module of some rooms of the house."""
+    files = [path for room in rooms for path in sorted((PACKAGE / room).rglob('*.py'))]
+    parts = [path.relative_to(PACKAGE.parent).with_suffix('').parts for path in files]
+    return ['.'.join(part[:-1] if part[-1] == '__init__' else part) for part in parts]
+
+
+def import_all(names, forbidden):
+    """Import modules where others cannot be imported, and return those that were loaded all the same."""
+    return fresh(f"""
+import importlib, sys
+for name in {forbidden!r}:
+    sys.modules[name] = None
+for name in {names!r}:
+    importlib.import_module(name)
+print(*[name for name in {forbidden!r} if sys.modules[name] is not None])
+""")
+
+
+def test_loading_every_plugin_does_not_import_torch():
+    loaded = fresh("""
+import sys
+import qiime2.sdk
+print('aam' in qiime2.sdk.PluginManager().plugins)
+print(*[name for name in ('torch', 'safetensors') if name in sys.modules])
+""")
+    assert loaded == ['True']
+
+
+def test_the_qiime2_layer_loads_where_there_is_no_torch():
+    names = ['q2_aam.plugin_setup', *modules('types', 'actions', 'visualizers')]
+    assert import_all(names, ['torch', 'safetensors']) == []
+
+
+def test_loading_takes_little_beyond_the_plugins_it_builds_on():
+    code = """
+import time
+import q2_types.plugin_setup, q2_sample_classifier.plugin_setup
+start = time.perf_counter()
+import q2_aam.plugin_setup
+print(time.perf_counter() - start)
+"""
+    seconds = []
+    # the best of several: other programs can only make it slower
+    while len(seconds) < 5 and min(seconds, default=1) >= LOADING_SECONDS:
+        seconds.append(float(fresh(code)[0]))
+    assert min(seconds) < LOADING_SECONDS, f'loading took {seconds} seconds'
+
+
+def test_the_library_does_without_qiime2():
+    pytest.importorskip('torch')
+    names = [*modules(*CORE), 'q2_aam.bundle', 'q2_aam.errors']
+    assert len(names) > 15
+    assert import_all(names, list(FRAMEWORK)) == []
+
+
+def test_what_artifacts_are_made_of_does_without_torch():
+    names = [*modules('config'), 'q2_aam.errors', 'q2_aam.bundle', 'q2_aam.training.history']
+    assert import_all(names, ['torch', *FRAMEWORK]) == []
+
+
+def test_a_forbidden_import_would_be_caught():
+    with pytest.raises(AssertionError, match='torch'):
+        import_all(['q2_aam.training.history', 'torch'], ['torch'])

@@ -1,0 +1,142 @@
+"""What the library has to say reaches the user once, in one line, and an error is its sentence."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import pathlib
+import subprocess
+import sys
+import types
+import warnings
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from q2_aam.actions import messages
+from q2_aam.actions.messages import one_line, said_to_user
+from q2_aam.errors import AAMWarning, UserError
+
+TEXT = '2 samples, for example "S01", are ignored.'
+
+
+def warn_twice(text=TEXT):
+    with said_to_user():
+        for _ in range(2):
+            warnings.warn(text, AAMWarning)
+        warnings.warn(text, AAMWarning)
+
+
+@pytest.fixture
+def printing():
+    """Warnings are printed as outside pytest, which would collect them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('default')
+        show = warnings.showwarning
+        warnings.showwarning = lambda message, category, filename, lineno, file=None, line=None: sys.stderr.write(
+            warnings.formatwarning(message, category, filename, lineno, line)
+        )
+        yield
+        warnings.showwarning = show
+
+
+def test_a_warning_is_one_line_without_file_and_once_a_call(printing, capsys):
+    warn_twice()
+    assert capsys.readouterr().err == f'Warning: {TEXT}\n'
+    warn_twice()
+    assert capsys.readouterr().err == f'Warning: {TEXT}\n', 'a second call says it again'
+
+
+def test_a_warning_of_several_lines_becomes_one():
+    assert one_line('two\n   lines') == 'Warning: two lines\n'
+
+
+def test_warnings_of_other_packages_are_left_as_they_are(printing, capsys):
+    with said_to_user():
+        warnings.warn('not ours', UserWarning)
+    assert 'test_messages.py' in capsys.readouterr().err
+
+
+def test_a_program_can_still_catch_warnings_and_everything_is_put_back():
+    before = (warnings.formatwarning, warnings.showwarning)
+    with pytest.warns(AAMWarning, match='2 samples') as caught:
+        warn_twice()
+    assert len(caught) == 1
+    with pytest.raises(UserError), said_to_user():
+        raise UserError('The table is empty; give one with samples.')
+    assert (warnings.formatwarning, warnings.showwarning) == before
+
+
+def test_a_framework_that_shows_a_class_of_its_own_gets_that_class(monkeypatch):
+    class Shown(AAMWarning, RuntimeWarning):
+        pass
+
+    monkeypatch.setattr(messages, 'Shown', Shown)
+    with pytest.warns(RuntimeWarning, match='2 samples') as caught:
+        warn_twice()
+    assert [warning.category for warning in caught] == [Shown]
+
+
+@pytest.mark.parametrize('newer', [True, False])
+def test_the_class_of_newer_frameworks_is_used_where_it_exists(monkeypatch, newer):
+    exceptions = types.ModuleType('qiime2.core.exceptions')
+    if newer:
+        exceptions.RachisWarning = type('RachisWarning', (UserWarning,), {})
+    monkeypatch.setitem(sys.modules, 'qiime2.core.exceptions', exceptions)
+    spec = importlib.util.spec_from_file_location('messages_again', messages.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert issubclass(again.Shown, AAMWarning)
+    assert (again.Shown is AAMWarning) is not newer
+    assert not newer or issubclass(again.Shown, exceptions.RachisWarning)
+
+
+@pytest.mark.parametrize('flag, screen', [([], 1), (['--quiet'], 0), (['--verbose'], 1)])
+def test_the_command_line_shows_a_warning_once_and_with_quiet_not_at_all(printing, monkeypatch, flag, screen):
+    monkeypatch.setattr(messages, 'Shown', AAMWarning)
+
+    @click.command()
+    @click.option('--verbose/--quiet', default=None)
+    def command(verbose):
+        # as q2cli does: without --verbose an action writes into a log
+        with contextlib.nullcontext() if verbose else contextlib.redirect_stderr(io.StringIO()):
+            warn_twice()
+        click.echo('Saved', err=True)
+
+    result = CliRunner().invoke(command, flag)
+    assert result.exit_code == 0
+    assert result.output.count(f'Warning: {TEXT}\n') == screen
+
+
+def test_an_error_of_the_library_reaches_the_caller_as_it_is(plugin, small, recorded, monkeypatch):
+    sentence = 'The feature table holds no sample; give one that does.'
+
+    def refuse(*given, **more):
+        raise UserError(sentence)
+
+    monkeypatch.setattr(sys.modules['q2_aam.training.pretrain'], 'pretrain', refuse)
+    with pytest.raises(UserError) as caught:
+        plugin.actions['pretrain'](table=small.table)
+    assert str(caught.value) == sentence
+
+
+def test_the_command_line_prints_an_error_as_one_sentence(small, tmp_path):
+    """Hashed ids without sequences, through the real command."""
+    program = pathlib.Path(sys.executable).parent / 'qiime'
+    if not program.exists():
+        pytest.skip('there is no command qiime beside this interpreter')
+    small.table.save(str(tmp_path / 'table.qza'))
+    command = ['aam', 'pretrain', '--i-table', 'table.qza', '--o-encoder', 'e.qza', '--o-history', 'h.qza']
+    run = subprocess.run(
+        [str(program), *command],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'HOME': str(tmp_path)},
+        timeout=300,
+    )
+    said = ' '.join((run.stdout + run.stderr).split())
+    assert run.returncode == 1
+    assert 'Plugin error from aam:' in said and 'sequences' in said and 'asv0' in said
+    assert 'Traceback' not in said

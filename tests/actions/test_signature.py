@@ -1,0 +1,185 @@
+"""A parameter is written down once, in config/: the rest of what QIIME 2 shows and checks follows from it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from qiime2.plugin import Bool
+from qiime2.sdk.util import parse_primitive
+
+from q2_aam.actions import fit, predict, pretrain
+from q2_aam.actions.signature import descriptions, flat, parameters, qiime_type
+from q2_aam.config import AUTO, Call, FitConfig, Group, PredictConfig, PretrainConfig, RuntimeConfig
+from q2_aam.config.fields import option
+
+CALLS = {'pretrain': PretrainConfig, 'fit_regressor': FitConfig, 'predict': PredictConfig}
+FUNCTIONS = {'pretrain': pretrain.pretrain, 'fit_regressor': fit.fit_regressor, 'predict': predict.predict}
+OPTIONS = [(name, opt) for name, call in CALLS.items() for opt in call.options()]
+IDS = [f'{name}-{opt.name}' for name, opt in OPTIONS]
+
+
+@dataclasses.dataclass(frozen=True)
+class LongerRuntime(RuntimeConfig):
+    """The group runtime with one more field: all that a new parameter needs."""
+
+    spare_gb: float | str = option(AUTO, 'Memory to leave alone.', low=0.5, high=8.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches(Group):
+    group = 'switches'
+    sorted_first: bool = option(True, 'Whether to sort.')
+
+
+@dataclasses.dataclass(frozen=True)
+class LongerCall(Call):
+    runtime: LongerRuntime = LongerRuntime()
+    switches: Switches = Switches()
+
+
+def other_value(opt):
+    """A value that is allowed and is not the default."""
+    # width must be a multiple of attention_heads
+    chosen = {'width': 24, 'attention_heads': 3}
+    if opt.name in chosen:
+        return chosen[opt.name]
+    if opt.choices:
+        return next(word for word in opt.choices if word != opt.default)
+    if opt.kind is bool:
+        return not opt.default
+    return opt.kind(opt.low + (opt.high - opt.low) / 3)
+
+
+@pytest.mark.parametrize('name, opt', OPTIONS, ids=IDS)
+def test_default_help_and_group_come_from_the_field(plugin, name, opt):
+    spec = plugin.actions[name].signature.parameters[opt.name]
+    assert spec.default == opt.default
+    assert spec.description == f'[{opt.group}] {opt.help}'
+    assert opt.group in ('data', 'model', 'training', 'runtime')
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_parameters_stand_in_the_order_of_the_groups(plugin, name):
+    names = [key for key in plugin.actions[name].signature.parameters if key not in ('metadata', 'groups')]
+    assert names == [opt.name for opt in CALLS[name].options()]
+
+
+@pytest.mark.parametrize('name, opt', [pair for pair in OPTIONS if pair[1].kind in (int, float)])
+def test_bounds_are_part_of_the_type_and_inclusive(name, opt):
+    kind = qiime_type(opt)
+    assert opt.low in kind
+    assert opt.low - 1 not in kind
+    if opt.name != 'threads':
+        assert opt.high in kind
+        assert opt.high + 1 not in kind
+
+
+def test_a_value_out_of_bounds_is_refused_before_anything_runs(plugin, small, recorded):
+    for bad in ({'width': 7}, {'learning_rate': 2.0}, {'epochs': 'many'}, {'device': 'tpu'}, {'batch_size': 2.5}):
+        name, value = next(iter(bad.items()))
+        with pytest.raises(TypeError, match=f"Parameter '{name}' received {value!r}"):
+            plugin.actions['pretrain'](table=small.table, **bad)
+    assert recorded == []
+
+
+def test_what_no_type_can_say_is_refused_in_one_sentence_before_anything_runs(plugin, small, recorded):
+    with pytest.raises(ValueError, match=r'^Parameter width \(16\) must be a multiple of attention_heads \(5\)\.$'):
+        plugin.actions['pretrain'](table=small.table, width=16, attention_heads=5)
+    with pytest.raises(ValueError, match=r'^Parameter learning_rate must be a number .* but it is nan\.$'):
+        plugin.actions['pretrain'](table=small.table, learning_rate=float('nan'))
+    assert recorded == []
+
+
+@pytest.mark.parametrize(
+    'name, text, value',
+    [
+        ('width', '64', 64),
+        ('width', 'auto', 'auto'),
+        ('learning_rate', '0.5', 0.5),
+        ('learning_rate', '1e-3', 0.001),
+        ('learning_rate', '1', 1),
+        ('learning_rate', 'auto', 'auto'),
+        ('random_seed', '7', 7),
+        ('weight_decay', '1', 1),
+        ('device', 'cpu', 'cpu'),
+    ],
+)
+def test_a_value_typed_on_the_command_line_is_understood(name, text, value):
+    kind = parameters(PretrainConfig)[name]
+    parsed = parse_primitive(kind, text)
+    assert parsed == value
+    assert parsed in kind
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_every_value_reaches_the_library_inside_one_configuration(small, recorded, name):
+    call, function = CALLS[name], FUNCTIONS[name]
+    values = {opt.name: other_value(opt) for opt in call.options()}
+    views = {'metadata': small.metadata.get_column('age')} if name == 'fit_regressor' else {}
+    views |= {'regressor': 'a folder'} if name == 'predict' else {}
+    function(table='a file', **views, **values)
+    config = next(part for part in recorded[0].given if isinstance(part, Call))
+    assert config == call.from_flat(values)
+    for group, kind in call.groups().items():
+        for opt in kind.options():
+            assert getattr(getattr(config, group), opt.name) != opt.default, f'{opt.name} was lost on the way'
+
+
+def test_a_new_field_appears_with_no_other_line_changed():
+    @flat(LongerCall)
+    def act(table: str, *, config: LongerCall) -> (str,):
+        return config
+
+    assert set(parameters(LongerCall)) - set(parameters(PredictConfig)) == {'spare_gb', 'sorted_first'}
+    assert descriptions(LongerCall)['spare_gb'] == '[runtime] Memory to leave alone.'
+    assert 8.0 in parameters(LongerCall)['spare_gb'] and 'auto' in parameters(LongerCall)['spare_gb']
+    assert 8.1 not in parameters(LongerCall)['spare_gb']
+    assert parameters(LongerCall)['sorted_first'] == Bool
+    assert act.__annotations__['spare_gb'] == float | str
+    assert act(table='t').runtime.spare_gb == 'auto'
+    config = act(table='t', spare_gb=2, sorted_first=False)
+    assert (config.runtime.spare_gb, config.switches.sorted_first) == (2.0, False)
+
+
+def test_what_takes_no_configuration_or_a_parameter_twice_is_refused():
+    with pytest.raises(TypeError, match='act must take a parameter named config'):
+
+        @flat(PredictConfig)
+        def act(table: str) -> (str,):
+            return table
+
+    with pytest.raises(TypeError, match='twice takes device itself'):
+
+        @flat(PredictConfig)
+        def twice(device: str, *, config: PredictConfig) -> (str,):
+            return device
+
+
+def test_the_signature_of_an_action_is_its_own():
+    @flat(PredictConfig)
+    def act(table: str, *, config: PredictConfig) -> (str,):
+        return table
+
+    # the framework would follow it back to the function that takes a config
+    assert not hasattr(act, '__wrapped__')
+    assert act.__name__ == 'act'
+    assert list(act.__annotations__) == ['table', *parameters(PredictConfig), 'return']
+
+
+def test_numbers_of_numpy_become_plain_ones_and_a_fraction_is_not_cut_off():
+    @flat(PretrainConfig)
+    def act(*, config: PretrainConfig) -> (str,):
+        return config
+
+    config = act(batch_size=np.int64(8), learning_rate=1)
+    assert type(config.training.batch_size) is int and type(config.training.learning_rate) is float
+    with pytest.raises(TypeError, match='float'):
+        act(batch_size=8.5)
+
+
+def test_auto_threads_of_newer_frameworks_mean_all():
+    @flat(PredictConfig)
+    def act(*, config: PredictConfig) -> (str,):
+        return config
+
+    assert act(threads='auto').runtime.threads == 0

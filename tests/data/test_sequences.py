@@ -1,0 +1,108 @@
+"""Sequences are found for each feature, checked by name and encoded; what is no sequence is refused by name."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from q2_aam.data.sequences import PAD, UNKNOWN, encode, read_fasta, sequences_of
+from q2_aam.errors import UserError
+
+
+@pytest.fixture
+def fasta(tmp_path):
+    def write(text):
+        path = tmp_path / 'sequences.fasta'
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_a_fasta_file_is_read_by_the_first_word_of_each_header(fasta):
+    path = fasta('>a first one\nACGT\nAC\n\n>b\r\nnnTT\r\n')
+    assert read_fasta(path) == {'a': 'ACGTAC', 'b': 'nnTT'}
+
+
+@pytest.mark.parametrize(
+    'text, sentence',
+    [
+        ('', 'The input sequences are empty; '),
+        ('ACGT\n', 'The input sequences are not a FASTA file: line 1 stands before the first header.'),
+        ('>a\nAC\n>\nGT\n', 'The input sequences have a header without an id at line 3.'),
+        ('>a\nAC\n>a x\nGT\n', 'The input sequences have the id a twice; '),
+        (b'\x80\x04\x95\xff', 'The input sequences are not a FASTA file: they are not text.'),
+    ],
+)
+def test_a_file_that_is_not_fasta_is_refused(fasta, text, sentence):
+    with pytest.raises(UserError) as error:
+        read_fasta(fasta(text))
+    assert str(error.value).startswith(sentence)
+
+
+def test_sequences_come_in_the_order_of_the_features_in_one_spelling(fasta):
+    path = fasta('>x\nacgu\n>unused\n---\n>y\nTTNN\n')
+    assert sequences_of(['y', 'x'], path) == ['TTNN', 'ACGT']
+    assert sequences_of(['y', 'x'], read_fasta(path)) == ['TTNN', 'ACGT']
+
+
+def test_ids_that_are_sequences_need_no_fasta():
+    assert sequences_of(['ACGT', 'acgu', 'RYSWKMBDHVN']) == ['ACGT', 'ACGT', 'RYSWKMBDHVN']
+
+
+def test_hashed_ids_without_sequences_are_refused_with_an_example():
+    hashed = hashlib.md5(b'ACGT').hexdigest()
+    with pytest.raises(UserError) as error:
+        sequences_of(['ACGT', hashed])
+    assert str(error.value) == (
+        f"The feature ids of the table are not sequences (e.g. '{hashed}'), so that the sequences must be given too: "
+        'as the input named sequences, the representative sequences of these features.'
+    )
+
+
+def test_missing_sequences_are_counted_with_an_example():
+    with pytest.raises(UserError) as error:
+        sequences_of(['a', 'b', 'c'], {'b': 'ACGT'})
+    assert str(error.value).startswith('The input sequences lack 2 features of the 3 in the table (e.g. a); ')
+
+
+@pytest.mark.parametrize(
+    'sequence, sentence',
+    [
+        ('', 'The sequence of feature bad is empty; '),
+        ('AC-T', "The sequence of feature bad has a gap ('-') at position 3; give unaligned sequences."),
+        ('.CGT', "The sequence of feature bad has a gap ('.') at position 1; "),
+        ('ACGJ', "The sequence of feature bad has 'J' at position 4, which is no IUPAC nucleotide code; "),
+        ('AC T', "The sequence of feature bad has ' ' at position 3, "),
+        ('ACé☃', "The sequence of feature bad has 'é' at position 3, "),
+    ],
+)
+def test_what_is_no_sequence_is_refused_by_name(sequence, sentence):
+    with pytest.raises(UserError) as error:
+        sequences_of(['good', 'bad', 'worse'], {'good': 'ACGT', 'bad': sequence, 'worse': 'ZZ'})
+    assert str(error.value).startswith(sentence)
+    with pytest.raises(UserError, match='^The sequence .* (is empty|has)'):
+        encode(['ACGT', sequence])
+
+
+def test_letters_have_their_codes_and_short_sequences_are_padded():
+    codes, lengths = encode(['ACGTU', 'acgtu', 'N', 'RYSWKMBDHVNn'])
+    assert codes.dtype == np.uint8 and lengths.dtype == np.int32
+    assert lengths.tolist() == [5, 5, 1, 12]
+    assert codes[0, :5].tolist() == codes[1, :5].tolist() == [1, 2, 3, 4, 4]
+    assert codes[2].tolist() == [UNKNOWN] + [PAD] * 11
+    assert codes[3].tolist() == [UNKNOWN] * 12
+    assert not codes[0, 5:].any()
+
+
+def test_no_sequences_encode_to_nothing():
+    codes, lengths = encode([])
+    assert (codes.shape, lengths.shape) == ((0, 0), (0,))
+
+
+def test_encoding_agrees_with_a_letter_by_letter_reading():
+    generator = np.random.default_rng(7)
+    sequences = [''.join(generator.choice(list('ACGTN'), size)) for size in generator.integers(1, 40, 200)]
+    codes, lengths = encode(sequences)
+    decoded = [''.join('?ACGTN'[code] for code in row[:size]) for row, size in zip(codes, lengths)]
+    assert decoded == sequences

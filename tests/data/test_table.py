@@ -1,0 +1,110 @@
+"""The feature table is read into arrays as it is, or refused in one sentence."""
+
+import biom
+import h5py
+import numpy as np
+import pytest
+
+from q2_aam.data.table import read_table
+from q2_aam.errors import UserError
+
+
+def write_biom(path, counts, sample_ids=None, feature_ids=None):
+    """Write `counts` [samples, features] as BIOM 2.1 HDF5."""
+    counts = np.asarray(counts)
+    sample_ids = sample_ids or [f's{i}' for i in range(counts.shape[0])]
+    feature_ids = feature_ids or [f'f{i}' for i in range(counts.shape[1])]
+    with h5py.File(path, 'w') as file:
+        biom.Table(counts.T, feature_ids, sample_ids).to_hdf5(file, 'test')
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'table.biom'
+
+
+COUNTS = [[5, 0, 1], [0, 0, 0], [0, 2, 70000]]
+
+
+def test_counts_and_ids_are_read_samples_as_rows(path):
+    table = read_table(write_biom(path, COUNTS, feature_ids=['ACGT', 'é', 'f']))
+    assert table.sample_ids == ['s0', 's1', 's2']
+    assert table.feature_ids == ['ACGT', 'é', 'f']
+    assert table.counts.dtype == np.float32
+    np.testing.assert_array_equal(table.counts.toarray(), COUNTS)
+
+
+def test_a_sample_without_reads_is_kept_as_an_empty_row(path):
+    assert np.diff(read_table(write_biom(path, COUNTS)).counts.indptr).tolist() == [2, 0, 2]
+
+
+def test_explicit_zeros_are_removed_and_columns_are_sorted(path):
+    write_biom(path, [[1, 2, 3]])
+    with h5py.File(path, 'r+') as file:
+        file['sample/matrix/data'][:] = [3, 0, 1]
+        file['sample/matrix/indices'][:] = [2, 1, 0]
+    counts = read_table(path).counts
+    assert (counts.indices.tolist(), counts.data.tolist()) == ([0, 2], [1, 3])
+
+
+def test_relative_frequencies_are_read(path):
+    np.testing.assert_allclose(read_table(write_biom(path, [[0.25, 0.75]])).counts.toarray(), [[0.25, 0.75]])
+
+
+@pytest.mark.parametrize('shape, what', [((0, 2), 'no samples'), ((2, 0), 'no features'), ((0, 0), 'no samples')])
+def test_a_table_without_samples_or_features_is_refused(path, shape, what):
+    write_biom(path, np.zeros(shape))
+    with pytest.raises(UserError, match=f'^The feature table is empty: it has {what}; .*counts above 0.$'):
+        read_table(path)
+
+
+def test_a_table_of_zeros_is_refused(path):
+    write_biom(path, np.zeros((2, 3)))
+    with pytest.raises(UserError, match='^The feature table is empty: all its counts are 0; '):
+        read_table(path)
+
+
+@pytest.mark.parametrize('value, text', [(-1, '-1'), (np.nan, 'nan'), (np.inf, 'inf')])
+def test_a_value_that_is_no_count_is_refused_with_its_place(path, value, text):
+    write_biom(path, [[5.0, 0, 1], [0, 0, 0], [0, 2, value]])
+    with pytest.raises(UserError, match=f'^The feature table holds {text} for feature f2 in sample s2; '):
+        read_table(path)
+
+
+def test_a_file_that_is_not_hdf5_is_refused(path):
+    path.write_text('{"format": "Biological Observation Matrix 1.0.0"}')
+    with pytest.raises(UserError, match='^The feature table cannot be read as BIOM 2.1 HDF5 .*FeatureTable artifact.$'):
+        read_table(path)
+
+
+def test_an_hdf5_file_that_is_not_biom_is_refused(path):
+    with h5py.File(path, 'w') as file:
+        file['something'] = [1, 2]
+    with pytest.raises(UserError, match='^The feature table is damaged or is not BIOM 2.1 HDF5 .*make it anew.$'):
+        read_table(path)
+
+
+def test_a_column_index_beyond_the_features_is_refused(path):
+    write_biom(path, COUNTS)
+    with h5py.File(path, 'r+') as file:
+        file['sample/matrix/indices'][0] = 99
+    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+        read_table(path)
+
+
+def test_row_offsets_that_do_not_fit_the_samples_are_refused(path):
+    write_biom(path, COUNTS)
+    with h5py.File(path, 'r+') as file:
+        del file['sample/matrix/indptr']
+        file['sample/matrix/indptr'] = np.array([0, 4], dtype=np.int32)
+    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+        read_table(path)
+
+
+def test_an_id_that_stands_twice_is_refused(path):
+    write_biom(path, COUNTS)
+    with h5py.File(path, 'r+') as file:
+        file['observation/ids'][2] = 'f1'
+    with pytest.raises(UserError, match='^The feature table has the feature id f1 twice; '):
+        read_table(path)

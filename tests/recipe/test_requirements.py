@@ -1,0 +1,124 @@
+"""What setup.py, the conda recipe and the environment files ask for agree."""
+
+import pathlib
+import re
+import runpy
+import sys
+
+import pytest
+import setuptools
+
+import q2_aam
+
+yaml = pytest.importorskip('yaml')
+
+ROOT = pathlib.Path(__file__).parents[2]
+ENVIRONMENTS = sorted((ROOT / 'recipe' / 'environment-files').glob('*.yml'))
+# distribution on PyPI: package on conda-forge, where they differ
+CONDA_NAMES = {'torch': 'pytorch'}
+BROUGHT_BY_QIIME2 = {
+    'biom-format',
+    'h5py',
+    'numpy',
+    'pandas',
+    'q2-sample-classifier',
+    'q2-types',
+    'q2cli',
+    'qiime2',
+    'scikit-bio',
+    'scipy',
+}
+
+
+def parsed(requirements):
+    """Return {name: range} of lines like 'torch>=2.5,<3'."""
+    pairs = (re.fullmatch(r'([A-Za-z0-9_.-]+)\s*(.*)', line).groups() for line in requirements)
+    return {name: bounds.replace(' ', '') for name, bounds in pairs}
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """What setup.py tells setuptools."""
+    told = {}
+    monkeypatch.setattr(setuptools, 'setup', told.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / 'setup.py'))
+    return told
+
+
+@pytest.fixture
+def recipe():
+    text = (ROOT / 'recipe' / 'meta.yaml').read_text('utf-8')
+    version = re.search(r"{% set version = '(.+)' %}", text)[1]
+    text = re.sub(r'{%.*?%}', '', text).replace('{{ version }}', version).replace('{{ PYTHON }}', 'python')
+    return yaml.safe_load(text)
+
+
+def test_every_requirement_of_setup_is_in_the_conda_recipe_with_the_same_range(declared, recipe):
+    run = parsed(recipe['requirements']['run'])
+    for name, bounds in parsed(declared['install_requires']).items():
+        assert run[CONDA_NAMES.get(name, name)] == bounds
+    assert run['python'] == declared['python_requires']
+
+
+def test_the_rest_of_the_conda_recipe_is_what_qiime2_brings(declared, recipe):
+    own = {CONDA_NAMES.get(name, name) for name in parsed(declared['install_requires'])}
+    assert set(parsed(recipe['requirements']['run'])) - own - {'python'} == BROUGHT_BY_QIIME2
+
+
+def test_setup_requires_nothing_that_qiime2_brings(declared):
+    assert not set(parsed(declared['install_requires'])) & BROUGHT_BY_QIIME2
+
+
+def test_one_version_is_told_everywhere(declared, recipe):
+    assert declared['version'] == str(recipe['package']['version']) == q2_aam.__version__
+
+
+def test_qiime2_finds_the_plugin_in_one_group_only(declared):
+    assert declared['name'] == 'q2-aam'
+    assert declared['entry_points'] == {'qiime2.plugins': ['q2-aam=q2_aam.plugin_setup:plugin']}
+
+
+def test_setup_reads_the_version_without_importing_the_package(monkeypatch, declared):
+    monkeypatch.setitem(sys.modules, 'q2_aam', None)
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    runpy.run_path(str(ROOT / 'setup.py'))
+    assert re.fullmatch(r'\d+\.\d+\.\d+.*', declared['version'])
+
+
+def test_every_room_is_packaged(declared):
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / 'q2_aam').rglob('*.py')}
+    assert rooms == {name.replace('.', '/') for name in declared['packages']}
+
+
+def test_there_are_environment_files_for_an_old_and_a_new_release():
+    assert {path.stem for path in ENVIRONMENTS} >= {
+        'q2-aam-qiime2-amplicon-2024.10',
+        'q2-aam-rachis-qiime2-2026.7',
+    }
+
+
+@pytest.mark.parametrize('path', ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_file_has_no_name_and_installs_the_plugin_with_pip_after_qiime2(path):
+    environment = yaml.safe_load(path.read_text('utf-8'))
+    release = path.stem.rsplit('-', 1)[1]
+    assert 'name' not in environment
+    assert f'/{release}/' in environment['channels'][0]
+    *conda, with_pip = environment['dependencies']
+    assert 'pip' in conda
+    assert any(line.startswith('qiime2') for line in conda)
+    assert [(path.parent / line).resolve() for line in with_pip['pip']] == [ROOT]
+
+
+@pytest.mark.parametrize('path', ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_file_keeps_pkg_resources_where_qiime2_loads_plugins_through_it(path):
+    bounds = parsed(line for line in yaml.safe_load(path.read_text('utf-8'))['dependencies'] if isinstance(line, str))
+    assert bounds['setuptools'].startswith('>=77.0.3')
+    if path.stem.endswith('2024.10'):
+        assert bounds['setuptools'] == '>=77.0.3,<82'
+
+
+def test_the_library_is_tested_on_the_torch_that_is_installed():
+    common = (ROOT / 'recipe' / 'common.sh').read_text('utf-8')
+    pin = re.search(r"^torch_pin='(.+)'$", common, re.MULTILINE)[1]
+    assert pin in (ROOT / 'recipe' / 'requirements-today.txt').read_text('utf-8').split()
