@@ -8,6 +8,7 @@ from .runtime import RuntimeConfig
 from .training import FitTraining, PretrainTraining
 
 
+@dataclasses.dataclass(frozen=True)
 class Call:
     """A frozen dataclass whose fields are groups of parameters."""
 

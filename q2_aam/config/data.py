@@ -11,7 +11,8 @@ class PretrainData(Group):
 
     validation_fraction: float = option(
         0.1,
-        'Share of the samples that is held out of pretraining; the model is scored on them and on the pairs among them.',
+        'Share of the samples that is held out of pretraining; the model is scored on them and on the pairs among '
+        'them.',
         low=0.0,
         high=0.9,
     )

@@ -40,6 +40,7 @@ class Option:
     choices: tuple
 
 
+@dataclasses.dataclass(frozen=True)
 class Group:
     """A group of parameters: a frozen dataclass whose fields are all declared with :func:`option`.
 

@@ -50,10 +50,9 @@ class ModelConfig(Group):
 
     def __post_init__(self):
         super().__post_init__()
-        if AUTO not in (self.width, self.attention_heads) and self.width % self.attention_heads:
-            raise ValueError(
-                f'Parameter width ({self.width}) must be a multiple of attention_heads ({self.attention_heads}).'
-            )
+        width, heads = self.width, self.attention_heads
+        if isinstance(width, int) and isinstance(heads, int) and width % heads:
+            raise ValueError(f'Parameter width ({width}) must be a multiple of attention_heads ({heads}).')
 
     def resolved(self, longest_sequence):
         """Return a copy in which every 'auto' has its value, for sequences of up to `longest_sequence` nucleotides."""

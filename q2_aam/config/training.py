@@ -43,8 +43,8 @@ class PretrainTraining(Schedule):
     )
     masked_asv_fraction: float | str = option(
         AUTO,
-        'Share of the ASVs of a batch in which tokens are hidden; the distance task sees all of them whole. auto: 0.125, '
-        'or 1 without distances.',
+        'Share of the ASVs of a batch in which tokens are hidden; the distance task sees all of them whole. auto: '
+        '0.125, or 1 without distances.',
         low=0.001,
         high=1.0,
     )

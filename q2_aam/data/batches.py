@@ -69,7 +69,8 @@ def _positions(offsets, samples):
 def batches_of_epoch(rows, batch_size, generator):
     """Yield the rows of each batch of one epoch, shuffled; batches differ in size by at most one.
 
-    Equal sizes instead of a small last batch: no sample is dropped and no batch is too small for pairs.
+    Equal sizes instead of a small last batch: no sample is dropped and, from three a batch on, none is
+    too small for pairs.
     """
     rows = generator.permutation(rows)
     yield from np.array_split(rows, max(1, -(-len(rows) // batch_size)))

@@ -64,6 +64,7 @@ def three_parts(groups, test_fraction, validation_fraction, generator):
     if (parts == TRAINING).sum() < 2:
         raise UserError(
             f'With test_fraction {test_fraction} and validation_fraction {validation_fraction} fewer than 2 of '
-            f'{counted(len(groups), "labelled sample")} are left to train on; lower the fractions or label more samples.'
+            f'{counted(len(groups), "labelled sample")} are left to train on; lower the fractions or label more '
+            'samples.'
         )
     return parts

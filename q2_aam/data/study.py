@@ -1,4 +1,4 @@
-"""The aligned study: every sample's ASVs, each distinct sequence once, in an order that depends on nothing but content."""
+"""The aligned study: every sample's ASVs, each distinct sequence once, in an order that depends on content alone."""
 
 import dataclasses
 import json

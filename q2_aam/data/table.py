@@ -58,14 +58,14 @@ def read_table(path):
             ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
             for axis, names in ids.items():
                 _check_ids(axis, names)
-            arrays = _read_arrays(file)
+            values, columns, offsets = _read_arrays(file)
         except UserError:
             raise
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
                 f'The feature table is damaged or is not BIOM 2.1 HDF5 ({_first_line(error)}); make it anew.'
             ) from error
-    return Table(ids['sample'], ids['feature'], _to_matrix(*arrays, ids['sample'], ids['feature']))
+    return Table(ids['sample'], ids['feature'], _to_matrix(values, columns, offsets, ids['sample'], ids['feature']))
 
 
 def _read_ids(file, place):

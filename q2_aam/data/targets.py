@@ -74,10 +74,11 @@ def _groups_of(sample_ids, groups):
     if groups is None:
         return np.array(sample_ids, dtype=object)
     found = groups.reindex(sample_ids)
-    if found.isna().any():
+    without = list(found.index[found.isna()])
+    if without:
         raise UserError(
-            f'The groups column "{groups.name}" has no value for {counted(int(found.isna().sum()), "labelled sample")}, '
-            f'e.g. {found.index[found.isna()][0]}; give every labelled sample a group.'
+            f'The groups column "{groups.name}" has no value for {counted(len(without), "labelled sample")}, e.g. '
+            f'{without[0]}; give every labelled sample a group.'
         )
     return found.astype(str).to_numpy(dtype=object)
 

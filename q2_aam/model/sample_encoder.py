@@ -1,6 +1,7 @@
 """From ASV embeddings and abundances to an embedding of each sample.
 
-Shapes: B samples, N non-zeros of the batch in all, U distinct ASVs, M = N + B tokens (one summary token a sample), D width.
+Shapes: B samples, N non-zeros of the batch in all, U distinct ASVs, D width, M = N + B tokens (one summary token a
+sample).
 """
 
 import torch

@@ -4,6 +4,7 @@ Shapes: A ASVs of the study, D width, K memberships.
 """
 
 import numpy as np
+import pandas as pd
 import torch
 
 from q2_aam.data.batches import make_batch
@@ -64,3 +65,34 @@ def regression_figures(predicted, true):
         'r2': float(1 - (error**2).mean() / spread) if spread > 0 else float('nan'),
         'r': float(np.corrcoef(predicted, true)[0, 1]) if both_vary else float('nan'),
     }
+
+
+def details_of(study, parts, predicted, true=None):
+    """Return one row a sample: its part, its prediction and what of it was read.
+
+    Parameters
+    ----------
+    study : q2_aam.data.study.Study
+    parts : array of str
+    predicted : float64 [samples]
+    true : float64 [samples], optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``id``; columns part, prediction, true, reads_used, asvs_used, asvs_cut (longer than the model reads),
+        share_of_reads_cut (share of reads in those).
+    """
+    asvs_cut, share_cut = study.cut_share()
+    return pd.DataFrame(
+        {
+            'part': parts,
+            'prediction': predicted,
+            'true': np.full(len(study), np.nan) if true is None else true,
+            'reads_used': study.reads,
+            'asvs_used': study.richness,
+            'asvs_cut': asvs_cut,
+            'share_of_reads_cut': share_cut,
+        },
+        index=pd.Index(study.sample_ids, name='id'),
+    )

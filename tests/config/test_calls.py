@@ -1,0 +1,95 @@
+"""The configuration of a call travels whole: out as a dictionary, back as the same objects."""
+
+import dataclasses
+import json
+
+import pytest
+
+from q2_aam.config import AUTO, FitConfig, ModelConfig, PredictConfig, PretrainConfig, RuntimeConfig
+
+CALLS = [PretrainConfig, FitConfig, PredictConfig]
+
+
+def another_than_default(opt):
+    if opt.choices:
+        return next(choice for choice in opt.choices if choice != opt.default)
+    if opt.kind is bool:
+        return not opt.default
+    return opt.low if opt.low != opt.default else opt.high
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_the_default_is_what_a_call_without_values_gets(call):
+    assert call.from_flat({}) == call()
+    assert {opt.name: opt.default for opt in call.options()} == {
+        name: value for group in dataclasses.asdict(call()).values() for name, value in group.items()
+    }
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_every_field_at_another_value_than_its_default_comes_back_through_json(call):
+    values = {opt.name: another_than_default(opt) for opt in call.options()}
+    assert all(values[opt.name] != opt.default for opt in call.options())
+    config = call.from_flat(values)
+    found = call.from_dict(json.loads(json.dumps(dataclasses.asdict(config))))
+    assert found == config
+    assert {name: value for group in dataclasses.asdict(found).values() for name, value in group.items()} == values
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_a_parameter_stands_in_one_group_only(call):
+    names = [opt.name for opt in call.options()]
+    assert len(set(names)) == len(names)
+    assert [opt.group for opt in call.options()] == [
+        name for name, group in call.groups().items() for _ in group.options()
+    ]
+
+
+def test_flat_values_go_to_their_groups_and_the_others_keep_their_default():
+    config = FitConfig.from_flat({'width': 64, 'test_fraction': 0.0, 'threads': 3})
+    assert config == FitConfig(
+        data=dataclasses.replace(FitConfig().data, test_fraction=0.0),
+        model=ModelConfig(width=64),
+        runtime=RuntimeConfig(threads=3),
+    )
+
+
+def test_flat_values_are_checked():
+    with pytest.raises(ValueError, match='^Parameter threads must be a whole number from 0 to 4096, but it is -1.$'):
+        PredictConfig.from_flat({'threads': -1})
+
+
+def nested():
+    return dataclasses.asdict(PredictConfig())
+
+
+@pytest.mark.parametrize(
+    'change, sentence',
+    [
+        (lambda d: d | {'magic': {}}, 'The configuration has a field that this version does not know: magic.'),
+        (lambda d: {}, 'The configuration lacks the field runtime.'),
+        (lambda d: [d], "The configuration must be an object, but it is [{'runtime': "),
+        (lambda d: None, 'The configuration must be an object, but it is None.'),
+        (lambda d: {'runtime': 'cpu'}, "The configuration group runtime must be an object, but it is 'cpu'."),
+        (
+            lambda d: {'runtime': d['runtime'] | {'speed': 1, 'zeal': 2}},
+            'The configuration group runtime has a field that this version does not know: speed.',
+        ),
+        (
+            lambda d: {'runtime': {'device': AUTO, 'max_memory_gb': AUTO}},
+            'The configuration group runtime lacks the field threads.',
+        ),
+        (
+            lambda d: {'runtime': d['runtime'] | {'device': 'tpu'}},
+            "Parameter device must be one of auto, cpu, cuda, but it is 'tpu'.",
+        ),
+        (
+            lambda d: {'runtime': d['runtime'] | {'threads': None}},
+            'Parameter threads must be a whole number from 0 to 4096, but it is None.',
+        ),
+    ],
+)
+def test_a_dictionary_of_other_fields_or_values_is_refused_by_name(change, sentence):
+    with pytest.raises(ValueError) as error:
+        PredictConfig.from_dict(change(nested()))
+    assert str(error.value).startswith(sentence)
