@@ -6,7 +6,7 @@ import json
 import math
 import pathlib
 
-from q2_aam.config import AUTO, FitConfig, PretrainConfig
+from q2_aam.config import AUTO, Call, FitConfig, PretrainConfig
 from q2_aam.errors import UserError
 
 MODEL_FILE = 'model.safetensors'
@@ -16,7 +16,7 @@ FILES = (MODEL_FILE, CONFIG_FILE, CARD_FILE)
 
 FORMAT_VERSION = 1
 ENCODER, REGRESSOR = 'encoder', 'regressor'
-CALLS = {ENCODER: PretrainConfig, REGRESSOR: FitConfig}
+CALLS: dict[str, type[Call]] = {ENCODER: PretrainConfig, REGRESSOR: FitConfig}
 # What every card tells; a reader may rely on these.
 CARD_FIELDS = (
     'format_version', 'kind', 'samples', 'asvs', 'amplicon_length', 'input_sha256', 'target', 'unit', 'seed', 'device',

@@ -7,7 +7,7 @@ from q2_aam.errors import UserError, counted
 TRAINING, VALIDATION, TEST, NEW = 'training', 'validation', 'test', 'new'
 
 
-def held_out(groups, fraction, generator):
+def held_out(groups, fraction, generator, leave=0):
     """Choose whole groups that together hold about `fraction` of the samples.
 
     Parameters
@@ -17,6 +17,8 @@ def held_out(groups, fraction, generator):
     fraction : float
         Share of the samples to hold out; 0 holds out none, anything above at least one group.
     generator : numpy.random.Generator
+    leave : int
+        Groups that must be left for other parts.
 
     Returns
     -------
@@ -26,11 +28,15 @@ def held_out(groups, fraction, generator):
     names, member, sizes = np.unique(np.asarray(groups, dtype=object), return_inverse=True, return_counts=True)
     chosen = np.zeros(len(names), dtype=bool)
     wanted, taken = fraction * len(member), 0
-    for group in generator.permutation(len(names)):
+    order = generator.permutation(len(names))
+    for group in order:
         # a group that overshoots by more than it now falls short is passed over
-        if taken + sizes[group] / 2 <= wanted or (fraction > 0 and not chosen.any()):
+        if taken + sizes[group] / 2 <= wanted and chosen.sum() < len(names) - leave:
             chosen[group] = True
             taken += sizes[group]
+    if fraction > 0 and len(names) and not chosen.any():
+        # every group is too large: the smallest overshoots least
+        chosen[order[np.argmin(sizes[order])]] = True
     return chosen[member]
 
 
@@ -57,10 +63,10 @@ def three_parts(groups, test_fraction, validation_fraction, generator):
             f'groups and at least 2 training samples, but the labelled samples are {counted(len(groups), "sample")} '
             f'in {counted(found, "group")}; give more labelled samples, or groups that are smaller.'
         )
-    test = held_out(groups, test_fraction, generator)
+    test = held_out(groups, test_fraction, generator, leave=2)
     parts[test] = TEST
     rest = np.flatnonzero(~test)
-    parts[rest[held_out(groups[rest], validation_fraction, generator)]] = VALIDATION
+    parts[rest[held_out(groups[rest], validation_fraction, generator, leave=1)]] = VALIDATION
     if (parts == TRAINING).sum() < 2:
         raise UserError(
             f'With test_fraction {test_fraction} and validation_fraction {validation_fraction} fewer than 2 of '

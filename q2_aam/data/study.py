@@ -148,14 +148,15 @@ def _merge_duplicates(table, sequences):
         twin = int(np.flatnonzero(np.diff(column[where]) == 0)[0])
         one, two = table.feature_ids[where[twin]], table.feature_ids[where[twin + 1]]
         warnings.warn(
-            f'{counted(len(sequences) - len(distinct), "sequence")} of the table stand under two feature ids or more '
+            f'{counted(int((np.bincount(column) > 1).sum()), "sequence")} of the table stand under two feature ids or more '
             f'(e.g. {one} and {two}); they are merged and their counts added.',
             AAMWarning,
             stacklevel=2,
         )
     counts = table.counts
+    # a copy: summing works in place, and the arrays are those of the caller's table
     merged = scipy.sparse.csr_matrix(
-        (counts.data, column[counts.indices], counts.indptr), shape=(counts.shape[0], len(distinct))
+        (counts.data, column[counts.indices], counts.indptr), shape=(counts.shape[0], len(distinct)), copy=True
     )
     merged.sum_duplicates()
     present = np.flatnonzero(np.bincount(merged.indices, minlength=len(distinct)))

@@ -58,13 +58,15 @@ class ASVEncoder(nn.Module):
         length = x_UTD.shape[1]
         x_UTD = x_UTD * self.position_binding[:length] + self.position_embedding[:length]
         real_UT = torch.arange(length, device=x_UTD.device) < tokens_U[:, None]
-        x_ND = x_UTD[real_UT]
+        token_N = real_UT.flatten().nonzero()[:, 0]
+        x_ND = x_UTD.flatten(0, 1).index_select(0, token_N)
         layout = layout_of(F.pad(tokens_U.cumsum(0), (1, 0)).cpu(), x_ND.device)
         for block in self.blocks:
             x_ND = block(x_ND, layout)
         x_ND = self.norm(x_ND)
         embeddings = torch.segment_reduce(x_ND, 'mean', lengths=tokens_U, axis=0, unsafe=True)
-        return embeddings, None if hidden_UT is None else x_ND[hidden_UT[real_UT]]
+        hidden_N = None if hidden_UT is None else hidden_UT.flatten()[token_N].nonzero()[:, 0]
+        return embeddings, None if hidden_N is None else x_ND.index_select(0, hidden_N)
 
     def _embed(self, codes_UL):
         p = self.nucleotides_per_token

@@ -29,7 +29,7 @@ class DistanceHead(nn.Module):
 
     def unions(self, asvs_UD, asv_N, tokens_ND, features_N, offsets_B):
         """Soft memberships of samples, [B, K], from their ASVs and what the sample encoder made of them."""
-        logits_NK = self.membership(asvs_UD)[asv_N] + self.context(tokens_ND)
+        logits_NK = self.membership(asvs_UD).index_select(0, asv_N) + self.context(tokens_ND)
         members_NK = torch.sigmoid(logits_NK) * torch.sigmoid(self.presence(features_N))
         return torch.segment_reduce(members_NK, 'max', lengths=offsets_B.diff(), axis=0, unsafe=True)
 
@@ -39,7 +39,8 @@ class DistanceHead(nn.Module):
         shared_AB = torch.minimum(unions_AK[:, None], unions_BK[None]) @ weight_K
         # the larger of two numbers is their sum less the smaller: no second [A, B, K]
         either_AB = (unions_AK @ weight_K)[:, None] + unions_BK @ weight_K - shared_AB
-        return 1 - shared_AB / either_AB.clamp_min(1e-9)
+        # rounding can leave a sample slightly less than 0 from itself
+        return (1 - shared_AB / either_AB.clamp_min(1e-9)).clamp_min(0)
 
 
 class RegressionHead(nn.Module):

@@ -16,18 +16,28 @@ SHORTEST_IN_BUCKET = 0.7
 
 @dataclasses.dataclass
 class Bucket:
-    """Sequences of like length: tokens int64 [R, S] (row of each token), real bool [R, S] (None: no padding)."""
+    """Sequences of like length: shape (R, S), and real bool [R, S] (None: no padding)."""
 
-    tokens: torch.Tensor
+    shape: tuple
     real: torch.Tensor | None
 
 
 @dataclasses.dataclass
 class Layout:
-    """How N tokens make sequences: the buckets, and for each token its place in their concatenation, int64 [N]."""
+    """How N tokens make sequences, and where each token stands in the padded buckets.
+
+    Attributes
+    ----------
+    buckets : list of Bucket
+    gather : int64 [padded tokens], or None where the tokens are one bucket as they stand
+        The token at each place of the buckets, one bucket after the other; padding repeats a token of its sequence.
+    place : int64 [N], or None likewise
+        The place of each token.
+    """
 
     buckets: list
-    place: torch.Tensor
+    gather: torch.Tensor | None
+    place: torch.Tensor | None
 
 
 def layout_of(offsets, device='cpu'):
@@ -44,8 +54,10 @@ def layout_of(offsets, device='cpu'):
     """
     offsets = np.asarray(offsets)
     sizes = np.diff(offsets)
+    if (sizes == sizes[0]).all():
+        return Layout([Bucket((len(sizes), int(sizes[0])), None)], None, None)
     order = np.argsort(-sizes, kind='stable')
-    buckets, tokens_in_order = [], []
+    buckets, gather, is_real = [], [], []
     start = 0
     while start < len(order):
         longest = sizes[order[start]]
@@ -53,26 +65,40 @@ def layout_of(offsets, device='cpu'):
         rows = order[start:end]
         steps = np.arange(longest)
         real = steps < sizes[rows, None]
-        tokens = np.where(real, offsets[rows, None] + steps, offsets[rows, None])
-        tokens_in_order.append(tokens[real])
-        mask = None if real.all() else torch.from_numpy(real).to(device)
-        buckets.append(Bucket(torch.from_numpy(tokens).to(device), mask))
+        gather.append(np.where(real, offsets[rows, None] + steps, offsets[rows, None]).ravel())
+        is_real.append(real.ravel())
+        buckets.append(Bucket(real.shape, None if real.all() else torch.from_numpy(real).to(device)))
         start = end
-    order = np.concatenate(tokens_in_order)
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return Layout(buckets, torch.from_numpy(place).to(device))
+    gather, is_real = np.concatenate(gather), np.concatenate(is_real)
+    place = np.empty(offsets[-1], dtype=np.int64)
+    place[gather[is_real]] = np.flatnonzero(is_real)
+    return Layout(buckets, torch.from_numpy(gather).to(device), torch.from_numpy(place).to(device))
 
 
-def ragged_attention(q_NHE, k_NHE, v_NHE, layout):
-    """Attention of every token to the tokens of its own sequence; returns [N, H, E]."""
+def ragged_attention(qkv_N3HE, layout):
+    """Attention of every token to the tokens of its own sequence.
+
+    Parameters
+    ----------
+    qkv_N3HE : [N, 3, H, E]
+        Query, key and value of each token.
+
+    Returns
+    -------
+    [N, D]
+    """
+    if layout.gather is not None:
+        # index_select, because the gradient of plain indexing is several times slower on a CPU
+        qkv_N3HE = qkv_N3HE.index_select(0, layout.gather)
     outputs = []
-    for bucket in layout.buckets:
-        q_RHSE, k_RHSE, v_RHSE = (x[bucket.tokens].transpose(1, 2) for x in (q_NHE, k_NHE, v_NHE))
+    sizes = [rows * length for rows, length in (bucket.shape for bucket in layout.buckets)]
+    for bucket, qkv in zip(layout.buckets, qkv_N3HE.split(sizes)):
+        q_RHSE, k_RHSE, v_RHSE = qkv.unflatten(0, bucket.shape).permute(2, 0, 3, 1, 4)
         mask = None if bucket.real is None else bucket.real[:, None, None, :]
-        out_RSHE = F.scaled_dot_product_attention(q_RHSE, k_RHSE, v_RHSE, attn_mask=mask).transpose(1, 2)
-        outputs.append(out_RSHE.flatten(0, 1) if bucket.real is None else out_RSHE[bucket.real])
-    return torch.cat(outputs)[layout.place]
+        out_RHSE = F.scaled_dot_product_attention(q_RHSE, k_RHSE, v_RHSE, attn_mask=mask)
+        outputs.append(out_RHSE.transpose(1, 2).flatten(2).flatten(0, 1))
+    out_ND = torch.cat(outputs)
+    return out_ND if layout.place is None else out_ND.index_select(0, layout.place)
 
 
 class Block(nn.Module):
@@ -89,6 +115,6 @@ class Block(nn.Module):
         self.feed_forward_out = nn.Linear(feed_forward_ratio * width, width)
 
     def forward(self, x_ND, layout):
-        q, k, v = self.query_key_value(self.attention_norm(x_ND)).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        x_ND = x_ND + self.attention_out(ragged_attention(q, k, v, layout).flatten(-2))
+        qkv_N3HE = self.query_key_value(self.attention_norm(x_ND)).unflatten(-1, (3, self.heads, -1))
+        x_ND = x_ND + self.attention_out(ragged_attention(qkv_N3HE, layout))
         return x_ND + self.feed_forward_out(F.gelu(self.feed_forward_in(self.feed_forward_norm(x_ND))))

@@ -48,7 +48,7 @@ class SampleEncoder(nn.Module):
         tokens : [N, D]
             Each ASV as seen within its sample.
         """
-        x_ND = self.asv_in(asvs_UD)[asv_N]
+        x_ND = self.asv_in(asvs_UD).index_select(0, asv_N)
         x_ND = x_ND * (1 + self.abundance_scale(features_N)) + self.abundance_in(features_N)
         # the summary token of sample b stands before its ASVs, so its row is offsets[b] + b
         samples = len(offsets_B) - 1
@@ -56,12 +56,13 @@ class SampleEncoder(nn.Module):
         is_summary_M = torch.zeros(len(x_ND) + samples, dtype=torch.bool, device=x_ND.device)
         is_summary_M[offsets_M[:-1]] = True
         source_M = torch.where(is_summary_M, 0, (~is_summary_M).cumsum(0))
-        x_MD = torch.cat([self.summary_embedding, x_ND])[source_M]
+        x_MD = torch.cat([self.summary_embedding, x_ND]).index_select(0, source_M)
         layout = layout_of(offsets_M.cpu(), x_MD.device)
         for block in self.blocks:
             x_MD = block(x_MD, layout)
         x_MD = self.norm(x_MD)
-        return x_MD[offsets_M[:-1]], x_MD[~is_summary_M]
+        asv_rows_N = (~is_summary_M).nonzero()[:, 0]
+        return x_MD.index_select(0, offsets_M[:-1]), x_MD.index_select(0, asv_rows_N)
 
 
 def abundance_features(abundances_N):

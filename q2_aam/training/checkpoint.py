@@ -35,13 +35,13 @@ class Checkpoint:
     ----------
     folder : path or None
         None keeps nothing.
-    seconds_between : float
-        Least time between two saves.
+    seconds_between : float, optional
+        Least time between two saves, default ``SECONDS_BETWEEN``.
     """
 
-    def __init__(self, folder, seconds_between=SECONDS_BETWEEN):
+    def __init__(self, folder, seconds_between=None):
         self.folder = None if folder is None else pathlib.Path(folder)
-        self.seconds_between = seconds_between
+        self.seconds_between = SECONDS_BETWEEN if seconds_between is None else seconds_between
         self.last_save = time.monotonic()
 
     def save(self, network, optimizer, state):
@@ -70,7 +70,7 @@ class Checkpoint:
         self.last_save = time.monotonic()
 
     def resume(self, network, optimizer):
-        """Put `network` and `optimizer` where the run stopped; return its :class:`State` (a new one if there is none)."""
+        """Put `network` and `optimizer` where the run stopped; return its :class:`State`, a new one if there is none."""
         if self.folder is None or not (self.folder / STATE_FILE).exists():
             return State()
         numbers = json.loads((self.folder / STATE_FILE).read_text(encoding='utf-8'))

@@ -29,7 +29,7 @@ class History:
 
     def add_points(self, plot, part, predicted, true, generator):
         """Add points for a plot; more than ``MAX_POINTS`` are thinned by the numpy `generator`."""
-        keep = range(len(predicted))
+        keep = list(range(len(predicted)))
         if len(predicted) > MAX_POINTS:
             keep = sorted(generator.choice(len(predicted), MAX_POINTS, replace=False))
         self.points.extend((plot, part, float(predicted[i]), float(true[i])) for i in keep)

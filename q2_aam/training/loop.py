@@ -12,7 +12,6 @@ import torch
 from q2_aam.data.batches import batches_of_epoch
 
 from .checkpoint import Checkpoint
-from .history import History
 from .optimizer import make_optimizer, set_learning_rate
 
 # streams of random numbers that must not be confused
@@ -123,14 +122,17 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
 @contextlib.contextmanager
 def reproducible(device, seed):
     """Seed torch and, on a CPU, allow only deterministic kernels; put everything back at the end."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device.type == 'cpu')
+        # nothing here reads memory that was never written; filling it costs time
+        torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before[0])
+            torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
 def _line(epoch, epochs, training, validation, learning_rate, seconds_left):

@@ -14,7 +14,7 @@ LAST_SHARE = 0.02
 
 
 def base_learning_rate(schedule, width):
-    """Return the highest learning rate; derived, it falls with the width as Yang et al. 2022 (arXiv:2203.03466) advise."""
+    """Return the highest learning rate; derived, it falls with the width (Yang et al. 2022, arXiv:2203.03466)."""
     if schedule.learning_rate == AUTO:
         return LEARNING_RATE * min(1.0, WIDTH_OF_LEARNING_RATE / width)
     return schedule.learning_rate

@@ -30,8 +30,8 @@ def say_model(network, config, device, seed, say):
         f'{parameters:,} parameters.'
     )
     say(
-        f'Training: {counted(training.epochs, "epoch")} at most, batches of up to {training.batch_size} samples, highest '
-        f'learning rate {training.learning_rate:.2g}, seed {seed}, on {device_name(device)}.'
+        f'Training: {counted(training.epochs, "epoch")} at most, batches of up to {training.batch_size} samples, '
+        f'highest learning rate {training.learning_rate:.2g}, seed {seed}, on {device_name(device)}.'
     )
 
 

@@ -57,7 +57,7 @@ def name_of_run(call, config, hashes):
 
 @contextlib.contextmanager
 def run_folder(name):
-    """Give the run its folder; delete it on success or when the user must mend an input, else leave it for the next try.
+    """Give the run its folder; delete it on success or when the user must mend an input, else leave it to resume.
 
     A second run of the same name beside a running one gets a folder of its own, which is always deleted.
     """
