@@ -71,7 +71,7 @@ class BundleConfig:
         _check_version(fields, CONFIG_FILE)
         del fields['format_version']
         _check_names(fields, [field.name for field in dataclasses.fields(cls)], CONFIG_FILE)
-        if fields['kind'] not in CALLS:
+        if not isinstance(fields['kind'], str) or fields['kind'] not in CALLS:
             raise ValueError(f'The kind of a model must be one of {", ".join(CALLS)}, but it is {fields["kind"]!r}.')
         try:
             call = CALLS[fields['kind']].from_dict(fields['call'])
@@ -188,6 +188,12 @@ def _check_weights(path, config, level):
         with safe_open(path, framework='numpy') as weights:
             shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
             _check_shapes(shapes, _shapes(config))
+            for name in shapes:
+                if (kind := weights.get_slice(name).get_dtype()) != 'F32':
+                    raise ValueError(
+                        f'The weights {name} of the model are of the type {kind} instead of F32; use a model that this '
+                        'plugin has made.'
+                    )
             for name in shapes if level == 'max' else ():
                 if not np.isfinite(weights.get_tensor(name)).all():
                     raise ValueError(f'The weights {name} of the model are not all numbers; train it again.')

@@ -147,9 +147,10 @@ def _merge_duplicates(table, sequences):
         where = np.argsort(column, kind='stable')
         twin = int(np.flatnonzero(np.diff(column[where]) == 0)[0])
         one, two = table.feature_ids[where[twin]], table.feature_ids[where[twin + 1]]
+        repeated = int((np.bincount(column) > 1).sum())
         warnings.warn(
-            f'{counted(int((np.bincount(column) > 1).sum()), "sequence")} of the table stand under two feature ids or more '
-            f'(e.g. {one} and {two}); they are merged and their counts added.',
+            f'{counted(repeated, "sequence")} of the table stand under two feature ids or more (e.g. '
+            f'{one} and {two}); they are merged and their counts added.',
             AAMWarning,
             stacklevel=2,
         )

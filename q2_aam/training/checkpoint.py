@@ -70,7 +70,7 @@ class Checkpoint:
         self.last_save = time.monotonic()
 
     def resume(self, network, optimizer):
-        """Put `network` and `optimizer` where the run stopped; return its :class:`State`, a new one if there is none."""
+        """Put `network` and `optimizer` where the run stopped; return its :class:`State` (new if there is none)."""
         if self.folder is None or not (self.folder / STATE_FILE).exists():
             return State()
         numbers = json.loads((self.folder / STATE_FILE).read_text(encoding='utf-8'))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from q2_aam.data.batches import batches_of_epoch
+from q2_aam.errors import UserError
 
 from .checkpoint import Checkpoint
 from .optimizer import make_optimizer, set_learning_rate
@@ -88,7 +89,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
             share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
             loss, figures = task.loss(network, rows, np.random.default_rng([seed, STEP, step]))
             if not math.isfinite(loss.item()):
-                raise FloatingPointError(f'The loss is {loss.item()} in epoch {epoch}; lower learning_rate.')
+                raise UserError(f'The loss is {loss.item()} in epoch {epoch}; lower learning_rate.')
             optimizer.zero_grad()
             loss.backward()
             if schedule.gradient_clip:

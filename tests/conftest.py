@@ -1,0 +1,205 @@
+"""What tests of the library share: a tiny study, written as the files that a call takes, and quick calls on it.
+
+Nothing here imports QIIME 2 or, when it is loaded, torch.
+"""
+
+import dataclasses
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SAMPLES, ASVS = 24, 30
+# long enough not to turn up by chance among the bytes of weights
+SAMPLE, SUBJECT = 'sample-of-visit-{:02d}', 'subject-number-{:02d}'
+
+TINY = {
+    'nucleotides_per_token': 6,
+    'width': 16,
+    'asv_layers': 1,
+    'sample_layers': 1,
+    'attention_heads': 2,
+    'feed_forward_ratio': 1,
+    'memberships': 16,
+    'epochs': 2,
+    'batch_size': 8,
+    'random_seed': 7,
+    'threads': 1,
+    'device': 'cpu',
+}
+
+
+@dataclasses.dataclass
+class Tiny:
+    """Counts [samples, features], sequences by feature, distances [samples, samples], target and groups by sample."""
+
+    counts: pd.DataFrame
+    sequences: dict
+    distances: pd.DataFrame
+    target: pd.Series
+    groups: pd.Series
+
+    def shuffled(self):
+        """The same study with samples and features in another order, in every input."""
+        random = np.random.default_rng(5)
+        samples, features = random.permutation(self.counts.index), random.permutation(self.counts.columns)
+        others = random.permutation(self.distances.index)
+        return Tiny(
+            self.counts.loc[samples, features],
+            {name: self.sequences[name] for name in random.permutation(features)},
+            self.distances.loc[others, others],
+            self.target.loc[random.permutation(samples)],
+            self.groups.loc[random.permutation(samples)],
+        )
+
+    def repeated(self, times):
+        """As many copies of every sample, each under an id of its own."""
+        names = [f'{name}.{copy}' for copy in range(times) for name in self.counts.index]
+        return Tiny(
+            pd.DataFrame(np.tile(self.counts, (times, 1)), names, self.counts.columns),
+            self.sequences,
+            pd.DataFrame(np.tile(self.distances, (times, times)), names, names),
+            pd.Series(np.tile(self.target, times), names, name=self.target.name),
+            pd.Series(np.tile(self.groups, times), names, name=self.groups.name),
+        )
+
+    def write(self, folder, hashed=True):
+        """Write the files into a new folder; return their paths by the names of the inputs of a call."""
+        import biom
+        import h5py
+
+        folder.mkdir(parents=True)
+        counts = self.counts if hashed else self.counts.rename(columns=self.sequences)
+        with h5py.File(folder / 'table.biom', 'w') as file:
+            biom.Table(counts.to_numpy().T, list(counts.columns), list(counts.index)).to_hdf5(file, 'test')
+        text = ''.join(f'>{name}\n{sequence}\n' for name, sequence in self.sequences.items())
+        (folder / 'sequences.fasta').write_text(text)
+        self.distances.to_csv(folder / 'distances.tsv', sep='\t', na_rep='nan')
+        return types.SimpleNamespace(
+            table=folder / 'table.biom',
+            sequences=folder / 'sequences.fasta' if hashed else None,
+            distance_matrix=folder / 'distances.tsv',
+        )
+
+
+def make_tiny():
+    """A community that turns over with age: each ASV has its time, so that presence and counts tell the target."""
+    random = np.random.default_rng(42)
+    ages = np.linspace(0, 12, SAMPLES)
+    times = np.linspace(-1, 13, ASVS)
+    expected = 200 * np.exp(-(((ages[:, None] - times) / 2.5) ** 2))
+    counts = random.poisson(expected).astype(float)
+    names = [SAMPLE.format(i) for i in range(SAMPLES)]
+    sequences = {f'feature{i:02d}': ''.join(random.choice(list('ACGT'), random.integers(40, 61))) for i in range(ASVS)}
+    present = counts > 0
+    either = (present[:, None] | present).sum(-1)
+    distances = 1 - (present[:, None] & present).sum(-1) / either
+    return Tiny(
+        pd.DataFrame(counts, index=names, columns=list(sequences)),
+        sequences,
+        pd.DataFrame(distances, index=names, columns=names),
+        pd.Series(ages, index=names, name='age'),
+        pd.Series([SUBJECT.format(i // 2) for i in range(SAMPLES)], index=names, name='subject'),
+    )
+
+
+def run_pretrain(tiny, place, matrix=True, hashed=True, say=None, **options):
+    """Pretrain on a tiny study in the folder `place`; return the bundle's folder, the history and what was said."""
+    from q2_aam.config import PretrainConfig
+    from q2_aam.training.pretrain import pretrain
+
+    files, folder, said = _prepare(tiny, place, hashed)
+    config = PretrainConfig.from_flat(TINY | options)
+    history = pretrain(
+        files.table, folder, config, files.sequences, files.distance_matrix if matrix else None, say=say or said.append
+    )
+    return types.SimpleNamespace(folder=folder, history=history, said=said, files=files)
+
+
+def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, say=None, **options):
+    """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was said."""
+    from q2_aam.config import FitConfig
+    from q2_aam.training.fit import fit_regressor
+
+    files, folder, said = _prepare(tiny, place, hashed)
+    form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
+    predictions, details, history = fit_regressor(
+        files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
+        tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
+    )  # fmt: skip
+    return types.SimpleNamespace(
+        folder=folder, predictions=predictions, details=details, history=history, said=said, files=files
+    )
+
+
+def run_predict(tiny, place, model, hashed=True, **options):
+    """Predict a tiny study written into the folder `place`; return predictions and details."""
+    from q2_aam.config import PredictConfig
+    from q2_aam.inference.predict import predict
+
+    files = tiny.write(place / 'inputs', hashed)
+    config = PredictConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
+    return predict(files.table, model, config, files.sequences, say=lambda line: None)
+
+
+def _prepare(tiny, place, hashed):
+    files = tiny.write(place / 'inputs', hashed)
+    folder = place / 'bundle'
+    folder.mkdir()
+    return files, folder, []
+
+
+def _form_options():
+    from q2_aam.config import ModelConfig
+
+    return {opt.name for opt in ModelConfig.options()}
+
+
+@pytest.fixture(autouse=True)
+def work_dir(tmp_path, monkeypatch):
+    """Keep working files of runs out of the user's cache folder."""
+    monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / 'work'))
+    return tmp_path / 'work'
+
+
+@pytest.fixture
+def tiny():
+    """24 samples of 12 subjects on 30 ASVs of 40 to 60 nucleotides."""
+    return make_tiny()
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """Pretrain on a tiny study: (tiny, name of a new folder, options) -> what :func:`run_pretrain` returns."""
+    return lambda tiny, name='pretrained', **options: run_pretrain(tiny, tmp_path / name, **options)
+
+
+@pytest.fixture
+def fitted(tmp_path):
+    """Fit on a tiny study: (tiny, name of a new folder, options) -> what :func:`run_fit` returns."""
+    return lambda tiny, name='fitted', **options: run_fit(tiny, tmp_path / name, **options)
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """Predict a tiny study: (tiny, model, name of a new folder, options) -> predictions, details."""
+    return lambda tiny, model, name='predicted', **options: run_predict(tiny, tmp_path / name, model, **options)
+
+
+@pytest.fixture(scope='session')
+def tiny_encoder(tmp_path_factory):
+    """A run of pretraining that every test may read and none may change."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp('encoder')
+        patch.setenv('AAM_WORK_DIR', str(place / 'work'))
+        return run_pretrain(make_tiny(), place / 'run')
+
+
+@pytest.fixture(scope='session')
+def tiny_regressor(tmp_path_factory):
+    """A fitted regressor that every test may read and none may change."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp('regressor')
+        patch.setenv('AAM_WORK_DIR', str(place / 'work'))
+        return run_fit(make_tiny(), place / 'run')

@@ -1,0 +1,85 @@
+"""Make the frozen bundles of format version 1 anew: `python tests/data/bundle-v1/make.py`, only before their release.
+
+Afterwards they show that later code still reads what earlier code has written; never regenerate them then.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import biom
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+
+from q2_aam import bundle
+from q2_aam.config import FitConfig, PredictConfig, PretrainConfig
+from q2_aam.data.batches import make_batch
+from q2_aam.data.inputs import read_study
+from q2_aam.inference.predict import predict
+from q2_aam.training.fit import fit_regressor
+from q2_aam.training.pretrain import pretrain
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+SAMPLES, ASVS = 8, 10
+FORM = {
+    'nucleotides_per_token': 6,
+    'width': 8,
+    'asv_layers': 1,
+    'sample_layers': 1,
+    'attention_heads': 2,
+    'feed_forward_ratio': 1,
+    'memberships': 8,
+}
+SCHEDULE = {'epochs': 20, 'batch_size': 4, 'random_seed': 1, 'device': 'cpu', 'threads': 1, 'learning_rate': 0.01}
+
+
+def write_inputs():
+    """Write the table and the matrix; return the target. Feature ids are the sequences, of unequal length."""
+    random = np.random.default_rng(1)
+    ages = np.linspace(1, 8, SAMPLES)
+    expected = 60 * np.exp(-(((ages[:, None] - np.linspace(0, 9, ASVS)) / 2) ** 2))
+    counts = random.poisson(expected)
+    sequences = [''.join(random.choice(list('ACGTN'), 30 + i, p=[0.24] * 4 + [0.04])) for i in range(ASVS)]
+    ids = [f'sample{i}' for i in range(SAMPLES)]
+    with h5py.File(FOLDER / 'table.biom', 'w') as file:
+        biom.Table(counts.T, sequences, ids).to_hdf5(file, 'q2-aam')
+    present = counts > 0
+    shared = (present[:, None] & present).sum(-1) / (present[:, None] | present).sum(-1)
+    pd.DataFrame(1 - shared, index=ids, columns=ids).to_csv(FOLDER / 'distances.tsv', sep='\t')
+    return pd.Series(ages, index=ids, name='age')
+
+
+def main():
+    """Write inputs, both bundles and what they give for the inputs."""
+    target = write_inputs()
+    table, matrix = FOLDER / 'table.biom', FOLDER / 'distances.tsv'
+    for kind in (bundle.ENCODER, bundle.REGRESSOR):
+        shutil.rmtree(FOLDER / kind, ignore_errors=True)
+        (FOLDER / kind).mkdir()
+    pretraining = PretrainConfig.from_flat(FORM | SCHEDULE | {'validation_fraction': 0.25})
+    pretrain(table, FOLDER / bundle.ENCODER, pretraining, distance_matrix=matrix)
+    fit_regressor(
+        table,
+        target,
+        FOLDER / bundle.REGRESSOR,
+        FitConfig.from_flat(SCHEDULE | {'epochs': 60, 'patience': 60}),
+        encoder=FOLDER / bundle.ENCODER,
+    )
+    predictions, _ = predict(table, FOLDER / bundle.REGRESSOR, PredictConfig())
+    predictions.to_csv(FOLDER / 'predictions.tsv', sep='\t')
+    network, _ = bundle.load(FOLDER / bundle.ENCODER)
+    study, _ = read_study(table)
+    with torch.no_grad():
+        unions = network.encode(make_batch(study, np.arange(len(study)))).unions
+        distances = network.distance_head(unions, unions).numpy()
+    # the true distances have done their work: what the encoder makes of the samples takes their place
+    pd.DataFrame(distances, index=study.sample_ids, columns=study.sample_ids).to_csv(matrix, sep='\t')
+
+
+if __name__ == '__main__':
+    with tempfile.TemporaryDirectory() as work:
+        os.environ['AAM_WORK_DIR'] = work
+        main()

@@ -1,0 +1,64 @@
+"""The files of a call become a study: with a FASTA or with ids that are sequences, all samples or some."""
+
+import biom
+import h5py
+import numpy as np
+import pytest
+
+from q2_aam.data.inputs import read_study
+from q2_aam.errors import AAMWarning, UserError
+
+COUNTS = [[5, 0, 1], [0, 4, 4], [2, 0, 0]]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def table(feature_ids, name='table.biom'):
+        path = tmp_path / name
+        with h5py.File(path, 'w') as file:
+            biom.Table(np.array(COUNTS).T, feature_ids, ['s2', 's0', 's1']).to_hdf5(file, 'test')
+        return path
+
+    return table
+
+
+@pytest.fixture
+def fasta(tmp_path):
+    path = tmp_path / 'sequences.fasta'
+    path.write_text('>f2\nTTT\n>f0 first\nacg\n>f1\nGGGNN\n>unused\nCCCCCCCCC\n')
+    return path
+
+
+def test_a_fasta_and_ids_that_are_sequences_give_the_same_study(write, fasta):
+    one, without_one = read_study(write(['f0', 'f1', 'f2']), fasta)
+    two, without_two = read_study(write(['ACG', 'GGGNN', 'TTT'], 'sequences.biom'))
+    assert one.sample_ids == two.sample_ids == ['s0', 's1', 's2']
+    assert without_one == without_two == []
+    assert one.codes.tolist() == two.codes.tolist() == [[1, 2, 3, 0, 0], [3, 3, 3, 5, 5], [4, 4, 4, 0, 0]]
+    assert one.asvs.tolist() == two.asvs.tolist() == [1, 2, 0, 0, 2]
+    assert one.reads.tolist() == two.reads.tolist() == [8, 2, 6]
+
+
+def test_only_kept_samples_and_their_asvs_are_in_the_study(write, fasta):
+    asked = []
+
+    def keep(ids):
+        asked.extend(ids)
+        return ['s1', 's2']
+
+    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, keep=keep)
+    assert asked == ['s2', 's0', 's1']
+    assert study.sample_ids == ['s1', 's2']
+    assert study.codes.tolist() == [[1, 2, 3], [4, 4, 4]]
+    assert study.reads.tolist() == [2, 6]
+
+
+def test_the_longest_that_is_read_is_handed_on(write, fasta):
+    with pytest.warns(AAMWarning, match='^1 sequence .* longer than the 4 nucleotides .* touches 25.0% of all reads.$'):
+        study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, max_length=4)
+    assert study.longest == 4 and study.cut.tolist() == [False, True, False]
+
+
+def test_hashed_ids_without_sequences_are_refused(write):
+    with pytest.raises(UserError, match='^The feature ids of the table are not sequences '):
+        read_study(write(['f0', 'f1', 'f2']))

@@ -1,0 +1,102 @@
+"""True distances are aligned to a study by id, scaled on the training part, and NaN where they are not known."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from q2_aam.data.distances import Distances
+from q2_aam.data.pairs import align_distances
+from q2_aam.errors import AAMWarning, UserError
+
+# distances of places on a line: a at 0, b at 0.2, c at 0.6, d at 1
+PLACES = {'d': 1.0, 'a': 0.0, 'c': 0.6, 'b': 0.2}
+
+
+def matrix(scale=1.0, without=()):
+    places = {name: place * scale for name, place in PLACES.items() if name not in without}
+    where = np.array(list(places.values()), dtype=np.float32)
+    return Distances(list(places), np.abs(where[:, None] - where))
+
+
+def align(distances, training=(0, 1, 2, 3), samples=('a', 'b', 'c', 'd')):
+    return align_distances(distances, list(samples), np.array(training))
+
+
+def test_distances_are_found_by_sample_id_and_left_alone_up_to_1():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        pairs = align(matrix())
+    assert pairs.divisor == 1
+    np.testing.assert_allclose(pairs.among(np.array([0, 1, 3])), [[0, 0.2, 1], [0.2, 0, 0.8], [1, 0.8, 0]], atol=1e-6)
+    known = [0.2, 0.6, 1.0, 0.4, 0.8, 0.4]
+    np.testing.assert_allclose([pairs.mean, pairs.variance], [np.mean(known), np.var(known)], rtol=1e-5)
+
+
+def test_mean_variance_and_divisor_are_those_of_the_training_part():
+    with pytest.warns(AAMWarning) as said:
+        pairs = align(matrix(scale=10), training=[2, 0, 1])
+    assert [str(one.message) for one in said] == [
+        'Distances go up to 6 (between training samples); all are divided by that.'
+    ]
+    known = np.array([2, 6, 4]) / 6
+    np.testing.assert_allclose([pairs.divisor, pairs.mean, pairs.variance], [6, known.mean(), known.var()], rtol=1e-5)
+    # a sample outside the training part may lie farther away
+    np.testing.assert_allclose(pairs.among(np.array([0, 3])), [[0, 10 / 6], [10 / 6, 0]], rtol=1e-6)
+
+
+def test_the_matrix_itself_is_not_changed():
+    distances = matrix(scale=10)
+    before = distances.values.copy()
+    with pytest.warns(AAMWarning):
+        pairs = align(distances)
+    pairs.among(np.array([0, 1]))[:] = 7
+    np.testing.assert_array_equal(distances.values, before)
+
+
+def test_samples_without_distances_are_said_and_unknown():
+    with pytest.warns(AAMWarning) as said:
+        pairs = align(matrix(without='b'), samples='abcde', training=range(5))
+    assert [str(one.message) for one in said] == [
+        '2 samples of the table (e.g. b) are not in the distance matrix; they are used without their distances.'
+    ]
+    assert pairs.place.tolist() == [1, -1, 2, 0, -1]
+    found = pairs.among(np.arange(5))
+    unknown = np.zeros((5, 5), dtype=bool)
+    unknown[[1, 4]] = unknown[:, [1, 4]] = True
+    np.testing.assert_array_equal(np.isnan(found), unknown)
+    np.testing.assert_allclose(found[0, [0, 2, 3]], [0, 0.6, 1], rtol=1e-6)
+    np.testing.assert_allclose(pairs.mean, np.mean([0.6, 1.0, 0.4]), rtol=1e-6)
+
+
+def test_the_order_of_the_matrix_does_not_matter():
+    distances = matrix()
+    order = [2, 0, 3, 1]
+    shuffled = Distances([distances.ids[i] for i in order], distances.values[np.ix_(order, order)])
+    one, two = align(distances), align(shuffled)
+    np.testing.assert_array_equal(one.among(np.arange(4)), two.among(np.arange(4)))
+    np.testing.assert_allclose([one.mean, one.variance], [two.mean, two.variance], rtol=1e-12)
+
+
+def test_a_matrix_of_other_samples_is_refused_with_an_example_of_both():
+    distances = Distances(['12802.b', '12802.a'], np.float32([[0, 1], [1, 0]]))
+    with pytest.raises(UserError) as error:
+        align(distances)
+    assert str(error.value) == (
+        'The distance matrix has 0 training samples of the table (the table has "a" ..., the matrix "12802.a" ...), '
+        "but pairs need two; give a matrix of the table's samples."
+    )
+
+
+def test_a_matrix_with_one_training_sample_is_refused():
+    with pytest.raises(UserError, match='^The distance matrix has 1 training sample of the table '):
+        align(matrix(), training=[1])
+
+
+def test_a_matrix_of_equal_distances_is_refused():
+    values = np.full((4, 4), 0.25, dtype=np.float32) - 0.25 * np.eye(4, dtype=np.float32)
+    with pytest.raises(UserError) as error:
+        align(Distances(list('abcd'), values))
+    assert str(error.value) == (
+        'All distances between training samples are 0.25; there is nothing to learn from such a distance matrix.'
+    )

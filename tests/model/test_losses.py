@@ -1,0 +1,98 @@
+"""Knowing nothing costs 1; what is not known does not count."""
+
+import math
+
+import pytest
+import torch
+
+from q2_aam.model.losses import TARGET_LOSSES, distance_loss, nucleotide_loss
+
+
+def test_guessing_nucleotides_costs_1():
+    codes = torch.tensor([[1, 2, 3], [4, 4, 1]])
+    loss, accuracy = nucleotide_loss(torch.zeros(2, 3, 4), codes)
+    assert loss.item() == pytest.approx(1)
+    # equal logits name the first nucleotide
+    assert accuracy.item() == pytest.approx(2 / 6)
+
+
+def test_naming_every_nucleotide_costs_nothing():
+    codes = torch.tensor([[1, 2], [3, 4]])
+    logits = 100 * torch.nn.functional.one_hot(codes - 1, 4).float()
+    loss, accuracy = nucleotide_loss(logits, codes)
+    assert (loss.item(), accuracy.item()) == (0, 1)
+
+
+def test_the_loss_of_one_nucleotide_is_its_share_of_a_guess():
+    logits = torch.log(torch.tensor([[[0.5, 0.25, 0.125, 0.125]]]))
+    loss, _ = nucleotide_loss(logits, torch.tensor([[3]]))
+    assert loss.item() == pytest.approx(math.log(8) / math.log(4))
+
+
+def test_unknown_letters_and_places_after_the_end_do_not_count():
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+    known, _ = nucleotide_loss(logits[:1, :1], torch.tensor([[2]]))
+    loss, accuracy = nucleotide_loss(logits, torch.tensor([[2, 5, 0], [0, 5, 5]]))
+    assert loss.item() == pytest.approx(known.item())
+    assert accuracy.item() in (0, 1)
+
+
+@pytest.mark.parametrize('codes', [torch.zeros(0, 3, dtype=torch.int64), torch.full((2, 3), 5)])
+def test_without_a_known_nucleotide_the_loss_is_0_with_a_gradient(codes):
+    logits = torch.randn(len(codes), 3, 4, requires_grad=True)
+    loss, accuracy = nucleotide_loss(logits, codes)
+    loss.backward()
+    assert loss.item() == 0 and math.isnan(accuracy.item())
+    assert not logits.grad.any()
+
+
+def symmetric(size, seed):
+    values = torch.rand(size, size, generator=torch.Generator().manual_seed(seed)).triu(1)
+    return values + values.T
+
+
+def pairs_of(matrix):
+    return matrix[tuple(torch.triu_indices(len(matrix), len(matrix), 1))]
+
+
+def test_predicting_the_mean_distance_costs_1():
+    true = symmetric(6, 1)
+    known = pairs_of(true)
+    loss = distance_loss(torch.full((6, 6), known.mean().item()), true, known.var(correction=0).item())
+    assert loss.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_each_pair_counts_once_and_the_diagonal_never():
+    true, predicted = symmetric(5, 1), symmetric(5, 2)
+    expected = (pairs_of(predicted) - pairs_of(true)).square().mean() / 0.25
+    predicted.fill_diagonal_(9)
+    assert distance_loss(predicted, true, 0.25).item() == pytest.approx(expected.item())
+
+
+def test_pairs_whose_distance_is_unknown_do_not_count_nor_reach_the_gradient():
+    true, predicted = symmetric(5, 1), symmetric(5, 2).requires_grad_()
+    known = distance_loss(predicted[1:, 1:], true[1:, 1:], 0.5)
+    true[0] = true[:, 0] = float('nan')
+    loss = distance_loss(predicted, true, 0.5)
+    loss.backward()
+    assert loss.item() == pytest.approx(known.item())
+    assert torch.isfinite(predicted.grad).all() and not predicted.grad[0].any()
+
+
+@pytest.mark.parametrize('true', [torch.zeros(1, 1), torch.full((4, 4), float('nan')), torch.zeros(0, 0)])
+def test_without_a_known_pair_the_loss_is_0_with_a_gradient(true):
+    predicted = torch.rand(true.shape, requires_grad=True)
+    loss = distance_loss(predicted, true, 0.5)
+    loss.backward()
+    assert loss.item() == 0 and not predicted.grad.any()
+
+
+@pytest.mark.parametrize('name, expected', [('mse', [0.25, 9]), ('mae', [0.5, 3]), ('huber', [0.25, 5])])
+def test_target_losses_of_an_error_of_a_half_and_of_three(name, expected):
+    found = [TARGET_LOSSES[name](torch.tensor([error]), torch.zeros(1)).item() for error in (0.5, 3.0)]
+    assert found == pytest.approx(expected)
+
+
+def test_predicting_the_mean_of_a_scaled_target_costs_1():
+    target = torch.tensor([-1.0, 1.0, -1.0, 1.0])
+    assert [TARGET_LOSSES[name](torch.zeros(4), target).item() for name in TARGET_LOSSES] == [1, 1, 1]

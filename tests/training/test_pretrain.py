@@ -1,0 +1,255 @@
+"""Pretraining: what it learns and scores, and the same bytes for the same seed, in any order, after interruptions."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from q2_aam import bundle
+from q2_aam.errors import AAMWarning, UserError
+from q2_aam.training import checkpoint, devices
+
+WEIGHTS = bundle.MODEL_FILE
+
+
+def bytes_of(run, name=WEIGHTS):
+    return (run.folder / name).read_bytes()
+
+
+def figures_of(run):
+    # as text, in which NaN equals NaN and every bit of a number counts
+    return repr(run.history.rows), repr(run.history.points)
+
+
+def card_of(run):
+    return json.loads((run.folder / bundle.CARD_FILE).read_text())
+
+
+def test_both_losses_fall_and_held_out_pairs_are_learned(tiny, pretrained):
+    run = pretrained(
+        tiny, epochs=12, learning_rate=0.01, validation_fraction=0.3, masked_asv_fraction=1.0, mask_fraction=0.3
+    )
+    for name in ('distance_loss', 'nucleotide_loss'):
+        losses = run.history.series('training', name)
+        assert len(losses) == 12 and losses[-1] < 0.97 * losses[0], name
+    assert run.history.series('training', 'distance_loss')[-1] < 0.5
+    # distances among samples that were never trained on
+    assert run.history.series('validation', 'distance_r')[-1] > 0.6
+    assert run.history.series('validation', 'distance_r2')[-1] > run.history.series('validation', 'distance_r2')[0]
+
+
+def test_pairs_of_the_validation_part_are_scored_and_drawn(tiny, pretrained):
+    run = pretrained(tiny, validation_fraction=0.5)
+    assert card_of(run)['samples'] == {'training': 12, 'validation': 12}
+    assert {'distance_mae', 'distance_rmse', 'distance_r2', 'distance_r', 'nucleotide_loss'} <= {
+        row[3] for row in run.history.rows if row[2] == 'validation'
+    }
+    assert {row[:2] for row in run.history.points} == {('distance', 'validation')}
+    # all pairs of 12 samples, with their true distances
+    assert len(run.history.points) == 66
+    known = set(np.float32(tiny.distances.to_numpy()).ravel())
+    assert all(np.float32(true) in known for _, _, _, true in run.history.points)
+    mae = np.mean([abs(predicted - true) for _, _, predicted, true in run.history.points])
+    assert card_of(run)['figures']['validation']['distance_mae'] == pytest.approx(mae)
+    assert run.history.series('validation', 'distance_mae')[-1] == pytest.approx(mae)
+
+
+def test_of_many_pairs_1000_are_drawn(tiny, pretrained):
+    run = pretrained(tiny.repeated(4), validation_fraction=0.5, epochs=1, batch_size=48)
+    assert card_of(run)['samples']['validation'] == 48
+    assert len(run.history.points) == 1000
+
+
+def test_without_a_matrix_hidden_nucleotides_alone_are_learned(tiny, pretrained):
+    run = pretrained(tiny, matrix=False)
+    assert not [row for row in run.history.rows if 'distance' in row[3]]
+    assert len(run.history.series('validation', 'nucleotide_accuracy')) == 2
+    assert run.history.points == []
+    config = bundle.read_config(run.folder)
+    assert config.distance_divisor is None
+    # every ASV has hidden tokens where no distances want it whole
+    assert config.call.training.masked_asv_fraction == 1.0
+
+
+def test_without_the_masked_task_distances_alone_are_learned(tiny, pretrained):
+    run = pretrained(tiny, nucleotide_weight=0.0)
+    assert not [row for row in run.history.rows if 'nucleotide' in row[3]]
+    assert len(run.history.series('training', 'distance_loss')) == 2
+
+
+def test_without_a_validation_part_all_samples_train_and_nothing_is_scored(tiny, pretrained):
+    run = pretrained(tiny, validation_fraction=0.0)
+    assert card_of(run)['samples'] == {'training': 24, 'validation': 0}
+    assert not [row for row in run.history.rows if row[2] == 'validation']
+    assert run.history.points == []
+
+
+def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, pretrained, monkeypatch):
+    monkeypatch.setattr('q2_aam.training.pretrain.STEPS', 7)
+    run = pretrained(tiny, epochs='auto', max_sequence_length='auto')
+    call = bundle.read_config(run.folder).call
+    # 22 training samples in batches of 8 are 3 steps an epoch
+    assert (call.training.epochs, call.training.learning_rate) == (3, 1e-3)
+    assert call.training.masked_asv_fraction == 0.125
+    assert call.model.max_sequence_length == max(map(len, tiny.sequences.values()))
+    assert run.said[0].startswith('Samples: 24 (22 training, 2 validation)')
+    assert run.said[3].endswith('seed 7, on cpu.')
+    assert [line[:9] for line in run.said[4:]] == ['epoch 1/3', 'epoch 2/3', 'epoch 3/3']
+
+
+def test_samples_that_the_matrix_lacks_are_said_and_train_the_masked_task(tiny, pretrained):
+    full = pretrained(tiny, 'full', validation_fraction=0.0)
+    kept = tiny.distances.index[4:]
+    tiny.distances = tiny.distances.loc[kept, kept]
+    with pytest.warns(AAMWarning) as said:
+        run = pretrained(tiny, validation_fraction=0.0)
+    assert [str(one.message) for one in said] == [
+        '4 samples of the table (e.g. sample-of-visit-00) are not in the distance matrix; they are used without their '
+        'distances.'
+    ]
+    assert card_of(run)['samples']['training'] == 24
+    assert run.history.series('training', 'distance_loss') != full.history.series('training', 'distance_loss')
+
+
+def test_a_matrix_of_other_samples_is_refused(tiny, pretrained):
+    tiny.distances = tiny.distances.rename(index='other.{}'.format, columns='other.{}'.format)
+    with pytest.raises(UserError) as error:
+        pretrained(tiny)
+    assert str(error.value).startswith('The distance matrix has 0 training samples of the table (the table has ')
+    assert str(error.value).endswith(
+        '"sample-of-visit-00" ..., the matrix "other.sample-of-visit-00" ...), but pairs need two; give a matrix of '
+        "the table's samples."
+    )
+
+
+def test_a_matrix_with_a_hole_is_refused(tiny, pretrained, work_dir):
+    tiny.distances.iloc[3, 5] = np.nan
+    with pytest.raises(UserError) as error:
+        pretrained(tiny)
+    assert str(error.value) == (
+        'The distance matrix is nan between sample-of-visit-03 and sample-of-visit-05; every pair needs one.'
+    )
+    # the user mends the input: nothing to resume
+    assert list(work_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('matrix', 'weights'),
+    [(False, {'nucleotide_weight': 0.0}), (True, {'nucleotide_weight': 0.0, 'distance_weight': 0.0})],
+)
+def test_nothing_to_learn_is_refused(tiny, pretrained, matrix, weights):
+    with pytest.raises(UserError) as error:
+        pretrained(tiny, matrix=matrix, **weights)
+    assert str(error.value) == (
+        'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
+        'distance_matrix with a distance_weight above 0.'
+    )
+
+
+def test_too_few_samples_are_refused(tiny, pretrained):
+    tiny.counts = tiny.counts.iloc[:1]
+    with pytest.raises(UserError) as error:
+        pretrained(tiny, matrix=False)
+    assert str(error.value) == (
+        'Pretraining needs 2 training samples at least, but 0 samples of 1 is left to train on; give more samples or '
+        'lower validation_fraction.'
+    )
+
+
+def test_distances_above_1_are_divided_by_the_largest_of_training_and_this_is_said_and_stored(tiny, pretrained):
+    plain = pretrained(tiny, 'plain', validation_fraction=0.0)
+    assert bundle.read_config(plain.folder).distance_divisor == 1.0
+    tiny.distances *= 4
+    largest = tiny.distances.to_numpy().max()
+    with pytest.warns(AAMWarning) as said:
+        run = pretrained(tiny, validation_fraction=0.0)
+    assert [str(one.message) for one in said] == [
+        f'Distances go up to {largest:g} (between training samples); all are divided by that.'
+    ]
+    assert bundle.read_config(run.folder).distance_divisor == largest
+    assert largest == pytest.approx(4.0)
+    # and so are learned as what they are a multiple of
+    assert run.history.series('training', 'distance_loss') == pytest.approx(
+        plain.history.series('training', 'distance_loss'), rel=1e-4
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, pretrained):
+    one, two, other = pretrained(tiny, 'one'), pretrained(tiny, 'two'), pretrained(tiny, 'other', random_seed=8)
+    assert bytes_of(one) == bytes_of(two) != bytes_of(other)
+    assert bytes_of(one, bundle.CONFIG_FILE) == bytes_of(two, bundle.CONFIG_FILE)
+    assert figures_of(one) == figures_of(two)
+
+
+def test_a_drawn_seed_is_in_card_and_history_and_gives_the_same_model_when_given(tiny, pretrained):
+    drawn, again = pretrained(tiny, 'drawn', random_seed=0), pretrained(tiny, 'again', random_seed=0)
+    seed = card_of(drawn)['seed']
+    assert seed > 0 and drawn.history.rows[-1] == (0, 0, 'run', 'random_seed', float(seed))
+    assert card_of(again)['seed'] != seed
+    assert bytes_of(pretrained(tiny, 'given', random_seed=seed)) == bytes_of(drawn)
+
+
+def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_byte(tiny, pretrained):
+    before = pretrained(tiny, 'before')
+    shuffled = tiny.shuffled()
+    shuffled.counts['nowhere'] = 0.0
+    shuffled.sequences['nowhere'] = 'A' * 80
+    after = pretrained(shuffled, 'after')
+    assert bytes_of(before) == bytes_of(after)
+    assert bytes_of(before, bundle.CONFIG_FILE) == bytes_of(after, bundle.CONFIG_FILE)
+    assert figures_of(before) == figures_of(after)
+
+
+def test_sequences_given_as_ids_give_the_same_bytes(tiny, pretrained):
+    assert bytes_of(pretrained(tiny, 'hashed')) == bytes_of(pretrained(tiny, 'plain', hashed=False))
+
+
+@pytest.mark.parametrize('seed', [7, 0])
+def test_an_interrupted_run_is_found_again_and_gives_the_same_model(tiny, pretrained, work_dir, monkeypatch, seed):
+    monkeypatch.setattr(checkpoint, 'SECONDS_BETWEEN', 0.0)
+
+    def interrupt(line):
+        if line.startswith('epoch 2/4'):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(tiny, 'interrupted', epochs=4, random_seed=seed, say=interrupt)
+    assert len(list(work_dir.iterdir())) == 1
+    resumed = pretrained(tiny, 'resumed', epochs=4, random_seed=seed)
+    assert 'Resumed after epoch 2 of 4.' in resumed.said
+    assert list(work_dir.iterdir()) == []
+    whole = pretrained(tiny, 'whole', epochs=4, random_seed=card_of(resumed)['seed'])
+    assert not [line for line in whole.said if line.startswith('Resumed')]
+    assert bytes_of(resumed) == bytes_of(whole)
+    assert figures_of(resumed) == figures_of(whole)
+
+
+def test_memory_cuts_the_work_and_not_the_result(tiny, pretrained, monkeypatch):
+    whole = pretrained(tiny, 'whole', validation_fraction=0.3)
+    # one ASV and one sample at a time
+    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    cut = pretrained(tiny, 'cut', validation_fraction=0.3, max_memory_gb=0.1)
+    one, two = load_file(whole.folder / WEIGHTS), load_file(cut.folder / WEIGHTS)
+    off = np.concatenate([(one[name] - two[name]).abs().numpy().ravel() for name in one])
+    # what has no gradient but rounding (the bias of keys) is moved by Adam as far as anything: a few learning rates
+    assert np.median(off) < 1e-5 and off.max() < 5e-3
+    assert whole.history.series('training', 'loss') == pytest.approx(cut.history.series('training', 'loss'), rel=1e-4)
+    for before, after in zip(whole.history.points, cut.history.points):
+        assert before[2] == pytest.approx(after[2], abs=1e-4)
+
+
+def test_letters_that_are_no_single_nucleotide_and_unequal_lengths_are_learned_from(tiny, pretrained):
+    tiny.sequences['feature03'] = 'N' * 41
+    tiny.sequences['feature04'] = 'acgtryswkmbdhvnACGU'
+    tiny.sequences['feature05'] = 'T'
+    run = pretrained(tiny)
+    assert card_of(run)['amplicon_length']['shortest'] == 1
+    assert all(np.isfinite(run.history.series('training', 'loss')))
+
+
+def test_a_study_of_nothing_but_unknown_letters_still_learns_distances(tiny, pretrained):
+    tiny.sequences = {name: 'N' * (20 + i) for i, name in enumerate(tiny.sequences)}
+    run = pretrained(tiny)
+    assert all(np.isnan(run.history.series('training', 'nucleotide_accuracy')))
+    assert all(np.isfinite(run.history.series('training', 'loss')))
