@@ -62,8 +62,17 @@ class FitTraining(Schedule):
         low=1,
         high=1000000,
     )
+    freeze: str = option(
+        AUTO,
+        'Which parts of a given encoder do not learn: none, asv (its ASV encoder, whose embeddings are then computed '
+        'once), or encoder (all of it). auto: asv.',
+        choices=('auto', 'none', 'asv', 'encoder'),
+    )
     encoder_learning_rate_ratio: float = option(
-        0.2, 'Learning rate of a given encoder as a multiple of that of the head; 0 freezes it.', low=0.0, high=1.0
+        0.2,
+        'Learning rate of those parts of a given encoder that learn, as a multiple of that of the head.',
+        low=0.001,
+        high=1.0,
     )
     loss: str = option(
         'huber',

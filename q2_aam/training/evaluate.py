@@ -28,23 +28,27 @@ def embed_asvs(network, study, asvs, device):
 
 
 @torch.no_grad()
-def embed_samples(network, study, rows, device):
-    """Yield the SampleEmbeddings of `rows` of the study, in order, some hundred samples at a time."""
-    needed = np.unique(np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]))
-    embeddings = embed_asvs(network, study, needed, device)
+def embed_samples(network, study, rows, device, asvs_AD=None):
+    """Yield the SampleEmbeddings of `rows` of the study, in order, some hundred samples at a time.
+
+    `asvs_AD` are the embeddings of all ASVs of the study where they are at hand.
+    """
+    needed = np.arange(len(study.codes))
+    if asvs_AD is None:
+        needed = np.unique(np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]))
+        asvs_AD = embed_asvs(network, study, needed, device)
     for start in range(0, len(rows), SAMPLES_AT_ONCE):
         batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False)
         own = torch.from_numpy(np.searchsorted(needed, batch.distinct)).to(device)
         batch = batch.to(device)
-        yield network.encode_samples(embeddings[own], batch.asvs, batch.abundances, batch.offsets)
+        yield network.encode_samples(asvs_AD[own], batch.asvs, batch.abundances, batch.offsets)
 
 
 @torch.no_grad()
-def outputs_of(network, study, rows, device):
+def outputs_of(network, study, rows, device, asvs_AD=None):
     """Return the outputs of the regression head for `rows` of the study, float64 [rows, outputs]."""
-    return np.concatenate(
-        [network.regression_head(part).double().cpu().numpy() for part in embed_samples(network, study, rows, device)]
-    )
+    parts = embed_samples(network, study, rows, device, asvs_AD)
+    return np.concatenate([network.regression_head(part).double().cpu().numpy() for part in parts])
 
 
 @torch.no_grad()

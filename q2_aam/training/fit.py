@@ -4,7 +4,6 @@ import dataclasses
 import time
 
 import numpy as np
-import pandas as pd
 import torch
 
 from q2_aam import bundle
@@ -35,6 +34,7 @@ PATIENCE_SHARE = 0.25
 # What initialise_memberships aims at where no distances are given: a common mean of unweighted UniFrac.
 USUAL_MEAN_DISTANCE = 0.65
 ENCODER_PARTS = ('asv_encoder', 'sample_encoder', 'distance_head')
+FROZEN = {'none': (), 'asv': ('asv_encoder',), 'encoder': ENCODER_PARTS}
 SPLIT, POINTS = 10, 12
 
 
@@ -91,7 +91,7 @@ def fit_regressor(
         pairs = None
         if distance_matrix is not None and config.training.distance_weight > 0:
             pairs = align_distances(read_distances(distance_matrix), study.sample_ids, rows[TRAINING])
-        config = _resolved(config, study, len(rows[TRAINING]))
+        config = _resolved(config, study, len(rows[TRAINING]), source)
         numbers = {part: len(rows[part]) for part in rows}
         say_study(study, numbers, say)
         scaling = _scaling(labels.name, labels.values[rows[TRAINING]], config.training.target_scaling)
@@ -99,6 +99,7 @@ def fit_regressor(
             network = _start(config, source, study, rows[TRAINING], pairs, device)
             say_model(network, config, device, seed, say)
             task = _Task(study, labels.values, scaling, pairs, config.training, rows[VALIDATION], device)
+            task.remember_frozen(network)
             history = train(
                 network, task.of(rows[TRAINING], source), config.training, config.training.epochs, seed,
                 Checkpoint(work), say, config.training.patience,
@@ -145,8 +146,13 @@ def _labelled_study(table, target, groups, config, sequences, max_length, seed):
     return study, labels, parts
 
 
-def _resolved(config, study, samples):
+def _resolved(config, study, samples, source):
     """Return the configuration with every 'auto' of model and training given its value."""
+    if source is None and config.training.freeze not in (AUTO, 'none'):
+        raise UserError(
+            f'Parameter freeze is {config.training.freeze}, but no encoder is given that could be frozen; give an '
+            'encoder or leave freeze at auto.'
+        )
     model = config.model.resolved(study.longest)
     training = config.training
     batch_size = min(training.batch_size, max(2, -(-samples // STEPS_AN_EPOCH)))
@@ -161,6 +167,7 @@ def _resolved(config, study, samples):
         batch_size=batch_size,
         epochs=epochs,
         patience=patience,
+        freeze=('none' if source is None else 'asv') if training.freeze == AUTO else training.freeze,
         learning_rate=base_learning_rate(training, model.width),
     )
     return dataclasses.replace(config, model=model, training=training)
@@ -199,14 +206,26 @@ class _Task:
     def __init__(self, study, values, scaling, pairs, training, validation_rows, device):
         self.study, self.values, self.scaling, self.pairs = study, values, scaling, pairs
         self.training, self.validation_rows, self.device = training, validation_rows, device
+        self.asvs = None
+
+    def remember_frozen(self, network):
+        """Encode every ASV of the study now if the ASV encoder does not learn."""
+        if self.training.freeze != 'none':
+            network.eval()
+            self.asvs = embed_asvs(network, self.study, np.arange(len(self.study.codes)), self.device)
 
     def of(self, training_rows, source):
         """Return the task for the loop; with an encoder, its parts learn more slowly than the head."""
         ratio = self.training.encoder_learning_rate_ratio if source is not None else 1.0
-        return Task(training_rows, self.loss, self.validate, 'mae', ENCODER_PARTS, ratio)
+        frozen = FROZEN[self.training.freeze]
+        return Task(training_rows, self.loss, self.validate, 'mae', ENCODER_PARTS, ratio, frozen)
 
     def loss(self, network, rows, generator):
-        embeddings = network.encode(make_batch(self.study, rows).to(self.device))
+        batch = make_batch(self.study, rows, sequences=self.asvs is None).to(self.device)
+        if self.asvs is None:
+            embeddings = network.encode(batch)
+        else:
+            embeddings = network.encode_samples(self.asvs[batch.distinct], batch.asvs, batch.abundances, batch.offsets)
         true = (self.values[rows] - self.scaling.center) / self.scaling.scale
         true = torch.from_numpy(true.astype(np.float32)).to(self.device)
         loss = TARGET_LOSSES[self.training.loss](network.regression_head(embeddings)[:, 0], true)
@@ -221,7 +240,7 @@ class _Task:
 
     def predict(self, network, rows):
         """Return predictions in the target's unit, float64 [rows]."""
-        outputs = outputs_of(network, self.study, rows, self.device)[:, 0]
+        outputs = outputs_of(network, self.study, rows, self.device, self.asvs)[:, 0]
         return outputs * self.scaling.scale + self.scaling.center
 
     def validate(self, network):

@@ -33,7 +33,7 @@ class Task:
         (network) -> {metric: value} on the validation part; empty without one.
     score : str or None
         The validation metric that is to be small: the best epoch is kept and `patience` counts. None keeps the last.
-    slow, slow_ratio
+    slow, slow_ratio, frozen
         See :func:`q2_aam.training.optimizer.make_optimizer`.
     """
 
@@ -43,6 +43,7 @@ class Task:
     score: str | None = None
     slow: tuple = ()
     slow_ratio: float = 1.0
+    frozen: tuple = ()
 
 
 def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, patience=None):
@@ -69,7 +70,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     History
         With rows of part 'training' and 'validation', and the metric ``best_epoch`` where a score chose one.
     """
-    optimizer = make_optimizer(network, schedule, task.slow_ratio, task.slow)
+    optimizer = make_optimizer(network, schedule, task.slow_ratio, task.slow, task.frozen)
     steps_an_epoch = max(1, -(-len(task.rows) // schedule.batch_size))
     steps = epochs * steps_an_epoch
     checkpoint = checkpoint or Checkpoint(None)

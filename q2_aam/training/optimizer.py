@@ -20,7 +20,7 @@ def base_learning_rate(schedule, width):
     return schedule.learning_rate
 
 
-def make_optimizer(network, schedule, slow_ratio=1.0, slow=()):
+def make_optimizer(network, schedule, slow_ratio=1.0, slow=(), frozen=()):
     """Return AdamW over the parameters of `network` that learn.
 
     Parameters
@@ -28,16 +28,17 @@ def make_optimizer(network, schedule, slow_ratio=1.0, slow=()):
     network : q2_aam.model.network.Network
     schedule : q2_aam.config.training.Schedule
     slow_ratio : float
-        Learning rate of the parameters below the modules named in `slow`, as a multiple of that of the others; 0
-        freezes them.
-    slow : tuple of str
+        Learning rate of the parameters below the modules named in `slow`, as a multiple of that of the others.
+    slow, frozen : tuple of str
+        Names of modules that learn more slowly, and that do not learn.
     """
     peak = base_learning_rate(schedule, network.config.width)
     groups = {}
     for name, parameter in network.named_parameters():
-        ratio = slow_ratio if name.startswith(tuple(slow)) else 1.0
-        parameter.requires_grad_(ratio > 0)
-        if ratio > 0:
+        learns = not name.startswith(tuple(frozen))
+        parameter.requires_grad_(learns)
+        if learns:
+            ratio = slow_ratio if name.startswith(tuple(slow)) else 1.0
             decay = schedule.weight_decay if parameter.dim() >= 2 else 0.0
             groups.setdefault((peak * ratio, decay), []).append(parameter)
     return torch.optim.AdamW(

@@ -28,7 +28,7 @@ from .report import make_card, say_model, say_study
 from .work import hash_files, name_of_run, run_folder, seed_of_run
 
 # Steps after which more gave little on ECAM; the schedule falls to its end there.
-STEPS = 600
+STEPS = 300
 # Samples from which memberships begin, and whose pairs validation scores: 2,000 samples are 2 million pairs.
 SAMPLES_TO_INITIALISE = 256
 MOST_SCORED_SAMPLES = 2000
