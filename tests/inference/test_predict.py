@@ -1,0 +1,142 @@
+"""Prediction reads sequences and looks none up: any table, any order, any batch, relative frequencies, any letters."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from q2_aam import bundle
+from q2_aam.errors import AAMWarning, UserError
+from q2_aam.training import devices
+
+SCALE = 12.0  # the range of the target
+
+
+@pytest.fixture
+def regressor(tiny_regressor):
+    return tiny_regressor.folder
+
+
+def test_the_predictions_of_fitting_come_back(tiny, predicted, tiny_regressor):
+    predictions, details = predicted(tiny, tiny_regressor.folder)
+    assert predictions.name == 'age' and predictions.index.name == details.index.name == 'id'
+    assert list(predictions) == pytest.approx(list(tiny_regressor.details['prediction']), abs=1e-4 * SCALE)
+    assert set(details['part']) == {'new'} and details['true'].isna().all()
+    assert list(details['prediction']) == list(predictions)
+    assert list(details.columns[:2]) == ['part', 'prediction']
+
+
+def test_one_sample_alone_is_predicted_as_in_any_batch(tiny, predicted, regressor):
+    whole, _ = predicted(tiny, regressor)
+    counts = tiny.counts
+    for row in (0, 11, 23):
+        tiny.counts = counts.iloc[[row]]
+        alone, _ = predicted(tiny, regressor, f'alone{row}')
+        assert list(alone.index) == [counts.index[row]]
+        assert alone.iloc[0] == pytest.approx(whole.iloc[row], abs=1e-4 * SCALE)
+
+
+def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_prediction(tiny, predicted, regressor):
+    before, details = predicted(tiny, regressor)
+    shuffled = tiny.shuffled()
+    shuffled.counts['nowhere'] = 0.0
+    shuffled.sequences['nowhere'] = 'A' * 80
+    after, details_after = predicted(shuffled, regressor, 'shuffled')
+    assert before.equals(after) and details.equals(details_after)
+
+
+def test_memory_cuts_the_work_and_not_the_result(tiny, predicted, regressor, monkeypatch):
+    whole, _ = predicted(tiny, regressor)
+    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    cut, _ = predicted(tiny, regressor, 'cut', max_memory_gb=0.1)
+    assert list(cut) == pytest.approx(list(whole), abs=1e-4 * SCALE)
+
+
+def test_a_table_without_a_sequence_in_common_is_predicted(tiny, predicted, regressor):
+    random = np.random.default_rng(9)
+    new = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
+    assert not set(new.values()) & set(tiny.sequences.values())
+    tiny.sequences = new
+    predictions, _ = predicted(tiny, regressor)
+    assert len(predictions) == 24 and np.isfinite(predictions).all()
+
+
+def test_names_of_features_do_not_matter(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    plain, _ = predicted(tiny, regressor, 'plain', hashed=False)
+    assert before.equals(plain)
+
+
+def test_relative_frequencies_are_predicted_as_counts_are(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    tiny.counts = tiny.counts.div(tiny.counts.sum(axis=1), axis=0)
+    after, details = predicted(tiny, regressor, 'relative')
+    assert list(after) == pytest.approx(list(before), abs=1e-4 * SCALE)
+    assert list(details['reads_used']) == pytest.approx([1.0] * 24)
+
+
+def test_unequal_lengths_and_all_letters_are_read(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    tiny.sequences['feature10'] = 'N' * 44
+    tiny.sequences['feature11'] = 'acgurywskmbdhvn'
+    tiny.sequences['feature12'] = 'G'
+    after, _ = predicted(tiny, regressor, 'letters')
+    assert np.isfinite(after).all()
+    # an unknown letter is something else than the end of a sequence
+    tiny.sequences['feature10'] = 'N' * 20
+    shorter, _ = predicted(tiny, regressor, 'shorter')
+    holds = tiny.counts['feature10'] > 0
+    assert holds.any() and (after[holds] != shorter[holds]).all()
+
+
+def test_a_sample_without_reads_is_said_and_has_details_without_prediction(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    tiny.counts.iloc[2] = 0
+    with pytest.warns(AAMWarning) as said:
+        predictions, details = predicted(tiny, regressor, 'empty')
+    assert [str(one.message) for one in said] == [
+        '1 sample of the table (e.g. sample-of-visit-02) without any reads cannot be read by a model and are left out.'
+    ]
+    assert 'sample-of-visit-02' not in predictions.index and len(predictions) == 23
+    row = details.loc['sample-of-visit-02']
+    assert (row['part'], row['reads_used'], row['asvs_used'], row['asvs_cut']) == ('new', 0, 0, 0)
+    assert np.isnan(row['prediction']) and np.isnan(row['true'])
+    assert list(details.index) == sorted(before.index) and details.index.name == 'id'
+    assert details['asvs_used'].dtype.kind == 'i'
+    others = predictions.index
+    assert list(predictions) == pytest.approx(list(before[others]), abs=1e-4 * SCALE)
+
+
+def test_longer_sequences_than_the_model_reads_are_said_with_their_share_of_reads(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    reads = bundle.read_config(regressor).call.model.max_sequence_length
+    name = next(name for name, sequence in tiny.sequences.items() if len(sequence) == reads)
+    tiny.sequences[name] += 'ACGTACGT'
+    share = tiny.counts[name].sum() / tiny.counts.to_numpy().sum()
+    with pytest.warns(AAMWarning) as said:
+        after, details = predicted(tiny, regressor, 'longer')
+    assert [str(one.message) for one in said] == [
+        f'1 sequence (up to {reads + 8} nucleotides) are longer than the {reads} nucleotides that the model reads; '
+        f'only their first {reads} are used, which touches {share:.1%} of all reads.'
+    ]
+    # what is read is what was there before
+    assert before.equals(after)
+    assert list(details['asvs_cut']) == list((tiny.counts[name] > 0).astype(int))
+
+
+def test_an_encoder_is_no_regressor(tiny, predicted, tiny_encoder):
+    with pytest.raises(UserError) as error:
+        predicted(tiny, tiny_encoder.folder)
+    assert str(error.value) == 'The model is of the kind encoder, but regressor is wanted; give a model of that kind.'
+
+
+def test_a_damaged_model_is_refused(tiny, predicted, regressor, tmp_path):
+    folder = shutil.copytree(regressor, tmp_path / 'damaged')
+    fields = json.loads((folder / bundle.CONFIG_FILE).read_text())
+    (folder / bundle.CONFIG_FILE).write_text(json.dumps({**fields, 'format_version': 9}))
+    with pytest.raises(UserError) as error:
+        predicted(tiny, folder)
+    assert str(error.value) == (
+        'The model has format version 9, but this version of q2-aam reads up to 1; update q2-aam.'
+    )
