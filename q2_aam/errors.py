@@ -1,4 +1,4 @@
-"""What a user is told when an input cannot be used, or can be used only in part: one sentence, what, where, what to do."""
+"""What a user is told when an input cannot be used, or only in part: one sentence, what, where, what to do."""
 
 
 class UserError(ValueError):

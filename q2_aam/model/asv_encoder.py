@@ -60,7 +60,7 @@ class ASVEncoder(nn.Module):
         real_UT = torch.arange(length, device=x_UTD.device) < tokens_U[:, None]
         token_N = real_UT.flatten().nonzero()[:, 0]
         x_ND = x_UTD.flatten(0, 1).index_select(0, token_N)
-        layout = layout_of(F.pad(tokens_U.cumsum(0), (1, 0)).cpu(), x_ND.device)
+        layout = layout_of(F.pad(tokens_U.cumsum(0), (1, 0)).cpu().numpy(), x_ND.device)
         for block in self.blocks:
             x_ND = block(x_ND, layout)
         x_ND = self.norm(x_ND)

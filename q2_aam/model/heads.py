@@ -38,9 +38,9 @@ class DistanceHead(nn.Module):
         weight_K = F.softplus(self.weight)
         shared_AB = torch.minimum(unions_AK[:, None], unions_BK[None]) @ weight_K
         # the larger of two numbers is their sum less the smaller: no second [A, B, K]
-        either_AB = (unions_AK @ weight_K)[:, None] + unions_BK @ weight_K - shared_AB
+        sum_AB = (unions_AK @ weight_K)[:, None] + unions_BK @ weight_K
         # rounding can leave a sample slightly less than 0 from itself
-        return (1 - shared_AB / either_AB.clamp_min(1e-9)).clamp_min(0)
+        return (sum_AB - 2 * shared_AB).clamp_min(0) / (sum_AB - shared_AB).clamp_min(1e-9)
 
 
 class RegressionHead(nn.Module):

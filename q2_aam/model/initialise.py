@@ -65,7 +65,8 @@ def initialise_memberships(network, asvs_UD, batch, mean_distance):
     weight_DK = (directions_DD * scale_D) @ random_DK
     head.membership.weight.copy_(weight_DK.T)
     first, second = torch.triu_indices(len(batch.samples), len(batch.samples), 1, device=asvs_UD.device)
-    low, high = -40.0, 20.0
+    # lower, memberships would vanish altogether where samples are too much alike to be that far apart
+    low, high = -10.0, 20.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         head.membership.bias.copy_(middle - mean_D @ weight_DK)

@@ -57,7 +57,7 @@ class SampleEncoder(nn.Module):
         is_summary_M[offsets_M[:-1]] = True
         source_M = torch.where(is_summary_M, 0, (~is_summary_M).cumsum(0))
         x_MD = torch.cat([self.summary_embedding, x_ND]).index_select(0, source_M)
-        layout = layout_of(offsets_M.cpu(), x_MD.device)
+        layout = layout_of(offsets_M.cpu().numpy(), x_MD.device)
         for block in self.blocks:
             x_MD = block(x_MD, layout)
         x_MD = self.norm(x_MD)

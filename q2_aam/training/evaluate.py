@@ -39,7 +39,7 @@ def embed_samples(network, study, rows, device, asvs_AD=None):
         asvs_AD = embed_asvs(network, study, needed, device)
     for start in range(0, len(rows), SAMPLES_AT_ONCE):
         batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False)
-        own = torch.from_numpy(np.searchsorted(needed, batch.distinct)).to(device)
+        own = torch.from_numpy(np.searchsorted(needed, batch.distinct.numpy())).to(device)
         batch = batch.to(device)
         yield network.encode_samples(asvs_AD[own], batch.asvs, batch.abundances, batch.offsets)
 

@@ -179,7 +179,7 @@ class _Tasks:
         chosen = torch.from_numpy(np.sort(generator.permutation(len(codes_UL))[:few])).to(codes_UL.device)
         codes_UL, lengths_U = codes_UL[chosen], lengths_U[chosen]
         per_token = network.config.nucleotides_per_token
-        hidden_UT = masked_tokens(lengths_U.cpu(), per_token, self.training.mask_fraction, generator)
+        hidden_UT = masked_tokens(lengths_U.cpu().numpy(), per_token, self.training.mask_fraction, generator)
         hidden_UT = hidden_UT.to(codes_UL.device)
         # tokens after the longest chosen sequence are nobody's
         codes_UL = codes_UL[:, : int(lengths_U.max())]

@@ -10,6 +10,9 @@ import pathlib
 import secrets
 import shutil
 
+import torch
+
+import q2_aam
 from q2_aam.errors import UserError
 
 SEED_FILE = 'seed.json'
@@ -51,7 +54,8 @@ def name_of_run(call, config, hashes):
     settings = dataclasses.asdict(config)
     # where and with how much the work is done does not change what is learned
     settings.pop('runtime')
-    text = json.dumps([call, settings, hashes], sort_keys=True)
+    # another version may train otherwise, and must not go on from this one's checkpoint
+    text = json.dumps([call, settings, hashes, q2_aam.__version__, torch.__version__], sort_keys=True)
     return f'{call}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 
@@ -90,11 +94,12 @@ def run_folder(name):
 
 
 def _lock(handle):
+    """Lock the file; False if another run has it, or deleted it (and its folder) between our opening and locking."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle.fileno()), os.stat(handle.name))
     except OSError:
         return False
-    return True
 
 
 def seed_of_run(folder, random_seed):

@@ -48,7 +48,9 @@ def test_the_order_of_samples_in_a_batch_does_not_matter(network, study):
 def test_the_order_of_asvs_in_a_sample_and_in_a_batch_does_not_matter(network, study):
     batch = make_batch(study, range(9))
     generator = np.random.default_rng(2)
-    within = np.concatenate([generator.permutation(np.arange(a, b)) for a, b in zip(batch.offsets, batch.offsets[1:])])
+    within = np.concatenate(
+        [generator.permutation(np.arange(a, b)) for a, b in zip(batch.offsets.tolist(), batch.offsets[1:].tolist())]
+    )
     distinct = torch.from_numpy(generator.permutation(len(batch.distinct)))
     permuted = dataclasses.replace(
         batch,

@@ -6,7 +6,6 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.data.inputs import read_study
-from q2_aam.model.network import Network
 from q2_aam.training import evaluate
 from q2_aam.training.evaluate import details_of, distances_among, embed_asvs, outputs_of, regression_figures
 
@@ -58,8 +57,7 @@ def test_asv_embeddings_come_in_the_order_that_is_asked_for(study, network):
 
 
 def test_distances_are_0_to_oneself_symmetric_and_bounded(study, tiny_encoder):
-    torch.manual_seed(1)
-    network = Network(bundle.read_config(tiny_encoder.folder).call.model).eval()
+    network, _ = bundle.load(tiny_encoder.folder)
     distances = distances_among(network, study, np.arange(len(study)), CPU)
     assert np.abs(np.diagonal(distances)).max() < 1e-5
     assert np.abs(distances - distances.T).max() < 1e-5
