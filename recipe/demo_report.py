@@ -3,8 +3,11 @@
 import csv
 import math
 import pathlib
+import random
 import sys
 import tempfile
+
+METADATA = pathlib.Path(__file__).parents[1] / 'tests' / 'data' / 'ecam' / 'metadata.tsv'
 
 
 def scores(true, predicted):
@@ -33,6 +36,27 @@ def score_table(true, ours, forest):
     return lines
 
 
+def interval_line(true, ours, forest, groups, draws=5000):
+    """Return the line that tells how certain the difference is: whole groups drawn with replacement, seed fixed.
+
+    `groups` is {sample id: group}: samples of one infant are alike, so that drawing samples would promise too much.
+    """
+    gain = {i: abs(forest[i] - true[i]) - abs(ours[i] - true[i]) for i in true}
+    members = {}
+    for i in sorted(true):
+        members.setdefault(groups[i], []).append(gain[i])
+    names, generator, found = sorted(members), random.Random(1), []
+    for _ in range(draws):
+        drawn = [value for name in generator.choices(names, k=len(names)) for value in members[name]]
+        found.append(sum(drawn) / len(drawn))
+    found.sort()
+    low, high = found[int(0.025 * draws)], found[int(0.975 * draws)]
+    return (
+        f"The forest's MAE less ours: {sum(gain.values()) / len(gain):.2f}, 95 % interval {low:.2f} to {high:.2f} "
+        f'({len(names)} infants drawn with replacement)'
+    )
+
+
 def cost_table(steps):
     """Return the lines that tell seconds and peak memory of each step; `steps` holds rows as dicts."""
     lines = [f'{"step":<24}{"seconds":>8}{"peak MB":>9}']
@@ -48,33 +72,30 @@ def read_rows(path):
 
 
 def draw(path, true, ours, forest):
-    """Write the picture of predicted against true ages."""
+    """Write the picture of predicted against true ages: ours and the forest's side by side, on the same axes."""
     import matplotlib
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MultipleLocator
 
-    figure, axes = plt.subplots(figsize=(4.8, 4.4), dpi=150)
-    top = max([*true.values(), *ours.values(), *forest.values()]) * 1.05
-    axes.plot([0, top], [0, top], color='0.6', linewidth=1, zorder=0)
-    for name, predicted, color, marker in (('random forest', forest, '#b0b7bf', 's'), ('AAM', ours, '#1f6fb4', 'o')):
+    figure, both = plt.subplots(1, 2, figsize=(8.4, 4.7), dpi=150, constrained_layout=True)
+    values = [*true.values(), *ours.values(), *forest.values()]
+    margin = 0.05 * (max(values) - min(values)) or 1.0
+    ends = min(values) - margin, max(values) + margin
+    # blue and vermilion of Okabe and Ito (2008) stay apart for colour-blind eyes
+    for axes, name, predicted, color in zip(both, ('AAM', 'random forest'), (ours, forest), ('#0072b2', '#d55e00')):
         mae, r2 = scores([true[i] for i in true], [predicted[i] for i in true])
-        axes.scatter(
-            [true[i] for i in true],
-            [predicted[i] for i in true],
-            s=22,
-            alpha=0.85,
-            color=color,
-            marker=marker,
-            linewidths=0,
-            label=f'{name}: MAE {mae:.2f}, R² {r2:.2f}',
-        )
-    axes.set(xlim=(-0.5, top), ylim=(-0.5, top), xlabel='true month of life', ylabel='predicted month of life')
-    axes.set_title(f'ECAM: {len(true)} test samples (infants held out of fitting)', fontsize=10)
-    axes.legend(loc='upper left', fontsize=8, frameon=False)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
-    figure.tight_layout()
+        axes.plot(ends, ends, color='0.6', linewidth=1, linestyle='--', zorder=0, label='predicted = true')
+        axes.scatter([true[i] for i in true], [predicted[i] for i in true], s=30, alpha=0.7, color=color, linewidths=0)
+        axes.set_title(f'{name}: MAE {mae:.2f} months, R² {r2:.2f}', fontsize=10)
+        axes.set(xlim=ends, ylim=ends, aspect='equal', xlabel='true age (months)')
+        axes.xaxis.set_major_locator(MultipleLocator(5))
+        axes.yaxis.set_major_locator(MultipleLocator(5))
+        axes.spines[['top', 'right']].set_visible(False)
+    both[0].set_ylabel('predicted age (months)')
+    both[0].legend(loc='lower right', fontsize=8, frameon=False)
+    figure.suptitle(f'ECAM: the same {len(true)} test samples, of infants whose age no model was told', fontsize=11)
     figure.savefig(path)
     plt.close(figure)
 
@@ -101,12 +122,14 @@ def read_results(folder):
 def main(folder):
     folder = pathlib.Path(folder)
     true, ours, forest, history = read_results(folder)
+    subjects = {row['sample-id']: row['subject'] for row in read_rows(METADATA)}
     picture = folder / 'ecam-predictions.png'
     draw(picture, true, ours, forest)
     r = last_figure(history, 'validation', 'distance_r')
     r2 = last_figure(history, 'validation', 'distance_r2')
     print(
         *score_table(true, ours, forest),
+        interval_line(true, ours, forest, subjects),
         '(The forest learned from our training and validation samples together.)',
         '',
         f'Unweighted UniFrac between the held-out samples of pretraining: r {r:.2f}, R2 {r2:.2f}',

@@ -28,6 +28,13 @@ FIXTURE = pathlib.Path(__file__).parent / 'data' / 'bundle-v1'
 ODD = {
     'validation_fraction': 0.3,
     'test_fraction': 0.1,
+    'max_asvs_per_sample': 12,
+    'asv_choice': 'random',
+    'max_steps': 5,
+    'rarefaction_depth': 500,
+    'asv_dropout': 0.1,
+    'nucleotide_noise': 0.01,
+    'unifrac': 'weighted_normalized',
     'nucleotides_per_token': 5,
     'width': 24,
     'asv_layers': 1,
@@ -55,6 +62,7 @@ ODD = {
     'device': 'cpu',
     'threads': 2,
     'max_memory_gb': 3.5,
+    'precision': 'float32',
 }
 CARD = {
     'samples': {'training': 3},
@@ -119,7 +127,7 @@ def test_every_field_at_another_value_than_its_default_comes_back_with_identical
     loaded, config_loaded = bundle.load(tmp_path)
     assert config_loaded == saved
     files = tiny.write(tmp_path / 'inputs')
-    with pytest.warns(UserWarning, match='longer than the 48 nucleotides'):
+    with pytest.warns(UserWarning, match='reads the first 48 nucleotides'):
         study, _ = read_study(files.table, files.sequences, max_length=48)
     batch = make_batch(study, np.arange(len(study)))
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from q2_types.distance_matrix import LSMatFormat
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
+from q2_types.tree import NewickFormat, Phylogeny, Rooted
 
 from q2_aam.config import PretrainConfig
 from q2_aam.types import (
@@ -19,7 +20,7 @@ from .signature import descriptions, flat, parameters
 DESCRIPTION = (
     'Train an encoder on samples that need no labels. A transformer reads each ASV nucleotide by nucleotide and each '
     'sample ASV by ASV. It learns two tasks at once: to tell hidden nucleotides from their neighbours, and, where a '
-    'distance matrix is given, how far apart every pair of samples is. Some samples are held out, and the history '
+    'distance matrix or a phylogeny is given, how far apart samples are. Some samples are held out, and the history '
     'tells how well both tasks are done on them. Give the encoder to fit-regressor, which then needs fewer labels. '
     'What you pretrain on should resemble what you will predict: the same body site or habitat and the same amplicon.'
 )
@@ -30,6 +31,7 @@ def pretrain(
     table: BIOMV210Format,
     sequences: DNAFASTAFormat = None,
     distance_matrix: LSMatFormat = None,
+    phylogeny: NewickFormat = None,
     *,
     config: PretrainConfig,
 ) -> (AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat):
@@ -43,6 +45,7 @@ def pretrain(
         config,
         sequences=path_of(sequences),
         distance_matrix=path_of(distance_matrix),
+        phylogeny=path_of(phylogeny),
     )
     logged.save(str(history))
     return encoder, history
@@ -52,10 +55,15 @@ def register(plugin):
     """Register the action with the plugin object."""
     plugin.methods.register_function(
         function=pretrain,
-        inputs=INPUTS,
+        inputs={**INPUTS, 'phylogeny': Phylogeny[Rooted]},
         parameters=parameters(PretrainConfig),
         outputs=[('encoder', AAMEncoder), ('history', AAMTrainingHistory)],
-        input_descriptions=INPUT_DESCRIPTIONS,
+        input_descriptions={
+            **INPUT_DESCRIPTIONS,
+            'phylogeny': 'Rooted tree with all features of the table, instead of a distance matrix: the UniFrac '
+            'between the samples of each batch is then computed while the model trains, so that no matrix of all '
+            'samples is needed.',
+        },
         parameter_descriptions=descriptions(PretrainConfig),
         output_descriptions={
             'encoder': 'The pretrained encoder: weights, configuration and a card that tells what it was trained on.',

@@ -6,32 +6,49 @@ from .fields import Group, option
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainData(Group):
+class Reading(Group):
+    """What of a sample is read; a model reads new samples as it read those it learned from."""
+
     group = 'data'
 
+    max_asvs_per_sample: int = option(
+        0,
+        'Most ASVs that are read of one sample; 0 reads all. Details tell the share of reads that is left out.',
+        low=0,
+        high=1000000000,
+    )
+    asv_choice: str = option(
+        'abundance',
+        'Which ASVs are read where max_asvs_per_sample is less than a sample has: the most abundant, or, each time a '
+        'sample is read in training, others at random (predictions always read the most abundant).',
+        choices=('abundance', 'random'),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainData(Reading):
     validation_fraction: float = option(
         0.1,
-        'Share of the samples that is held out of pretraining; the model is scored on them and on the pairs among '
-        'them.',
+        'Share of the samples, drawn at random, that is held out to score the encoder: hidden nucleotides of their '
+        'ASVs and, with distances, all pairs among them. Nothing is chosen by them; 0 holds out none.',
         low=0.0,
         high=0.9,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class FitData(Group):
-    group = 'data'
-
+class FitData(Reading):
     test_fraction: float = option(
         0.2,
-        'Share of the labelled samples (whole groups) that nothing but the final scoring touches. With 0, the '
-        'validation samples are scored instead.',
+        'Share of the labelled samples (whole groups) that nothing but the final scoring touches. With 0 the '
+        'predictions are of the validation samples, whose errors look too good: the model was chosen by them.',
         low=0.0,
         high=0.9,
     )
     validation_fraction: float = option(
         0.2,
-        'Share of the other labelled samples (whole groups) that decides when training stops and which epoch is kept.',
+        'Share of the labelled samples that are not test samples (whole groups) that decides when training stops and '
+        'which epoch is kept.',
         low=0.01,
         high=0.9,
     )

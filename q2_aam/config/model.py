@@ -12,13 +12,14 @@ class ModelConfig(Group):
     nucleotides_per_token: int | str = option(
         AUTO,
         'How many neighbouring nucleotides make one token of the ASV encoder: 1 reads single nucleotides, more is '
-        'cheaper. auto: 6.',
+        'cheaper. auto: 6, or that of the encoder.',
         low=1,
         high=32,
     )
     width: int | str = option(
         AUTO,
-        'Width of the embeddings of tokens, ASVs and samples. auto: 128, with an encoder given that of the encoder.',
+        'How many numbers stand for a token, an ASV or a sample inside the model; more can hold more and cost more. '
+        'auto: 128, or that of the encoder.',
         low=8,
         high=8192,
     )
@@ -29,21 +30,29 @@ class ModelConfig(Group):
         AUTO, 'Transformer layers that read ASVs into a sample. auto: 4, or those of the encoder.', low=1, high=96
     )
     attention_heads: int | str = option(
-        AUTO, 'Attention heads of each layer; they must divide width. auto: one for each 32 of width.', low=1, high=256
+        AUTO,
+        'Attention heads of each layer; width must be a multiple of them. auto: one for each 32 of width, or those of '
+        'the encoder.',
+        low=1,
+        high=256,
     )
     feed_forward_ratio: int | str = option(
-        AUTO, 'Width of the feed-forward part of each layer, as a multiple of width. auto: 4.', low=1, high=16
+        AUTO,
+        'Width of the feed-forward part of each layer, as a multiple of width. auto: 4, or that of the encoder.',
+        low=1,
+        high=16,
     )
     memberships: int | str = option(
         AUTO,
-        'Soft memberships of each ASV, from whose union over a sample distances between samples are computed. '
-        'auto: twice the width.',
+        'Soft memberships of each ASV, which do what the branches of a tree do in UniFrac: samples that share few of '
+        'them are far apart. auto: twice the width, or those of the encoder.',
         low=8,
         high=65536,
     )
     max_sequence_length: int | str = option(
         AUTO,
-        'Nucleotides of each sequence that the model reads, from its first on. auto: the longest training sequence.',
+        'Nucleotides of each sequence that the model reads, from its first on. auto: those of the longest sequence, '
+        'or as many as the encoder.',
         low=8,
         high=65536,
     )

@@ -13,24 +13,54 @@ class Schedule(Group):
 
     epochs: int | str = option(
         AUTO,
-        'Passes over the training samples. auto: as many as make a sufficient number of steps.',
+        'Most passes over the training samples. auto: as many as make some hundred steps.',
         low=1,
         high=1000000,
     )
+    max_steps: int = option(
+        0, 'Steps after which training ends even within an epoch; 0 sets no such limit.', low=0, high=1000000000
+    )
     batch_size: int = option(
-        64, 'Samples in a batch; all pairs among them count for the distance task.', low=2, high=65536
+        64,
+        'Samples in a batch; all pairs among them count for the distance task. fit-regressor takes no more than a '
+        'quarter of its training samples.',
+        low=2,
+        high=65536,
     )
     learning_rate: float | str = option(
         AUTO, 'Highest learning rate. auto: 1e-3 at width 128, less for wider models.', low=1e-8, high=1.0
     )
     warmup_fraction: float = option(
-        0.1, 'Share of all steps over which the learning rate rises from 0 to its maximum.', low=0.0, high=1.0
+        0.1,
+        'Share of all steps over which the learning rate rises from 0 to its maximum; then it falls.',
+        low=0.0,
+        high=1.0,
     )
     weight_decay: float = option(0.05, 'Weight decay of the AdamW optimizer, on matrices only.', low=0.0, high=1.0)
     gradient_clip: float = option(1.0, 'Largest norm of the gradient; 0 does not clip.', low=0.0, high=1e6)
+    rarefaction_depth: int = option(
+        0,
+        'While training, each reading of a sample draws about this many of its reads anew, as sequencing it again '
+        'would; 0 uses its abundances as they are.',
+        low=0,
+        high=1000000000,
+    )
+    asv_dropout: float = option(
+        0.0,
+        'While training, share of the ASVs of a sample that each reading leaves out at random.',
+        low=0.0,
+        high=0.9,
+    )
+    nucleotide_noise: float = option(
+        0.0,
+        'While training, share of the nucleotides that each reading replaces by random ones, as sequencing errors do.',
+        low=0.0,
+        high=0.5,
+    )
     random_seed: int = option(
         0,
-        'Seed of everything random; 0 draws one, which is then written into card.json and the history.',
+        'Seed of everything random, the choice of held-out samples included; 0 draws one, which is then written into '
+        'card.json and the history.',
         low=0,
         high=2**31 - 1,
     )
@@ -39,7 +69,7 @@ class Schedule(Group):
 @dataclasses.dataclass(frozen=True)
 class PretrainTraining(Schedule):
     mask_fraction: float = option(
-        0.15, 'Share of the tokens of each sequence that is hidden and must be told from the rest.', low=0.01, high=0.9
+        0.15, 'Share of the tokens of each sequence that is hidden, to be filled in from the rest.', low=0.01, high=0.9
     )
     masked_asv_fraction: float | str = option(
         AUTO,
@@ -49,16 +79,22 @@ class PretrainTraining(Schedule):
         high=1.0,
     )
     nucleotide_weight: float = option(
-        1.0, 'Weight of the masked-nucleotide loss; 0 turns the task off.', low=0.0, high=1e6
+        1.0, 'Weight of the task to fill in hidden nucleotides; 0 turns it off.', low=0.0, high=1e6
     )
-    distance_weight: float = option(1.0, 'Weight of the distance loss; 0 turns the task off.', low=0.0, high=1e6)
+    distance_weight: float = option(1.0, 'Weight of the task to predict distances; 0 turns it off.', low=0.0, high=1e6)
+    unifrac: str = option(
+        'unweighted',
+        'Which UniFrac is learned where a phylogeny is given: unweighted counts which branches two samples share, '
+        'weighted_normalized how many of the reads lie on them.',
+        choices=('unweighted', 'weighted_normalized'),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class FitTraining(Schedule):
     patience: int | str = option(
         AUTO,
-        'Epochs without a better validation error after which training stops. auto: a quarter of epochs.',
+        'Epochs without a smaller validation error after which training stops. auto: a quarter of epochs.',
         low=1,
         high=1000000,
     )
@@ -76,15 +112,16 @@ class FitTraining(Schedule):
     )
     loss: str = option(
         'huber',
-        'Loss of the scaled target: squared error (mse), absolute error (mae), or huber, squared up to one unit and '
-        'absolute beyond.',
+        'Which errors of the scaled target training makes small: squared (mse), absolute (mae, where outliers matter '
+        'less), or huber, squared up to 1 and absolute beyond.',
         choices=('mse', 'mae', 'huber'),
     )
     target_scaling: str = option(
         'standard',
-        'How the target is scaled while training; learned on training samples and undone in the output.',
+        'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), to 0 to 1 (minmax), '
+        'or not at all. Learned on training samples and undone in the output.',
         choices=('standard', 'minmax', 'none'),
     )
     distance_weight: float = option(
-        0.1, 'Weight of the distance loss beside the target, where a distance matrix is given.', low=0.0, high=1e6
+        0.1, 'Weight of the distances beside the target, where a distance matrix is given.', low=0.0, high=1e6
     )

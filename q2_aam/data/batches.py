@@ -39,10 +39,26 @@ class Batch:
         return Batch(**{name: value if value is None else value.to(device) for name, value in values.items()})
 
 
-def make_batch(study, samples, sequences=True):
-    """Gather `samples` (rows of the study, int64 [B]) into a :class:`Batch`, with or without their sequences."""
+def make_batch(study, samples, sequences=True, reading=None):
+    """Gather samples into a :class:`Batch`.
+
+    Parameters
+    ----------
+    study : q2_aam.data.study.Study
+    samples : int64 [B]
+        Rows of the study.
+    sequences : bool
+        Whether to gather the sequences too.
+    reading : callable, optional
+        From :func:`q2_aam.data.readings.reading_of`: what of each sample is taken.
+    """
     samples = np.asarray(samples, dtype=np.int64)
-    where, offsets = _positions(study.offsets, samples)
+    where, offsets = positions_of(study.offsets, samples)
+    abundances = np.array(study.abundances[where])
+    if reading is not None:
+        keep, abundances = reading(abundances, offsets)
+        where, abundances = where[keep], abundances[keep]
+        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
     distinct, inverse = np.unique(study.asvs[where], return_inverse=True)
     codes = lengths = None
     if sequences:
@@ -54,12 +70,12 @@ def make_batch(study, samples, sequences=True):
         codes=codes,
         lengths=lengths,
         asvs=torch.from_numpy(inverse.astype(np.int64)),
-        abundances=torch.from_numpy(np.array(study.abundances[where])),
+        abundances=torch.from_numpy(abundances),
         offsets=torch.from_numpy(offsets),
     )
 
 
-def _positions(offsets, samples):
+def positions_of(offsets, samples):
     """Positions of all non-zeros of `samples`, int64 [N], and where each sample begins in them, int64 [B + 1]."""
     sizes = offsets[samples + 1] - offsets[samples]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -1,15 +1,15 @@
 """From the files of a call to a study."""
 
-import dataclasses
-
-import numpy as np
+import pathlib
 
 from .sequences import sequences_of
-from .study import build_study
+from .study import build_study, load_study
 from .table import read_table
 
+FOLDER = 'study'
 
-def read_study(table, sequences=None, keep=None, max_length=None):
+
+def read_study(table, sequences=None, keep=None, max_length=None, folder=None):
     """Read a table and its sequences into a study.
 
     Parameters
@@ -22,15 +22,20 @@ def read_study(table, sequences=None, keep=None, max_length=None):
         Takes the table's sample ids and returns those that the study is to hold.
     max_length : int, optional
         See :func:`q2_aam.data.study.build_study`.
+    folder : path, optional
+        The work folder of the run: the study is written into it and stays on disk, memory-mapped. If an earlier start
+        of the same run finished its study there, that is taken. Without it the study is kept in memory.
 
     Returns
     -------
     study : q2_aam.data.study.Study
     without_reads : list of str
     """
-    read = read_table(table)
-    if keep is not None:
-        row = {sample: i for i, sample in enumerate(read.sample_ids)}
-        rows = np.array([row[sample] for sample in keep(read.sample_ids)], dtype=np.int64)
-        read = dataclasses.replace(read, sample_ids=[read.sample_ids[i] for i in rows], counts=read.counts[rows])
-    return build_study(read, sequences_of(read.feature_ids, sequences), max_length)
+    opened = read_table(table)
+    kept = None if keep is None else keep(opened.sample_ids)
+    if folder is not None:
+        folder = pathlib.Path(folder) / FOLDER
+        folder.mkdir(exist_ok=True)
+        if found := load_study(folder):
+            return found
+    return build_study(opened, sequences_of(opened.feature_ids, sequences), max_length, kept, folder)

@@ -75,8 +75,8 @@ def align_distances(distances, sample_ids, training_rows):
         )
     if missing:
         warnings.warn(
-            f'{counted(len(missing), "sample")} of the table (e.g. {missing[0]}) are not in the distance matrix; they '
-            'are used without their distances.',
+            f'The distance matrix lacks {counted(len(missing), "sample")} of the table (e.g. {missing[0]}); such '
+            'samples are used without distances.',
             AAMWarning,
             stacklevel=2,
         )

@@ -1,5 +1,7 @@
-"""The feature table: read from BIOM 2.1 HDF5 straight into arrays, samples as rows."""
+"""The feature table: read from BIOM 2.1 HDF5 in blocks of samples, so that its size does not matter."""
 
+import collections.abc
+import contextlib
 import dataclasses
 
 import h5py
@@ -10,6 +12,8 @@ from q2_aam.errors import UserError
 
 IDS = {'sample': 'sample/ids', 'feature': 'observation/ids'}
 MATRIX = 'sample/matrix'
+# Non-zeros of a block: some 50 MB with all that is made of it, and few blocks where a table fits into memory.
+BLOCK = 2**21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,23 +23,26 @@ class Table:
     Attributes
     ----------
     sample_ids, feature_ids : list of str
-    counts : scipy.sparse.csr_matrix, float32 [samples, features]
-        Counts or relative frequencies, all above 0 where stored; column indices are sorted in each row. A sample
-        without reads is an empty row.
+    blocks : callable
+        Reads the counts anew at each call: yields scipy.sparse.csr_matrix, float32 [samples of the block, features], in
+        the order of `sample_ids`. They are counts or relative frequencies, all above 0 where stored; column indices are
+        sorted in each row. A sample without reads is an empty row.
     """
 
     sample_ids: list
     feature_ids: list
-    counts: scipy.sparse.csr_matrix
+    blocks: collections.abc.Callable
 
 
-def read_table(path):
-    """Read a feature table.
+def read_table(path, block=BLOCK):
+    """Open a feature table: its ids are read now, its counts block by block when they are asked for.
 
     Parameters
     ----------
     path : path
         A BIOM 2.1 HDF5 file (https://biom-format.org/documentation/format_versions/biom-2.1.html).
+    block : int
+        Most non-zeros of a block of several samples.
 
     Returns
     -------
@@ -44,9 +51,31 @@ def read_table(path):
     Raises
     ------
     UserError
-        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table is empty, if an id stands in it twice, or if a
-        value is negative, infinite or not a number.
+        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, or if an id stands
+        in it twice. Its blocks raise it too, for a value that is negative, infinite or not a number, and if all are 0.
     """
+    with _opened(path) as file:
+        ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
+        for axis, names in ids.items():
+            _check_ids(axis, names)
+        offsets = _read_offsets(file[MATRIX], len(ids['sample']))
+    return Table(
+        ids['sample'], ids['feature'], lambda: _read_blocks(path, ids['sample'], ids['feature'], offsets, block)
+    )
+
+
+def blocks_of(offsets, most):
+    """Yield (start, stop) of neighbouring samples that have at most `most` non-zeros together, or are a single one."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[start] + most, side='right')) - 1
+        stop = max(stop, start + 1)
+        yield start, stop
+        start = stop
+
+
+@contextlib.contextmanager
+def _opened(path):
     try:
         file = h5py.File(path, 'r')
     except OSError as error:
@@ -55,17 +84,13 @@ def read_table(path):
         ) from error
     with file:
         try:
-            ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
-            for axis, names in ids.items():
-                _check_ids(axis, names)
-            values, columns, offsets = _read_arrays(file)
+            yield file
         except UserError:
             raise
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
                 f'The feature table is damaged or is not BIOM 2.1 HDF5 ({_first_line(error)}); make it anew.'
             ) from error
-    return Table(ids['sample'], ids['feature'], _to_matrix(values, columns, offsets, ids['sample'], ids['feature']))
 
 
 def _read_ids(file, place):
@@ -74,13 +99,37 @@ def _read_ids(file, place):
     return list(dataset.asstr()[:]) if dataset.size else []
 
 
-def _read_arrays(file):
-    """Return values (float32), column indices and row offsets, read without a detour over a wider type."""
-    group = file[MATRIX]
-    values = np.empty(group['data'].shape, dtype=np.float32)
+def _read_offsets(group, samples):
+    offsets = group['indptr'][:].astype(np.int64)
+    stored = len(group['data'])
+    if len(offsets) != samples + 1 or offsets[0] or offsets[-1] != stored or (np.diff(offsets) < 0).any():
+        raise UserError(
+            f'The feature table is damaged (its row offsets do not fit {samples:,} samples with {stored:,} values); '
+            'make it anew.'
+        )
+    return offsets
+
+
+def _read_blocks(path, sample_ids, feature_ids, offsets, block):
+    empty = True
+    with _opened(path) as file:
+        group = file[MATRIX]
+        for start, stop in blocks_of(offsets, block):
+            values, columns = _read_arrays(group, offsets[start], offsets[stop])
+            own = offsets[start : stop + 1] - offsets[start]
+            counts = _to_matrix(values, columns, own, sample_ids[start:stop], feature_ids)
+            empty = empty and not counts.nnz
+            yield counts
+    if empty:
+        raise UserError('The feature table is empty: all its counts are 0; give a table with counts above 0.')
+
+
+def _read_arrays(group, start, stop):
+    """Return values (float32) and column indices, read without a detour over a wider type."""
+    values = np.empty(stop - start, dtype=np.float32)
     if values.size:
-        group['data'].read_direct(values)
-    return values, group['indices'][:].astype(np.int32), group['indptr'][:].astype(np.int64)
+        group['data'].read_direct(values, source_sel=np.s_[start:stop])
+    return values, group['indices'][start:stop].astype(np.int32)
 
 
 def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
@@ -99,8 +148,6 @@ def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
         )
     counts.eliminate_zeros()
     counts.sum_duplicates()
-    if not counts.nnz:
-        raise UserError('The feature table is empty: all its counts are 0; give a table with counts above 0.')
     return counts
 
 

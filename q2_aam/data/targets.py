@@ -64,7 +64,7 @@ def align_labels(sample_ids, target, groups=None):
         )
     if values.nunique() == 1:
         raise UserError(
-            f'Metadata column "{target.name}" has the same value, {values.iloc[0]:g}, for all '
+            f'Metadata column "{target.name}" has only one value, {values.iloc[0]:g}, in '
             f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
         )
     return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
@@ -88,8 +88,8 @@ def _warn_of_ignored(sample_ids, target, without_value):
     if without_value:
         ignored.append(f'{counted(without_value, "sample")} without a value of "{target.name}"')
     for words, only in (
-        ('of the table that are not in the metadata', sorted(set(sample_ids) - set(target.index))),
-        ('of the metadata that are not in the table', sorted(set(target.index) - set(sample_ids))),
+        ('of the table absent from the metadata', sorted(set(sample_ids) - set(target.index))),
+        ('of the metadata absent from the table', sorted(set(target.index) - set(sample_ids))),
     ):
         if only:
             ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {only[0]})')

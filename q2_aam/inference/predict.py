@@ -6,9 +6,11 @@ import pandas as pd
 from q2_aam import bundle
 from q2_aam.data.inputs import read_study
 from q2_aam.data.parts import NEW
-from q2_aam.training.devices import choose_device, floats_a_chunk, use_threads
+from q2_aam.data.readings import reading_of
+from q2_aam.training.devices import choose_device, place, use_threads, with_less_memory
 from q2_aam.training.evaluate import details_of, outputs_of
 from q2_aam.training.report import device_name, say_study
+from q2_aam.training.work import temporary_folder
 
 
 def predict(table, model, config, sequences=None, say=print):
@@ -41,15 +43,18 @@ def predict(table, model, config, sequences=None, say=print):
     """
     device = choose_device(config.runtime.device)
     network, made = bundle.load(model, bundle.REGRESSOR)
-    with use_threads(config.runtime.threads):
-        study, without_reads = read_study(table, sequences, max_length=made.call.model.max_sequence_length)
+    with temporary_folder() as work, use_threads(config.runtime.threads):
+        longest = made.call.model.max_sequence_length
+        study, without_reads = read_study(table, sequences, max_length=longest, folder=work)
         say_study(study, {'new': len(study)}, say)
         say(f'Model: predicts "{made.target.name}", on {device_name(device)}.')
-        network = network.to(device)
-        network.max_floats = floats_a_chunk(config.runtime.max_memory_gb, device)
-        outputs = outputs_of(network, study, np.arange(len(study)), device)[:, 0]
+        network = place(network, config.runtime, device)
+        reading = reading_of(made.call.data)
+        outputs = with_less_memory(
+            network, lambda: outputs_of(network, study, np.arange(len(study)), device, reading=reading)[:, 0]
+        )
     predicted = outputs * made.target.scale + made.target.center
-    details = details_of(study, np.full(len(study), NEW, dtype=object), predicted)
+    details = details_of(study, np.full(len(study), NEW, dtype=object), predicted, reading=reading)
     predictions = details['prediction'].rename(made.target.name)
     return predictions, _with_samples_without_reads(details, without_reads)
 
@@ -59,5 +64,5 @@ def _with_samples_without_reads(details, ids):
     if not ids:
         return details
     empty = {'part': NEW, 'prediction': np.nan, 'true': np.nan, 'reads_used': 0.0, 'asvs_used': 0, 'asvs_cut': 0,
-             'share_of_reads_cut': 0.0}  # fmt: skip
+             'share_of_reads_cut': 0.0, 'share_of_reads_left_out': 0.0}  # fmt: skip
     return pd.concat([details, pd.DataFrame(empty, index=pd.Index(ids, name='id'))]).sort_index()

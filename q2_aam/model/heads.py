@@ -30,7 +30,8 @@ class DistanceHead(nn.Module):
     def unions(self, asvs_UD, asv_N, tokens_ND, features_N, offsets_B):
         """Soft memberships of samples, [B, K], from their ASVs and what the sample encoder made of them."""
         logits_NK = self.membership(asvs_UD).index_select(0, asv_N) + self.context(tokens_ND)
-        members_NK = torch.sigmoid(logits_NK) * torch.sigmoid(self.presence(features_N))
+        # in float32 whatever the logits are: memberships near 0 and near 1 must stay apart
+        members_NK = torch.sigmoid(logits_NK.float()) * torch.sigmoid(self.presence(features_N).float())
         return torch.segment_reduce(members_NK, 'max', lengths=offsets_B.diff(), axis=0, unsafe=True)
 
     def forward(self, unions_AK, unions_BK):

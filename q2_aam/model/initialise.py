@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .sample_encoder import abundance_features
+
 # Directions in which ASVs differ by less than this share of the largest variance count as noise when memberships begin.
 NOISE_FLOOR = 0.01
 # Spread of the logits of memberships over ASVs: wide enough for most to be nearly 0 and few nearly 1, as branches are.
@@ -64,13 +66,16 @@ def initialise_memberships(network, asvs_UD, batch, mean_distance):
     random_DK = torch.randn(len(mean_D), len(head.weight)).to(asvs_UD) * MEMBERSHIP_SPREAD / len(mean_D) ** 0.5
     weight_DK = (directions_DD * scale_D) @ random_DK
     head.membership.weight.copy_(weight_DK.T)
+    features_N = abundance_features(batch.abundances)
+    tokens_ND = torch.zeros(len(features_N), len(mean_D)).to(asvs_UD)
     first, second = torch.triu_indices(len(batch.samples), len(batch.samples), 1, device=asvs_UD.device)
     # lower, memberships would vanish altogether where samples are too much alike to be that far apart
     low, high = -10.0, 20.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         head.membership.bias.copy_(middle - mean_D @ weight_DK)
-        unions_BK = network.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets).unions
+        # the sample encoder has no say yet: its weights in the head are 0
+        unions_BK = head.unions(asvs_UD, batch.asvs, tokens_ND, features_N, batch.offsets)
         # the fewer memberships, the farther apart
         if head(unions_BK, unions_BK)[first, second].mean() > mean_distance:
             low = middle

@@ -50,12 +50,15 @@ class Network(nn.Module):
     ----------
     max_floats : int
         Activations that one chunk of work may hold. It cuts the work and never changes a result.
+    precision : torch.dtype
+        In which the encoders compute; what they return is float32.
     """
 
     def __init__(self, config, nucleotides=False, outputs=0):
         super().__init__()
         self.config = config
         self.max_floats = 2**28
+        self.precision = torch.float32
         self.asv_encoder = ASVEncoder(config)
         self.sample_encoder = SampleEncoder(config)
         self.distance_head = DistanceHead(config)
@@ -71,7 +74,7 @@ class Network(nn.Module):
         for start in range(0, len(codes_UL), step):
             chunk = slice(start, start + step)
             hidden = None if hidden_UT is None else hidden_UT[chunk]
-            pieces.append(_run(self.asv_encoder, len(codes_UL) > step, codes_UL[chunk], lengths_U[chunk], hidden))
+            pieces.append(self._run(self.asv_encoder, len(codes_UL) > step, codes_UL[chunk], lengths_U[chunk], hidden))
         embeddings, outputs = zip(*pieces)
         return torch.cat(embeddings), None if hidden_UT is None else torch.cat(outputs)
 
@@ -100,7 +103,7 @@ class Network(nn.Module):
             local_B = offsets_B[start : end + 1] - offsets_B[start]
             parts.append(
                 SampleEmbeddings(
-                    *_run(self._embed, len(cuts) > 2, asvs_UD, asv_N[inside], abundances_N[inside], local_B)
+                    *self._run(self._embed, len(cuts) > 2, asvs_UD, asv_N[inside], abundances_N[inside], local_B)
                 )
             )
         return SampleEmbeddings.concatenate(parts)
@@ -109,6 +112,16 @@ class Network(nn.Module):
         """Return the SampleEmbeddings of a :class:`q2_aam.data.batches.Batch`."""
         asvs_UD, _ = self.encode_asvs(batch.codes, batch.lengths)
         return self.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets)
+
+    def _run(self, function, in_chunks, *inputs):
+        """Call `function` in the network's precision; where work is cut and a gradient wanted, recompute it then."""
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, self.precision, enabled=self.precision != torch.float32):
+            if in_chunks and torch.is_grad_enabled():
+                results = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+            else:
+                results = function(*inputs)
+        return tuple(result if result is None else result.float() for result in results)
 
     def _embed(self, asvs_UD, asv_N, abundances_N, offsets_B):
         features_N = abundance_features(abundances_N)
@@ -135,10 +148,3 @@ class Network(nn.Module):
                 held = 0
             held += floats
         return [*cuts, len(richness_B)]
-
-
-def _run(function, in_chunks, *inputs):
-    """Call `function`; where work is cut and a gradient wanted, keep nothing of a chunk but its inputs (recompute)."""
-    if in_chunks and torch.is_grad_enabled():
-        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return function(*inputs)

@@ -14,6 +14,8 @@ CPU_GB = 4.0
 # Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
 SHARE_FOR_ACTIVATIONS = 0.5
 SHARE_OF_FREE_GPU_MEMORY = 0.8
+# How often chunks are halved when memory runs out: to a thousandth of what was thought to fit.
+MOST_HALVINGS = 10
 
 
 def choose_device(name):
@@ -79,3 +81,52 @@ def floats_a_chunk(max_memory_gb, device):
     else:
         available = CPU_GB * 1e9
     return int(SHARE_FOR_ACTIVATIONS * available / BYTES_A_FLOAT)
+
+
+def choose_precision(name, device):
+    """Return the torch.dtype that `name` ('auto', 'float32' or 'bfloat16') means on `device`."""
+    if name == AUTO:
+        name = 'bfloat16' if device.type == 'cuda' and torch.cuda.is_bf16_supported(False) else 'float32'
+    return getattr(torch, name)
+
+
+def place(network, runtime, device):
+    """Put `network` on `device` with the memory and precision of `runtime`, and return it."""
+    network = network.to(device)
+    network.max_floats = floats_a_chunk(runtime.max_memory_gb, device)
+    network.precision = choose_precision(runtime.precision, device)
+    # TF32: matrix products in float32 on a GPU with 10 bits of mantissa, as PyTorch advises for training
+    torch.backends.cuda.matmul.allow_tf32 = True
+    return network
+
+
+def with_less_memory(network, work):
+    """Call `work`; where memory runs out, cut the network's work into smaller chunks and try again.
+
+    Chunks never change a result, so that what fails is done again as if nothing had happened.
+
+    Raises
+    ------
+    UserError
+        If memory runs out although the chunks are as small as they get.
+    """
+    smallest = network.max_floats >> MOST_HALVINGS
+    while True:
+        try:
+            return work()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if network.max_floats <= smallest:
+                raise UserError(
+                    'Memory ran out although the work was cut into small chunks; lower batch_size or '
+                    'max_asvs_per_sample, or use a smaller model (width, asv_layers, sample_layers).'
+                ) from error
+        network.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        network.max_floats //= 2
+
+
+def _is_out_of_memory(error):
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

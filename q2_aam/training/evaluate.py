@@ -28,34 +28,52 @@ def embed_asvs(network, study, asvs, device):
 
 
 @torch.no_grad()
-def embed_samples(network, study, rows, device, asvs_AD=None):
+def embed_samples(network, study, rows, device, asvs_AD=None, reading=None):
     """Yield the SampleEmbeddings of `rows` of the study, in order, some hundred samples at a time.
 
-    `asvs_AD` are the embeddings of all ASVs of the study where they are at hand.
+    Parameters
+    ----------
+    network : q2_aam.model.network.Network
+    study : q2_aam.data.study.Study
+    rows : int64 [samples]
+    device : torch.device
+    asvs_AD : [A, D], optional
+        Embeddings of all ASVs of the study, where they are at hand.
+    reading : callable, optional
+        See :func:`q2_aam.data.batches.make_batch`.
     """
     needed = np.arange(len(study.codes))
     if asvs_AD is None:
-        needed = np.unique(np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]))
+        held = [study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]
+        needed = np.unique(np.concatenate(held))
         asvs_AD = embed_asvs(network, study, needed, device)
     for start in range(0, len(rows), SAMPLES_AT_ONCE):
-        batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False)
+        batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False, reading=reading)
         own = torch.from_numpy(np.searchsorted(needed, batch.distinct.numpy())).to(device)
         batch = batch.to(device)
         yield network.encode_samples(asvs_AD[own], batch.asvs, batch.abundances, batch.offsets)
 
 
 @torch.no_grad()
-def outputs_of(network, study, rows, device, asvs_AD=None):
-    """Return the outputs of the regression head for `rows` of the study, float64 [rows, outputs]."""
-    parts = embed_samples(network, study, rows, device, asvs_AD)
-    return np.concatenate([network.regression_head(part).double().cpu().numpy() for part in parts])
+def outputs_of(network, study, rows, device, asvs_AD=None, reading=None):
+    """Return the outputs of the regression head for `rows` of the study, float64 [rows, outputs].
+
+    Samples of like richness go together, so that little is padded; see :func:`embed_samples` for the parameters.
+    """
+    order = np.argsort(study.richness[rows], kind='stable')
+    parts = embed_samples(network, study, rows[order], device, asvs_AD, reading)
+    outputs = np.concatenate([network.regression_head(part).double().cpu().numpy() for part in parts])
+    return outputs[np.argsort(order)]
 
 
 @torch.no_grad()
-def distances_among(network, study, rows, device):
+def distances_among(network, study, rows, device, reading=None):
     """Return the predicted distances among `rows` of the study, float32 [rows, rows], before any divisor."""
-    unions = SampleEmbeddings.concatenate(list(embed_samples(network, study, rows, device))).unions
-    return torch.cat([network.distance_head(unions[i : i + 1], unions) for i in range(len(unions))]).cpu().numpy()
+    parts = list(embed_samples(network, study, rows, device, reading=reading))
+    unions = SampleEmbeddings.concatenate(parts).unions
+    # blocks of rows, because the head holds [block, rows, K] at once
+    block = max(1, network.max_floats // (8 * unions.numel()))
+    return torch.cat([network.distance_head(part, unions) for part in unions.split(block)]).cpu().numpy()
 
 
 def regression_figures(predicted, true):
@@ -71,7 +89,7 @@ def regression_figures(predicted, true):
     }
 
 
-def details_of(study, parts, predicted, true=None):
+def details_of(study, parts, predicted, true=None, reading=None):
     """Return one row a sample: its part, its prediction and what of it was read.
 
     Parameters
@@ -80,23 +98,29 @@ def details_of(study, parts, predicted, true=None):
     parts : array of str
     predicted : float64 [samples]
     true : float64 [samples], optional
+    reading : callable, optional
+        See :func:`q2_aam.data.batches.make_batch`.
 
     Returns
     -------
     pandas.DataFrame
         Index ``id``; columns part, prediction, true, reads_used, asvs_used, asvs_cut (longer than the model reads),
-        share_of_reads_cut (share of reads in those).
+        share_of_reads_cut (share of reads in those), share_of_reads_left_out (in ASVs beyond max_asvs_per_sample).
     """
     asvs_cut, share_cut = study.cut_share()
+    kept = np.ones(len(study.asvs), dtype=bool) if reading is None else reading(study.abundances, study.offsets)[0]
+    richness = np.add.reduceat(kept.astype(np.int64), study.offsets[:-1])
+    left_out = np.add.reduceat(study.abundances * ~kept, study.offsets[:-1], dtype=np.float64)
     return pd.DataFrame(
         {
             'part': parts,
             'prediction': predicted,
             'true': np.full(len(study), np.nan) if true is None else true,
             'reads_used': study.reads,
-            'asvs_used': study.richness,
+            'asvs_used': richness,
             'asvs_cut': asvs_cut,
             'share_of_reads_cut': share_cut,
+            'share_of_reads_left_out': left_out,
         },
         index=pd.Index(study.sample_ids, name='id'),
     )

@@ -13,6 +13,7 @@ from q2_aam.data.distances import read_distances
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import align_distances
 from q2_aam.data.parts import TEST, TRAINING, VALIDATION, three_parts
+from q2_aam.data.readings import reading_of, with_noise
 from q2_aam.data.targets import align_labels
 from q2_aam.errors import UserError
 from q2_aam.model.initialise import initialise_memberships
@@ -20,7 +21,7 @@ from q2_aam.model.losses import TARGET_LOSSES, distance_loss
 from q2_aam.model.network import Network
 
 from .checkpoint import Checkpoint
-from .devices import choose_device, floats_a_chunk, use_threads
+from .devices import choose_device, place, use_threads
 from .evaluate import details_of, embed_asvs, outputs_of, regression_figures
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
@@ -86,7 +87,7 @@ def fit_regressor(
         seed = seed_of_run(work, config.training.random_seed)
         source = bundle.load(encoder, bundle.ENCODER) if encoder is not None else None
         config, max_length = _form_of_encoder(config, source)
-        study, labels, parts = _labelled_study(table, target, groups, config, sequences, max_length, seed)
+        study, labels, parts = _labelled_study(table, target, groups, config, sequences, max_length, seed, work)
         rows = {part: np.flatnonzero(parts == part) for part in (TRAINING, VALIDATION, TEST)}
         pairs = None
         if distance_matrix is not None and config.training.distance_weight > 0:
@@ -98,7 +99,7 @@ def fit_regressor(
         with reproducible(device, seed):
             network = _start(config, source, study, rows[TRAINING], pairs, device)
             say_model(network, config, device, seed, say)
-            task = _Task(study, labels.values, scaling, pairs, config.training, rows[VALIDATION], device)
+            task = _Task(study, labels.values, scaling, pairs, config, rows[VALIDATION], device)
             task.remember_frozen(network)
             history = train(
                 network, task.of(rows[TRAINING], source), config.training, config.training.epochs, seed,
@@ -113,7 +114,7 @@ def fit_regressor(
             bundle.BundleConfig(bundle.REGRESSOR, config, pairs.divisor if pairs else None, scaling),
             make_card(study, numbers, hashes, seed, device, figures, started, labels.name),
         )
-    details = details_of(study, parts, predicted, labels.values)
+    details = details_of(study, parts, predicted, labels.values, reading_of(config.data))
     scored = details['part'] == (TEST if len(rows[TEST]) else VALIDATION)
     return details.loc[scored, 'prediction'].rename(labels.name), details, history
 
@@ -132,10 +133,10 @@ def _form_of_encoder(config, source):
     return dataclasses.replace(config, model=form), form.max_sequence_length
 
 
-def _labelled_study(table, target, groups, config, sequences, max_length, seed):
+def _labelled_study(table, target, groups, config, sequences, max_length, seed, work):
     """Return the study of the labelled samples, their labels and the part of each."""
     study, without_reads = read_study(
-        table, sequences, keep=lambda ids: align_labels(ids, target, groups).sample_ids, max_length=max_length
+        table, sequences, lambda ids: align_labels(ids, target, groups).sample_ids, max_length, work
     )
     # samples without reads are out of the study, and so of the labels
     labels = align_labels(study.sample_ids, target.loc[target.index.isin(study.sample_ids)], groups)
@@ -187,8 +188,7 @@ def _start(config, source, study, training_rows, pairs, device):
     network = Network(config.model, outputs=1)
     if source is not None:
         network.load_state_dict(source[0].state_dict() | _head_of(network))
-    network = network.to(device)
-    network.max_floats = floats_a_chunk(config.runtime.max_memory_gb, device)
+    network = place(network, config.runtime, device)
     if source is None:
         batch = make_batch(study, training_rows[:256], sequences=False).to(device)
         asvs_UD = embed_asvs(network, study, batch.distinct.cpu().numpy(), device)
@@ -203,9 +203,10 @@ def _head_of(network):
 class _Task:
     """The loss of a batch and the figures of the validation part, in the target's own unit."""
 
-    def __init__(self, study, values, scaling, pairs, training, validation_rows, device):
+    def __init__(self, study, values, scaling, pairs, config, validation_rows, device):
         self.study, self.values, self.scaling, self.pairs = study, values, scaling, pairs
-        self.training, self.validation_rows, self.device = training, validation_rows, device
+        self.data, self.training, self.validation_rows = config.data, config.training, validation_rows
+        self.device = device
         self.asvs = None
 
     def remember_frozen(self, network):
@@ -221,7 +222,11 @@ class _Task:
         return Task(training_rows, self.loss, self.validate, 'mae', ENCODER_PARTS, ratio, frozen)
 
     def loss(self, network, rows, generator):
-        batch = make_batch(self.study, rows, sequences=self.asvs is None).to(self.device)
+        reading = reading_of(self.data, self.training, generator)
+        batch = make_batch(self.study, rows, sequences=self.asvs is None, reading=reading)
+        if self.training.nucleotide_noise and self.asvs is None:
+            batch.codes = torch.from_numpy(with_noise(batch.codes.numpy(), self.training.nucleotide_noise, generator))
+        batch = batch.to(self.device)
         if self.asvs is None:
             embeddings = network.encode(batch)
         else:
@@ -240,7 +245,7 @@ class _Task:
 
     def predict(self, network, rows):
         """Return predictions in the target's unit, float64 [rows]."""
-        outputs = outputs_of(network, self.study, rows, self.device, self.asvs)[:, 0]
+        outputs = outputs_of(network, self.study, rows, self.device, self.asvs, reading_of(self.data))[:, 0]
         return outputs * self.scaling.scale + self.scaling.center
 
     def validate(self, network):

@@ -13,6 +13,7 @@ from q2_aam.data.batches import batches_of_epoch
 from q2_aam.errors import UserError
 
 from .checkpoint import Checkpoint
+from .devices import with_less_memory
 from .optimizer import make_optimizer, set_learning_rate
 
 # streams of random numbers that must not be confused
@@ -72,7 +73,8 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     """
     optimizer = make_optimizer(network, schedule, task.slow_ratio, task.slow, task.frozen)
     steps_an_epoch = max(1, -(-len(task.rows) // schedule.batch_size))
-    steps = epochs * steps_an_epoch
+    steps = min(epochs * steps_an_epoch, schedule.max_steps or math.inf)
+    epochs = -(-steps // steps_an_epoch)
     checkpoint = checkpoint or Checkpoint(None)
     state = checkpoint.resume(network, optimizer)
     if state.epoch:
@@ -85,25 +87,19 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
         network.train()
         sums, samples = {}, 0
         shuffle = np.random.default_rng([seed, SHUFFLE, epoch])
-        for number, rows in enumerate(batches_of_epoch(task.rows, schedule.batch_size, shuffle)):
-            step = (epoch - 1) * steps_an_epoch + number
+        first = (epoch - 1) * steps_an_epoch
+        batches = batches_of_epoch(task.rows, schedule.batch_size, shuffle)
+        for step, rows in zip(range(first, min(first + steps_an_epoch, steps)), batches):
             share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
-            loss, figures = task.loss(network, rows, np.random.default_rng([seed, STEP, step]))
-            if not math.isfinite(loss.item()):
-                raise UserError(f'The loss is {loss.item()} in epoch {epoch}; lower learning_rate.')
-            optimizer.zero_grad()
-            loss.backward()
-            if schedule.gradient_clip:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-            optimizer.step()
-            for name, value in {'loss': loss.item(), **figures}.items():
+            figures = _step(network, task, optimizer, schedule, rows, seed, step)
+            for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows)
             samples += len(rows)
-            _bar(number + 1, steps_an_epoch, epoch)
+            _bar(step + 1 - first, steps_an_epoch, epoch)
         averages = {name: value / samples for name, value in sums.items()}
         state.history.log(step + 1, epoch, 'training', **averages, learning_rate_share=share)
         network.eval()
-        validation = task.validate(network)
+        validation = with_less_memory(network, lambda: task.validate(network))
         state.history.log(step + 1, epoch, 'validation', **validation)
         state.epoch = epoch
         if task.score and validation[task.score] < state.best_score:
@@ -114,11 +110,29 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
         say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], left))
     if task.score:
         network.load_state_dict(state.best_weights)
-        state.history.log(
-            state.best_epoch * steps_an_epoch, state.best_epoch, 'validation', best_epoch=state.best_epoch
-        )
+        best_step = min(state.best_epoch * steps_an_epoch, steps)
+        state.history.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)
     network.eval()
     return state.history
+
+
+def _step(network, task, optimizer, schedule, rows, seed, step):
+    """Learn from one batch; return its loss and figures."""
+
+    def forward_and_backward():
+        # a generator of its own, so that a batch that is done again for want of memory is the same batch
+        loss, figures = task.loss(network, rows, np.random.default_rng([seed, STEP, step]))
+        if not math.isfinite(loss.item()):
+            raise UserError(f'The loss is {loss.item()} in step {step + 1}; lower learning_rate.')
+        optimizer.zero_grad()
+        loss.backward()
+        return {'loss': loss.item(), **figures}
+
+    figures = with_less_memory(network, forward_and_backward)
+    if schedule.gradient_clip:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
+    optimizer.step()
+    return figures
 
 
 @contextlib.contextmanager

@@ -13,6 +13,9 @@ from q2_aam.data.distances import read_distances
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import align_distances
 from q2_aam.data.parts import held_out
+from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.readings import reading_of, with_noise
+from q2_aam.data.unifrac import UnifracDistances
 from q2_aam.errors import UserError, counted
 from q2_aam.model.asv_encoder import hidden_nucleotides
 from q2_aam.model.initialise import initialise_memberships
@@ -20,7 +23,7 @@ from q2_aam.model.losses import distance_loss, nucleotide_loss
 from q2_aam.model.network import Network
 
 from .checkpoint import Checkpoint
-from .devices import choose_device, floats_a_chunk, use_threads
+from .devices import choose_device, place, use_threads
 from .evaluate import distances_among, embed_asvs, regression_figures
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
@@ -35,10 +38,10 @@ MOST_SCORED_SAMPLES = 2000
 # Share of a batch's ASVs that the masked task reads a second time where the first reading serves the distances.
 MASKED_BESIDE_DISTANCES = 0.125
 # streams of random numbers that must not be confused with those of the loop
-SPLIT, VALIDATION_MASK, POINTS = 10, 11, 12
+SPLIT, VALIDATION_MASK, POINTS, ESTIMATE = 10, 11, 12, 13
 
 
-def pretrain(table, folder, config, sequences=None, distance_matrix=None, say=print):
+def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylogeny=None, say=print):
     """Train an encoder and write its bundle.
 
     Parameters
@@ -52,6 +55,8 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, say=pr
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
     distance_matrix : path, optional
         Tab-separated, any dissimilarity. Samples that it lacks train the masked task only.
+    phylogeny : path, optional
+        Newick, rooted, with every feature that occurs. Instead of a matrix: each batch's UniFrac is computed from it.
     say : callable
         Takes one line of progress.
 
@@ -65,23 +70,26 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, say=pr
         If an input cannot be used.
     """
     started = time.monotonic()
+    if distance_matrix is not None and phylogeny is not None:
+        raise UserError('A distance_matrix and a phylogeny are both given, but distances come from one; give only one.')
     device = choose_device(config.runtime.device)
-    hashes = hash_files(table=table, sequences=sequences, distance_matrix=distance_matrix)
+    hashes = hash_files(table=table, sequences=sequences, distance_matrix=distance_matrix, phylogeny=phylogeny)
     name = name_of_run('pretrain', config, hashes)
     with run_folder(name) as work, use_threads(config.runtime.threads):
         seed = seed_of_run(work, config.training.random_seed)
-        study, _ = read_study(table, sequences, max_length=_given(config.model.max_sequence_length))
+        study, _ = read_study(table, sequences, max_length=_given(config.model.max_sequence_length), folder=work)
         validation = held_out(study.sample_ids, config.data.validation_fraction, np.random.default_rng([seed, SPLIT]))
         training_rows, validation_rows = np.flatnonzero(~validation), np.flatnonzero(validation)
-        pairs = _read_pairs(distance_matrix, config, study, training_rows)
+        pairs = _read_pairs(distance_matrix, phylogeny, config, study, training_rows, seed)
         config = _resolved(config, study, len(training_rows), pairs)
         say_study(study, {'training': len(training_rows), 'validation': len(validation_rows)}, say)
+        _say_pairs(pairs, phylogeny, config.training, say)
         with reproducible(device, seed):
-            network = Network(config.model, nucleotides=config.training.nucleotide_weight > 0).to(device)
-            network.max_floats = floats_a_chunk(config.runtime.max_memory_gb, device)
+            network = Network(config.model, nucleotides=config.training.nucleotide_weight > 0)
+            network = place(network, config.runtime, device)
             _initialise(network, study, training_rows, pairs, seed, device)
             say_model(network, config, device, seed, say)
-            tasks = _Tasks(study, pairs, config.training, validation_rows, seed, device)
+            tasks = _Tasks(study, pairs, config, validation_rows, seed, device)
             task = Task(training_rows, tasks.loss, tasks.validate)
             history = train(network, task, config.training, config.training.epochs, seed, Checkpoint(work), say)
             tasks.add_points(network, history)
@@ -108,21 +116,36 @@ def _given(value):
     return None if value == AUTO else value
 
 
-def _read_pairs(distance_matrix, config, study, training_rows):
+def _read_pairs(distance_matrix, phylogeny, config, study, training_rows, seed):
+    if len(training_rows) < 2:
+        raise UserError(
+            f'Pretraining needs 2 training samples at least, but gets {len(training_rows)} of '
+            f'{counted(len(study), "sample")}; give more samples or lower validation_fraction.'
+        )
     pairs = None
-    if distance_matrix is not None and config.training.distance_weight > 0:
-        pairs = align_distances(read_distances(distance_matrix), study.sample_ids, training_rows)
+    if config.training.distance_weight > 0:
+        if distance_matrix is not None:
+            pairs = align_distances(read_distances(distance_matrix), study.sample_ids, training_rows)
+        elif phylogeny is not None:
+            tree = read_phylogeny(phylogeny, study.feature_ids)
+            generator = np.random.default_rng([seed, ESTIMATE])
+            pairs = UnifracDistances(tree, study, training_rows, generator, config.training.unifrac)
     if pairs is None and config.training.nucleotide_weight == 0:
         raise UserError(
             'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
-            'distance_matrix with a distance_weight above 0.'
-        )
-    if len(training_rows) < 2:
-        raise UserError(
-            f'Pretraining needs 2 training samples at least, but {counted(len(training_rows), "sample")} of '
-            f'{len(study)} is left to train on; give more samples or lower validation_fraction.'
+            'distance_matrix or a phylogeny with a distance_weight above 0.'
         )
     return pairs
+
+
+def _say_pairs(pairs, phylogeny, training, say):
+    if pairs is None:
+        say('Distances: none; hidden nucleotides alone are learned.')
+        return
+    source = 'those of the distance matrix'
+    if phylogeny is not None:
+        source = f'{training.unifrac.replace("_", " ")} UniFrac, from the phylogeny'
+    say(f'Distances: {source}; between training samples {pairs.mean:.3f} +- {pairs.variance**0.5:.3f}.')
 
 
 def _resolved(config, study, samples, pairs):
@@ -151,15 +174,19 @@ def _initialise(network, study, rows, pairs, seed, device):
 class _Tasks:
     """The losses of a batch and the figures of the validation part."""
 
-    def __init__(self, study, pairs, training, validation_rows, seed, device):
-        self.study, self.pairs, self.training = study, pairs, training
+    def __init__(self, study, pairs, config, validation_rows, seed, device):
+        self.study, self.pairs, self.data, self.training = study, pairs, config.data, config.training
         self.validation_rows, self.seed, self.device = validation_rows, seed, device
-        self.scored_rows = validation_rows
+        self.scored_rows, self.true_distances = validation_rows, None
         if pairs is not None:
             self.scored_rows = validation_rows[pairs.place[validation_rows] >= 0][:MOST_SCORED_SAMPLES]
 
     def loss(self, network, rows, generator):
-        batch = make_batch(self.study, rows).to(self.device)
+        reading = reading_of(self.data, self.training, generator)
+        batch = make_batch(self.study, rows, reading=reading)
+        if self.training.nucleotide_noise:
+            batch.codes = torch.from_numpy(with_noise(batch.codes.numpy(), self.training.nucleotide_noise, generator))
+        batch = batch.to(self.device)
         loss, figures = 0.0, {}
         if self.pairs is not None:
             asvs_UD, _ = network.encode_asvs(batch.codes, batch.lengths)
@@ -195,7 +222,9 @@ class _Tasks:
             figures |= {f'distance_{name}': value for name, value in regression_figures(predicted, true).items()}
         if self.training.nucleotide_weight > 0:
             generator = np.random.default_rng([self.seed, VALIDATION_MASK])
-            batch = make_batch(self.study, self.validation_rows[: self.training.batch_size]).to(self.device)
+            batch = make_batch(
+                self.study, self.validation_rows[: self.training.batch_size], reading=reading_of(self.data)
+            ).to(self.device)
             with torch.no_grad():
                 loss, accuracy = self._nucleotides(network, batch.codes, batch.lengths, generator)
             figures |= {'nucleotide_loss': loss.item(), 'nucleotide_accuracy': accuracy.item()}
@@ -204,8 +233,11 @@ class _Tasks:
     def scored_pairs(self, network):
         """Predicted and true distances of all pairs of the validation part, float64 [pairs] each."""
         upper = np.triu_indices(len(self.scored_rows), 1)
-        predicted = distances_among(network, self.study, self.scored_rows, self.device)
-        return predicted[upper].astype(np.float64), self.pairs.among(self.scored_rows)[upper].astype(np.float64)
+        predicted = distances_among(network, self.study, self.scored_rows, self.device, reading_of(self.data))
+        if self.true_distances is None:
+            # once and not after each epoch: from a large phylogeny they take a minute
+            self.true_distances = self.pairs.among(self.scored_rows)[upper]
+        return predicted[upper].astype(np.float64), self.true_distances.astype(np.float64)
 
     def add_points(self, network, history):
         if self.pairs is not None and len(self.scored_rows) > 1:

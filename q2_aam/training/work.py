@@ -9,6 +9,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import tempfile
 
 import torch
 
@@ -66,16 +67,10 @@ def run_folder(name):
     A second run of the same name beside a running one gets a folder of its own, which is always deleted.
     """
     root = work_root()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
+    with _writing(root):
         folder = root / name
         folder.mkdir(exist_ok=True)
         lock = open(folder / LOCK_FILE, 'w', encoding='utf-8')
-    except OSError as error:
-        raise UserError(
-            f'The folder for working files, {root}, cannot be written ({error.strerror}); set the environment variable '
-            'AAM_WORK_DIR to a folder that can.'
-        ) from error
     with lock:
         alone = _lock(lock)
         if not alone:
@@ -91,6 +86,29 @@ def run_folder(name):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_folder():
+    """Give a call that is not resumed a folder beside those of the runs; it is deleted at any end."""
+    root = work_root()
+    with _writing(root):
+        # files that are still mapped cannot be deleted on every file system
+        folder = tempfile.TemporaryDirectory(prefix='temporary-', dir=root, ignore_cleanup_errors=True)
+    with folder as path:
+        yield pathlib.Path(path)
+
+
+@contextlib.contextmanager
+def _writing(root):
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f'The folder for working files, {root}, cannot be written ({error.strerror}); set the environment variable '
+            'AAM_WORK_DIR to a folder that can.'
+        ) from error
 
 
 def _lock(handle):

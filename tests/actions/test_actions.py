@@ -6,6 +6,8 @@ import dill
 import pandas as pd
 import pytest
 import qiime2
+import skbio
+from q2_types.tree import NewickFormat
 from qiime2.plugins import sample_classifier
 
 from q2_aam.actions import fit, predict, pretrain
@@ -45,13 +47,31 @@ def test_pretrain_hands_over_paths_and_gives_folders(views, recorded):
     assert (history.path / 'history.tsv').read_text() == 'step\tepoch\tpart\tmetric\tvalue\n'
 
 
+def test_pretrain_hands_over_a_phylogeny_as_the_path_of_its_newick_file(views, recorded, tmp_path):
+    path = tmp_path / 'tree.nwk'
+    path.write_text('((asv00:1,asv01:2):1,asv02:3);')
+    tree = qiime2.Artifact.import_data('Phylogeny[Rooted]', str(path), view_type=NewickFormat)
+    pretrain.pretrain(table=views['table'], phylogeny=tree.view(NewickFormat), unifrac='weighted_normalized')
+    (call,) = recorded
+    assert pathlib.Path(call.phylogeny).read_text() == '((asv00:1,asv01:2):1,asv02:3);'
+    assert call.distance_matrix is None
+    assert call.given[2].training.unifrac == 'weighted_normalized'
+
+
+def test_a_phylogeny_without_a_root_is_refused_by_type(plugin, small, recorded):
+    tree = qiime2.Artifact.import_data('Phylogeny[Unrooted]', skbio.TreeNode.read(['(a:1,b:1,c:1);']))
+    with pytest.raises(TypeError, match=r"'phylogeny' requires an argument of type Phylogeny\[Rooted\]"):
+        plugin.actions['pretrain'](table=small.table, phylogeny=tree)
+    assert recorded == []
+
+
 def test_optional_inputs_that_are_absent_are_handed_over_as_none(views, small, recorded):
     pretrain.pretrain(table=views['table'])
     fit.fit_regressor(table=views['table'], metadata=small.metadata.get_column('age'))
     predict.predict(table=views['table'], regressor='a folder')
     assert [call.sequences for call in recorded] == [None] * 3
     assert [call.distance_matrix for call in recorded[:2]] == [None] * 2
-    assert recorded[1].encoder is None and recorded[1].groups is None
+    assert recorded[0].phylogeny is None and recorded[1].encoder is None and recorded[1].groups is None
 
 
 def test_fit_regressor_hands_over_target_and_groups_as_series(views, small, recorded):

@@ -77,7 +77,7 @@ def nested():
         ),
         (
             lambda d: {'runtime': {'device': AUTO, 'max_memory_gb': AUTO}},
-            'The configuration group runtime lacks the field threads.',
+            'The configuration group runtime lacks the field precision.',
         ),
         (
             lambda d: {'runtime': d['runtime'] | {'device': 'tpu'}},

@@ -17,7 +17,7 @@ def table_of():
         counts = scipy.sparse.csr_matrix(
             np.array([[row.get(feature, 0) for feature in features] for row in samples.values()], dtype=np.float32)
         )
-        table = Table(list(samples), features, counts)
+        table = Table(list(samples), features, lambda: [counts])
         return table, [(sequences or {}).get(feature, feature) for feature in features]
 
     return make

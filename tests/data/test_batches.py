@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from q2_aam.data.batches import batches_of_epoch, make_batch, masked_tokens
+from q2_aam.data.study import build_study
 
 SAMPLES = {
     'a': {'AAAAAA': 2, 'CC': 2},
@@ -56,12 +57,12 @@ def test_a_batch_without_sequences_has_the_rest(study):
     assert moved.codes is None and moved.asvs.tolist() == bare.asvs.tolist()
 
 
-def test_a_batch_of_a_study_on_disk_is_its_own_memory(study, tmp_path):
-    study.save(tmp_path)
-    batch = make_batch(type(study).load(tmp_path), [0, 1])
+def test_a_batch_of_a_study_on_disk_is_its_own_memory(table_of, tmp_path):
+    study, _ = build_study(*table_of(SAMPLES), folder=tmp_path)
+    batch = make_batch(study, [0, 1])
     batch.abundances += 1
     batch.codes += 1
-    torch.testing.assert_close(make_batch(type(study).load(tmp_path), [0, 1]).codes, batch.codes - 1)
+    torch.testing.assert_close(make_batch(study, [0, 1]).codes, batch.codes - 1)
 
 
 @pytest.mark.parametrize('rows, batch_size', [(10, 4), (9, 3), (3, 64), (1, 2), (64, 64), (65, 64), (7, 3)])

@@ -5,7 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from q2_aam.data.inputs import read_study
+from q2_aam.data.inputs import FOLDER, read_study
+from q2_aam.data.study import MARKER
 from q2_aam.errors import AAMWarning, UserError
 
 COUNTS = [[5, 0, 1], [0, 4, 4], [2, 0, 0]]
@@ -54,7 +55,7 @@ def test_only_kept_samples_and_their_asvs_are_in_the_study(write, fasta):
 
 
 def test_the_longest_that_is_read_is_handed_on(write, fasta):
-    with pytest.warns(AAMWarning, match='^1 sequence .* longer than the 4 nucleotides .* touches 25.0% of all reads.$'):
+    with pytest.warns(AAMWarning, match='^The model reads the first 4 .* 1 sequence .* touches 25.0% of all reads.$'):
         study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, max_length=4)
     assert study.longest == 4 and study.cut.tolist() == [False, True, False]
 
@@ -62,3 +63,29 @@ def test_the_longest_that_is_read_is_handed_on(write, fasta):
 def test_hashed_ids_without_sequences_are_refused(write):
     with pytest.raises(UserError, match='^The feature ids of the table are not sequences '):
         read_study(write(['f0', 'f1', 'f2']))
+
+
+def test_a_finished_study_in_the_folder_is_taken_instead_of_the_sequences_and_counts(write, fasta, tmp_path):
+    path = write(['f0', 'f1', 'f2'])
+    asked = []
+
+    def keep(ids):
+        asked.append(ids)
+        return ['s2', 's1']
+
+    first, _ = read_study(path, fasta, keep, folder=tmp_path)
+    fasta.unlink()
+    again, without_reads = read_study(path, fasta, keep, folder=tmp_path)
+    # who is kept is asked again, because that may warn the user
+    assert len(asked) == 2
+    assert again.sample_ids == first.sample_ids == ['s1', 's2'] and without_reads == []
+    np.testing.assert_array_equal(again.abundances, first.abundances)
+
+
+def test_a_study_that_was_not_finished_is_made_anew(write, fasta, tmp_path):
+    path = write(['f0', 'f1', 'f2'])
+    first, _ = read_study(path, fasta, folder=tmp_path)
+    (tmp_path / FOLDER / MARKER).unlink()
+    (tmp_path / FOLDER / 'asvs.npy').write_bytes(b'half')
+    again, _ = read_study(path, fasta, folder=tmp_path)
+    assert again.asvs.tolist() == first.asvs.tolist() == [1, 2, 0, 0, 2]

@@ -58,7 +58,7 @@ def test_samples_without_distances_are_said_and_unknown():
     with pytest.warns(AAMWarning) as said:
         pairs = align(matrix(without='b'), samples='abcde', training=range(5))
     assert [str(one.message) for one in said] == [
-        '2 samples of the table (e.g. b) are not in the distance matrix; they are used without their distances.'
+        'The distance matrix lacks 2 samples of the table (e.g. b); such samples are used without distances.'
     ]
     assert pairs.place.tolist() == [1, -1, 2, 0, -1]
     found = pairs.among(np.arange(5))

@@ -4,8 +4,9 @@ import biom
 import h5py
 import numpy as np
 import pytest
+import scipy.sparse
 
-from q2_aam.data.table import read_table
+from q2_aam.data.table import blocks_of, read_table
 from q2_aam.errors import UserError
 
 
@@ -17,6 +18,11 @@ def write_biom(path, counts, sample_ids=None, feature_ids=None):
     with h5py.File(path, 'w') as file:
         biom.Table(counts.T, feature_ids, sample_ids).to_hdf5(file, 'test')
     return path
+
+
+def counts_of(path, block=1000):
+    """Read all counts, so many non-zeros a block."""
+    return scipy.sparse.vstack(list(read_table(path, block).blocks()), format='csr')
 
 
 @pytest.fixture
@@ -31,12 +37,13 @@ def test_counts_and_ids_are_read_samples_as_rows(path):
     table = read_table(write_biom(path, COUNTS, feature_ids=['ACGT', 'é', 'f']))
     assert table.sample_ids == ['s0', 's1', 's2']
     assert table.feature_ids == ['ACGT', 'é', 'f']
-    assert table.counts.dtype == np.float32
-    np.testing.assert_array_equal(table.counts.toarray(), COUNTS)
+    (counts,) = table.blocks()
+    assert counts.dtype == np.float32
+    np.testing.assert_array_equal(counts.toarray(), COUNTS)
 
 
 def test_a_sample_without_reads_is_kept_as_an_empty_row(path):
-    assert np.diff(read_table(write_biom(path, COUNTS)).counts.indptr).tolist() == [2, 0, 2]
+    assert np.diff(counts_of(write_biom(path, COUNTS)).indptr).tolist() == [2, 0, 2]
 
 
 def test_explicit_zeros_are_removed_and_columns_are_sorted(path):
@@ -44,12 +51,12 @@ def test_explicit_zeros_are_removed_and_columns_are_sorted(path):
     with h5py.File(path, 'r+') as file:
         file['sample/matrix/data'][:] = [3, 0, 1]
         file['sample/matrix/indices'][:] = [2, 1, 0]
-    counts = read_table(path).counts
+    counts = counts_of(path)
     assert (counts.indices.tolist(), counts.data.tolist()) == ([0, 2], [1, 3])
 
 
 def test_relative_frequencies_are_read(path):
-    np.testing.assert_allclose(read_table(write_biom(path, [[0.25, 0.75]])).counts.toarray(), [[0.25, 0.75]])
+    np.testing.assert_allclose(counts_of(write_biom(path, [[0.25, 0.75]])).toarray(), [[0.25, 0.75]])
 
 
 @pytest.mark.parametrize('shape, what', [((0, 2), 'no samples'), ((2, 0), 'no features'), ((0, 0), 'no samples')])
@@ -62,14 +69,15 @@ def test_a_table_without_samples_or_features_is_refused(path, shape, what):
 def test_a_table_of_zeros_is_refused(path):
     write_biom(path, np.zeros((2, 3)))
     with pytest.raises(UserError, match='^The feature table is empty: all its counts are 0; '):
-        read_table(path)
+        counts_of(path)
 
 
 @pytest.mark.parametrize('value, text', [(-1, '-1'), (np.nan, 'nan'), (np.inf, 'inf')])
-def test_a_value_that_is_no_count_is_refused_with_its_place(path, value, text):
+@pytest.mark.parametrize('block', [1, 1000])
+def test_a_value_that_is_no_count_is_refused_with_its_place(path, value, text, block):
     write_biom(path, [[5.0, 0, 1], [0, 0, 0], [0, 2, value]])
     with pytest.raises(UserError, match=f'^The feature table holds {text} for feature f2 in sample s2; '):
-        read_table(path)
+        counts_of(path, block)
 
 
 def test_a_file_that_is_not_hdf5_is_refused(path):
@@ -90,16 +98,55 @@ def test_a_column_index_beyond_the_features_is_refused(path):
     with h5py.File(path, 'r+') as file:
         file['sample/matrix/indices'][0] = 99
     with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
-        read_table(path)
+        counts_of(path)
 
 
-def test_row_offsets_that_do_not_fit_the_samples_are_refused(path):
+@pytest.mark.parametrize('offsets', [[0, 4], [0, 2, 2, 3], [1, 2, 2, 4], [0, 3, 2, 4]])
+def test_row_offsets_that_do_not_fit_the_samples_are_refused(path, offsets):
     write_biom(path, COUNTS)
     with h5py.File(path, 'r+') as file:
         del file['sample/matrix/indptr']
-        file['sample/matrix/indptr'] = np.array([0, 4], dtype=np.int32)
-    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+        file['sample/matrix/indptr'] = np.array(offsets, dtype=np.int32)
+    with pytest.raises(UserError) as error:
         read_table(path)
+    assert str(error.value) == (
+        'The feature table is damaged (its row offsets do not fit 3 samples with 4 values); make it anew.'
+    )
+
+
+def test_values_without_their_column_indices_are_refused(path):
+    write_biom(path, COUNTS)
+    with h5py.File(path, 'r+') as file:
+        file['sample/matrix/short'] = file['sample/matrix/indices'][:3]
+        file['sample/matrix'].move('short', 'moved')
+        del file['sample/matrix/indices']
+        file['sample/matrix'].move('moved', 'indices')
+    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+        counts_of(path)
+
+
+def test_a_table_is_the_same_in_blocks_of_any_size(path):
+    generator = np.random.default_rng(2)
+    counts = generator.poisson(0.7, (40, 9))
+    write_biom(path, counts)
+    for block in (1, 5, 17, 1000):
+        blocks = list(read_table(path, block).blocks())
+        assert sum(one.shape[0] for one in blocks) == 40
+        assert all(one.nnz <= block or one.shape[0] == 1 for one in blocks)
+        np.testing.assert_array_equal(scipy.sparse.vstack(blocks).toarray(), counts)
+
+
+def test_counts_are_read_anew_at_each_call(path):
+    table = read_table(write_biom(path, COUNTS))
+    for _ in range(2):
+        assert [one.toarray().tolist() for one in table.blocks()] == [COUNTS]
+
+
+def test_blocks_hold_neighbours_up_to_the_limit_and_a_large_sample_alone():
+    offsets = np.array([0, 2, 4, 4, 13, 14, 14])
+    assert list(blocks_of(offsets, 4)) == [(0, 3), (3, 4), (4, 6)]
+    assert list(blocks_of(offsets, 1)) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 6)]
+    assert list(blocks_of(offsets, 100)) == [(0, 6)]
 
 
 def test_an_id_that_stands_twice_is_refused(path):

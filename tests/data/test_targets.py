@@ -33,8 +33,8 @@ def test_what_is_ignored_is_counted_in_one_sentence():
     with pytest.warns(AAMWarning) as said:
         labels = align_labels(['d', 'c', 'b', 'a'], target)
     assert [str(one.message) for one in said] == [
-        'Ignored: 1 sample without a value of "age"; 1 sample of the table that are not in the metadata (e.g. d); '
-        '2 samples of the metadata that are not in the table (e.g. w).'
+        'Ignored: 1 sample without a value of "age"; 1 sample of the table absent from the metadata (e.g. d); '
+        '2 samples of the metadata absent from the table (e.g. w).'
     ]
     assert labels.sample_ids == ['a', 'b']
 
@@ -62,13 +62,11 @@ def test_what_is_ignored_is_counted_in_one_sentence():
         ),
         (
             {'10249.C001': 2.5, '10249.C002': 2.5},
-            'Metadata column "age" has the same value, 2.5, for all 2 labelled samples; there is nothing to learn from '
-            'it.',
+            'Metadata column "age" has only one value, 2.5, in 2 labelled samples; there is nothing to learn from it.',
         ),
         (
             {'10249.C001': 2.5, '10249.C002': np.nan},
-            'Metadata column "age" has the same value, 2.5, for all 1 labelled sample; there is nothing to learn from '
-            'it.',
+            'Metadata column "age" has only one value, 2.5, in 1 labelled sample; there is nothing to learn from it.',
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_sample_without_reads_is_said_and_has_details_without_prediction(tiny,
     with pytest.warns(AAMWarning) as said:
         predictions, details = predicted(tiny, regressor, 'empty')
     assert [str(one.message) for one in said] == [
-        '1 sample of the table (e.g. sample-of-visit-02) without any reads cannot be read by a model and are left out.'
+        'Left out: 1 sample of the table without any reads (e.g. sample-of-visit-02).'
     ]
     assert 'sample-of-visit-02' not in predictions.index and len(predictions) == 23
     row = details.loc['sample-of-visit-02']
@@ -117,8 +117,8 @@ def test_longer_sequences_than_the_model_reads_are_said_with_their_share_of_read
     with pytest.warns(AAMWarning) as said:
         after, details = predicted(tiny, regressor, 'longer')
     assert [str(one.message) for one in said] == [
-        f'1 sequence (up to {reads + 8} nucleotides) are longer than the {reads} nucleotides that the model reads; '
-        f'only their first {reads} are used, which touches {share:.1%} of all reads.'
+        f'The model reads the first {reads} nucleotides of a sequence and longer ones are cut there: 1 sequence of up '
+        f'to {reads + 8} nucleotides, which touches {share:.1%} of all reads.'
     ]
     # what is read is what was there before
     assert before.equals(after)
@@ -140,3 +140,8 @@ def test_a_damaged_model_is_refused(tiny, predicted, regressor, tmp_path):
     assert str(error.value) == (
         'The model has format version 9, but this version of q2-aam reads up to 1; update q2-aam.'
     )
+
+
+def test_prediction_leaves_no_working_files(tiny, tiny_regressor, predicted, work_dir):
+    predicted(tiny, tiny_regressor.folder)
+    assert list(work_dir.iterdir()) == []

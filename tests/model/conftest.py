@@ -67,5 +67,5 @@ def study():
     for row, richness in enumerate([1, 12, 3, 5, 2, 8, 4, 12, 6]):
         counts[row, generator.permutation(15)[:richness]] = generator.integers(1, 1000, richness)
     counts[0, counts.sum(0) == 0] = 1
-    table = Table([f's{i}' for i in range(9)], sequences, scipy.sparse.csr_matrix(counts))
+    table = Table([f's{i}' for i in range(9)], sequences, lambda: [scipy.sparse.csr_matrix(counts)])
     return build_study(table, sequences)[0]

@@ -135,3 +135,15 @@ def test_the_same_seed_draws_the_same_network(config_of):
         states.append(Network(config_of(), nucleotides=True, outputs=1).state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+def test_bfloat16_gives_nearly_the_same_in_float32_tensors(network, study):
+    batch = make_batch(study, range(9))
+    with torch.no_grad():
+        exact = network.encode(batch)
+        network.precision = torch.bfloat16
+        rounded = network.encode(batch)
+    for name in ('summary', 'mean', 'unions'):
+        one, two = getattr(exact, name), getattr(rounded, name)
+        assert two.dtype == torch.float32 and not torch.equal(one, two)
+        assert (one - two).abs().mean() < 0.03

@@ -163,6 +163,18 @@ def test_both_models_are_scored_on_the_same_samples():
         demo_report.score_table(true, true, {'a': 1.0})
 
 
+def test_the_difference_has_an_interval_over_groups_and_not_over_samples():
+    true = dict.fromkeys('abcd', 0.0)
+    forest = {'a': 3.0, 'b': 3.0, 'c': -1.0, 'd': -1.0}
+    line = demo_report.interval_line(true, dict.fromkeys('abcd', 1.0), forest, dict(zip('abcd', 'xxyy')))
+    # two groups of which the forest loses 2 on one and nothing on the other
+    assert line == ("The forest's MAE less ours: 1.00, 95 % interval 0.00 to 2.00 (2 infants drawn with replacement)")
+    groups = dict(zip('abcd', 'xxxx'))
+    assert '1.00, 95 % interval 1.00 to 1.00 (1 ' in demo_report.interval_line(
+        true, dict.fromkeys('abcd', 1.0), forest, groups
+    )
+
+
 def test_costs_add_up_in_seconds_and_peak_in_memory():
     rows = [
         {'step': 'one', 'seconds': '1.5', 'megabytes': '300'},

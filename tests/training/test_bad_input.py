@@ -66,8 +66,8 @@ def test_table_and_metadata_with_some_samples_in_common_and_missing_values(tiny,
     tiny.target.iloc[0] = np.nan
     run, said = warned(groups=False)
     assert said == [
-        'Ignored: 1 sample without a value of "age"; 2 samples of the table that are not in the metadata (e.g. '
-        'sample-of-visit-00); 1 sample of the metadata that are not in the table (e.g. elsewhere).'
+        'Ignored: 1 sample without a value of "age"; 2 samples of the table absent from the metadata (e.g. '
+        'sample-of-visit-00); 1 sample of the metadata absent from the table (e.g. elsewhere).'
     ]
     assert list(run.details.index) == list(tiny.counts.index[3:])
 
@@ -75,7 +75,7 @@ def test_table_and_metadata_with_some_samples_in_common_and_missing_values(tiny,
 def test_a_constant_target(tiny, refusal):
     tiny.target[:] = 4.5
     assert refusal() == (
-        'Metadata column "age" has the same value, 4.5, for all 24 labelled samples; there is nothing to learn from it.'
+        'Metadata column "age" has only one value, 4.5, in 24 labelled samples; there is nothing to learn from it.'
     )
 
 
@@ -108,9 +108,7 @@ def test_a_labelled_sample_without_group(tiny, refusal):
 def test_a_sample_without_reads(tiny, warned):
     tiny.counts.iloc[6] = 0
     run, said = warned()
-    assert said == [
-        '1 sample of the table (e.g. sample-of-visit-06) without any reads cannot be read by a model and are left out.'
-    ]
+    assert said == ['Left out: 1 sample of the table without any reads (e.g. sample-of-visit-06).']
     assert len(run.details) == 23 and 'sample-of-visit-06' not in run.details.index
 
 
@@ -126,8 +124,8 @@ def test_a_sequence_under_two_ids_is_merged(tiny, warned, fitted):
     tiny.sequences['twin'] = tiny.sequences['feature11']
     run, said = warned()
     assert said == [
-        '1 sequence of the table stand under two feature ids or more (e.g. feature11 and twin); they are merged and '
-        'their counts added.'
+        'Features of the same sequence are merged and their counts added: 1 sequence under two feature ids or more '
+        '(e.g. feature11 and twin).'
     ]
     assert run.details.equals(before.details)
 
@@ -137,8 +135,9 @@ def test_a_sequence_longer_than_the_model_reads(tiny, warned):
     share = tiny.counts[long].to_numpy().sum() / tiny.counts.to_numpy().sum()
     run, said = warned(max_sequence_length=50)
     assert said == [
-        f'{len(long)} sequences (up to {max(map(len, tiny.sequences.values()))} nucleotides) are longer than the 50 '
-        f'nucleotides that the model reads; only their first 50 are used, which touches {share:.1%} of all reads.'
+        'The model reads the first 50 nucleotides of a sequence and longer ones are cut there: '
+        f'{len(long)} sequences of up to {max(map(len, tiny.sequences.values()))} nucleotides, which touches '
+        f'{share:.1%} of all reads.'
     ]
     assert list(run.details['asvs_cut']) == list((tiny.counts[long] > 0).sum(axis=1))
 
@@ -156,7 +155,7 @@ def test_a_matrix_that_lacks_some_samples(tiny, warned):
     tiny.distances = tiny.distances.loc[kept, kept]
     _, said = warned(matrix=True)
     assert said == [
-        '1 sample of the table (e.g. sample-of-visit-23) are not in the distance matrix; they are used without their '
+        'The distance matrix lacks 1 sample of the table (e.g. sample-of-visit-23); such samples are used without '
         'distances.'
     ]
 
@@ -172,5 +171,5 @@ def test_a_learning_rate_at_which_training_breaks_down(tiny, refusal):
     # without a bound on gradients numbers grow until they are none
     tiny.target *= 1e30
     assert refusal(target_scaling='none', loss='mse', gradient_clip=0.0) == (
-        'The loss is inf in epoch 1; lower learning_rate.'
+        'The loss is inf in step 1; lower learning_rate.'
     )

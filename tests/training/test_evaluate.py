@@ -83,7 +83,7 @@ def test_figures_that_do_not_exist_are_not_numbers():
 
 def test_details_say_what_of_each_sample_was_read(tiny, tmp_path):
     files = tiny.write(tmp_path / 'inputs')
-    with pytest.warns(UserWarning, match='longer than the 45 nucleotides'):
+    with pytest.warns(UserWarning, match='reads the first 45 nucleotides'):
         study, _ = read_study(files.table, files.sequences, max_length=45)
     details = details_of(study, np.full(24, 'new', dtype=object), np.arange(24.0))
     counts = tiny.counts

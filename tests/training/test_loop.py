@@ -22,6 +22,7 @@ class Line(nn.Module):
     def __init__(self):
         super().__init__()
         self.config = types.SimpleNamespace(width=8)
+        self.max_floats = 2**20
         self.slope = nn.Parameter(torch.tensor([[0.5]]))
         self.offset = nn.Parameter(torch.tensor([0.0]))
 
@@ -75,6 +76,19 @@ def test_the_loss_falls_and_figures_are_means_over_samples():
     assert not network.training
 
 
+def test_training_ends_with_its_last_step_even_within_an_epoch():
+    batches = []
+
+    def recording(network, rows, generator):
+        batches.append(rows)
+        return loss(network, rows, generator)
+
+    _, history, said = run(Task(ROWS, recording, lambda network: {}), epochs=9, max_steps=6)
+    assert [len(rows) for rows in batches] == [5, 4, 4, 4, 5, 4]
+    assert [row[:2] for row in history.rows if row[3] == 'loss'] == [(4, 1), (6, 2)]
+    assert said[-1].startswith('epoch 2/2 ')
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     one, two, other = (run(seed=seed)[0].slope.item() for seed in (1, 1, 2))
     assert one == two != other
@@ -114,7 +128,7 @@ def test_a_loss_that_is_no_number_is_refused():
 
     with pytest.raises(UserError) as error:
         run(Task(ROWS, broken, lambda network: {}))
-    assert str(error.value) == 'The loss is nan in epoch 1; lower learning_rate.'
+    assert str(error.value) == 'The loss is nan in step 1; lower learning_rate.'
 
 
 def test_gradients_are_clipped_to_their_norm_and_0_does_not_clip():

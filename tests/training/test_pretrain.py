@@ -94,8 +94,9 @@ def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, pretrained, m
     assert call.training.masked_asv_fraction == 0.125
     assert call.model.max_sequence_length == max(map(len, tiny.sequences.values()))
     assert run.said[0].startswith('Samples: 24 (22 training, 2 validation)')
-    assert run.said[3].endswith('seed 7, on cpu.')
-    assert [line[:9] for line in run.said[4:]] == ['epoch 1/3', 'epoch 2/3', 'epoch 3/3']
+    assert run.said[2].startswith('Distances: those of the distance matrix; between training samples 0.')
+    assert run.said[4].endswith('seed 7, on cpu.')
+    assert [line[:9] for line in run.said[5:]] == ['epoch 1/3', 'epoch 2/3', 'epoch 3/3']
 
 
 def test_samples_that_the_matrix_lacks_are_said_and_train_the_masked_task(tiny, pretrained):
@@ -105,7 +106,7 @@ def test_samples_that_the_matrix_lacks_are_said_and_train_the_masked_task(tiny, 
     with pytest.warns(AAMWarning) as said:
         run = pretrained(tiny, validation_fraction=0.0)
     assert [str(one.message) for one in said] == [
-        '4 samples of the table (e.g. sample-of-visit-00) are not in the distance matrix; they are used without their '
+        'The distance matrix lacks 4 samples of the table (e.g. sample-of-visit-00); such samples are used without '
         'distances.'
     ]
     assert card_of(run)['samples']['training'] == 24
@@ -143,7 +144,7 @@ def test_nothing_to_learn_is_refused(tiny, pretrained, matrix, weights):
         pretrained(tiny, matrix=matrix, **weights)
     assert str(error.value) == (
         'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
-        'distance_matrix with a distance_weight above 0.'
+        'distance_matrix or a phylogeny with a distance_weight above 0.'
     )
 
 
@@ -152,8 +153,8 @@ def test_too_few_samples_are_refused(tiny, pretrained):
     with pytest.raises(UserError) as error:
         pretrained(tiny, matrix=False)
     assert str(error.value) == (
-        'Pretraining needs 2 training samples at least, but 0 samples of 1 is left to train on; give more samples or '
-        'lower validation_fraction.'
+        'Pretraining needs 2 training samples at least, but gets 0 of 1 sample; give more samples or lower '
+        'validation_fraction.'
     )
 
 

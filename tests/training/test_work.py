@@ -13,6 +13,7 @@ from q2_aam.training.work import (
     name_of_run,
     run_folder,
     seed_of_run,
+    temporary_folder,
     work_root,
 )
 
@@ -24,7 +25,7 @@ def another_value(opt):
         return next(choice for choice in opt.choices if choice != opt.default)
     if isinstance(opt.default, str):
         return opt.low + 1 if opt.kind is int else (opt.low + opt.high) / 2
-    return opt.default + 1 if opt.default + 1 <= (opt.high or np.inf) else opt.default / 2
+    return opt.default + 1 if opt.default + 1 <= (opt.high or np.inf) else (opt.low + opt.high) / 3
 
 
 @pytest.mark.parametrize('call', [PretrainConfig, FitConfig])
@@ -112,10 +113,20 @@ def test_a_second_run_beside_the_first_has_a_folder_of_its_own_that_is_always_de
     assert list(work_dir.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_refused(monkeypatch, tmp_path):
+def test_a_temporary_folder_is_deleted_at_any_end(work_dir):
+    with temporary_folder() as one, temporary_folder() as two:
+        assert one.parent == two.parent == work_dir and one != two
+        (one / 'file').write_text('x')
+    with pytest.raises(KeyboardInterrupt), temporary_folder():
+        raise KeyboardInterrupt
+    assert list(work_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize('kind', [lambda: run_folder('run'), temporary_folder])
+def test_a_place_that_cannot_be_written_is_refused(monkeypatch, tmp_path, kind):
     (tmp_path / 'file').write_text('no folder')
     monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / 'file' / 'work'))
-    with pytest.raises(UserError) as error, run_folder('run'):
+    with pytest.raises(UserError) as error, kind():
         raise AssertionError
     assert str(error.value) == (
         f'The folder for working files, {tmp_path}/file/work, cannot be written (Not a directory); set the environment '

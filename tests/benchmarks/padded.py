@@ -1,0 +1,267 @@
+"""A plainly written padded baseline with the layers and weights of q2_aam's network.
+
+    python tests/benchmarks/padded.py [--data FOLDER] [--seed 1] [--quick]
+
+It follows the reference implementation's procedure: every ASV of every sample is encoded anew (rows that are all
+padding are skipped there), the sample level is padded to 1,024 ASVs or to the largest sample of the batch, tokens are
+hidden in every ASV of the batch, and logits are computed for every token. Run as a script it checks that its outputs
+are those of q2_aam for the same samples.
+
+Shapes: B samples, S places for ASVs in each, M ASVs of all samples, L nucleotides, T tokens of P nucleotides, D width.
+"""
+
+import dataclasses
+
+import bench
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from q2_aam.data.batches import make_batch, masked_tokens
+from q2_aam.model.asv_encoder import CODES, NucleotideHead, hidden_nucleotides
+from q2_aam.model.heads import DistanceHead, RegressionHead
+from q2_aam.model.losses import distance_loss, nucleotide_loss
+from q2_aam.model.network import SampleEmbeddings
+from q2_aam.model.sample_encoder import ABUNDANCE_FEATURES, abundance_features
+
+# the reference implementation's defaults
+REFERENCE_TOKENS, REFERENCE_BATCH, REFERENCE_PAD, REFERENCE_CHUNK = 1, 8, 1024, 256
+TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass
+class Procedure:
+    """How the baseline runs: places a sample is padded to (None: most in the batch), ASVs in a chunk (None: all)."""
+
+    pad_to: int | None = None
+    asvs_a_chunk: int | None = None
+    checkpointing: bool = False
+
+
+REFERENCE = Procedure(REFERENCE_PAD, REFERENCE_CHUNK, True)
+
+
+@dataclasses.dataclass
+class PaddedBatch:
+    """codes uint8 [B, S, L], lengths int64 [B, S], abundances [B, S], real bool [B, S]."""
+
+    codes: torch.Tensor
+    lengths: torch.Tensor
+    abundances: torch.Tensor
+    real: torch.Tensor
+
+
+def make_padded(study, rows, pad_to=None, device=bench.CPU):
+    """Gather samples into a :class:`PaddedBatch`; no sample has more than `pad_to` ASVs."""
+    places = pad_to or int(study.richness[rows].max())
+    codes = np.zeros((len(rows), places, study.codes.shape[1]), dtype=np.uint8)
+    lengths = np.zeros((len(rows), places), dtype=np.int64)
+    abundances = np.zeros((len(rows), places), dtype=np.float32)
+    for place, row in enumerate(rows):
+        inside = slice(study.offsets[row], study.offsets[row + 1])
+        asvs = study.asvs[inside]
+        codes[place, : len(asvs)] = study.codes[asvs]
+        lengths[place, : len(asvs)] = study.lengths[asvs]
+        abundances[place, : len(asvs)] = study.abundances[inside]
+    tensors = [torch.from_numpy(array).to(device) for array in (codes, lengths, abundances)]
+    return PaddedBatch(*tensors, tensors[1] > 0)
+
+
+class PaddedBlock(nn.Module):
+    """A pre-norm transformer layer on padded sequences [R, S, D]; real bool [R, S], or None without padding."""
+
+    def __init__(self, config):
+        super().__init__()
+        width = config.width
+        self.heads = config.attention_heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward_in = nn.Linear(width, config.feed_forward_ratio * width)
+        self.feed_forward_out = nn.Linear(config.feed_forward_ratio * width, width)
+
+    def forward(self, x_RSD, real_RS):
+        qkv = self.query_key_value(self.attention_norm(x_RSD)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mask = None if real_RS is None else real_RS[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        x_RSD = x_RSD + self.attention_out(out)
+        return x_RSD + self.feed_forward_out(F.gelu(self.feed_forward_in(self.feed_forward_norm(x_RSD))))
+
+
+class PaddedASVEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        width, self.per_token = config.width, config.nucleotides_per_token
+        tokens = -(-config.max_sequence_length // self.per_token)
+        self.nucleotide_embedding = nn.Parameter(torch.empty(self.per_token * CODES, width))
+        self.position_binding = nn.Parameter(torch.empty(tokens, width))
+        self.position_embedding = nn.Parameter(torch.empty(tokens, width))
+        self.hidden_embedding = nn.Parameter(torch.empty(1, width))
+        self.blocks = nn.ModuleList(PaddedBlock(config) for _ in range(config.asv_layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, codes_ML, lengths_M, hidden_MT, checkpointing):
+        """Return embeddings [M, D] and outputs of every token [M, T, D]."""
+        codes_MTP = F.pad(codes_ML, (0, -codes_ML.shape[1] % self.per_token)).unflatten(1, (-1, self.per_token)).long()
+        rows_MTP = codes_MTP + CODES * torch.arange(self.per_token, device=codes_ML.device)
+        weights = (codes_MTP > 0).to(self.nucleotide_embedding.dtype).flatten(0, 1)
+        x_MTD = F.embedding_bag(
+            rows_MTP.flatten(0, 1), self.nucleotide_embedding, mode='sum', per_sample_weights=weights
+        ).unflatten(0, rows_MTP.shape[:2])
+        if hidden_MT is not None:
+            x_MTD = torch.where(hidden_MT[..., None], self.hidden_embedding, x_MTD)
+        tokens = x_MTD.shape[1]
+        x_MTD = x_MTD * self.position_binding[:tokens] + self.position_embedding[:tokens]
+        real_MT = torch.arange(tokens, device=x_MTD.device) < -(-lengths_M // self.per_token)[:, None]
+        x_MTD = self.norm(_through(self.blocks, x_MTD, real_MT, checkpointing))
+        share_MT = real_MT / real_MT.sum(1, keepdim=True)
+        return (x_MTD * share_MT[..., None]).sum(1), x_MTD
+
+
+class PaddedSampleEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        width = config.width
+        self.asv_in = nn.Linear(width, width)
+        self.abundance_in = nn.Linear(ABUNDANCE_FEATURES, width)
+        self.abundance_scale = nn.Linear(ABUNDANCE_FEATURES, width)
+        self.summary_embedding = nn.Parameter(torch.empty(1, width))
+        self.blocks = nn.ModuleList(PaddedBlock(config) for _ in range(config.sample_layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, asvs_BSD, features_BSF, real_BS, checkpointing):
+        x_BSD = self.asv_in(asvs_BSD) * (1 + self.abundance_scale(features_BSF)) + self.abundance_in(features_BSF)
+        x_BSD = torch.cat([self.summary_embedding.expand(len(x_BSD), 1, -1), x_BSD], dim=1)
+        x_BSD = self.norm(_through(self.blocks, x_BSD, F.pad(real_BS, (1, 0), value=True), checkpointing))
+        return x_BSD[:, 0], x_BSD[:, 1:]
+
+
+def _through(blocks, x_RSD, real_RS, checkpointing):
+    real_RS = None if real_RS.all() else real_RS
+    for block in blocks:
+        if checkpointing and torch.is_grad_enabled():
+            x_RSD = checkpoint(block, x_RSD, real_RS, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x_RSD = block(x_RSD, real_RS)
+    return x_RSD
+
+
+class PaddedNetwork(nn.Module):
+    """The weights of `network`, a q2_aam Network with a nucleotide and a regression head, run by `procedure`."""
+
+    def __init__(self, network, procedure):
+        super().__init__()
+        self.config, self.procedure = network.config, procedure
+        self.asv_encoder = PaddedASVEncoder(network.config)
+        self.sample_encoder = PaddedSampleEncoder(network.config)
+        self.distance_head = DistanceHead(network.config)
+        self.nucleotide_head = NucleotideHead(network.config)
+        self.regression_head = RegressionHead(network.config, network.regression_head.out.out_features)
+        self.load_state_dict(network.state_dict())
+
+    def forward(self, batch, hidden_MT=None, logits=False):
+        """Return the SampleEmbeddings of B samples, and logits [M, T, P, 4] of every token of every ASV or None."""
+        codes_ML, lengths_M = batch.codes[batch.real], batch.lengths[batch.real]
+        asvs_MD, logits_MTP4 = self.encode_asvs(codes_ML, lengths_M, hidden_MT, logits)
+        asvs_BSD = asvs_MD.new_zeros(*batch.real.shape, asvs_MD.shape[-1])
+        asvs_BSD[batch.real] = asvs_MD
+        features_BSF = abundance_features(batch.abundances)
+        summary_BD, tokens_BSD = self.sample_encoder(asvs_BSD, features_BSF, batch.real, self.procedure.checkpointing)
+        head = self.distance_head
+        members_BSK = torch.sigmoid(head.membership(asvs_BSD) + head.context(tokens_BSD))
+        members_BSK = members_BSK * torch.sigmoid(head.presence(features_BSF))
+        unions_BK = members_BSK.masked_fill(~batch.real[..., None], 0).amax(1)
+        share_BS = batch.real / batch.real.sum(1, keepdim=True)
+        return SampleEmbeddings(summary_BD, (tokens_BSD * share_BS[..., None]).sum(1), unions_BK), logits_MTP4
+
+    def encode_asvs(self, codes_ML, lengths_M, hidden_MT=None, logits=False):
+        """Return embeddings [M, D] and, if asked for, the logits of every token; chunk by chunk."""
+        step = self.procedure.asvs_a_chunk or len(codes_ML)
+        embeddings, all_logits = [], []
+        for start in range(0, len(codes_ML), step):
+            chunk = slice(start, start + step)
+            hidden = None if hidden_MT is None else hidden_MT[chunk]
+            asvs, tokens = self.asv_encoder(codes_ML[chunk], lengths_M[chunk], hidden, self.procedure.checkpointing)
+            embeddings.append(asvs)
+            if logits:
+                all_logits.append(self.nucleotide_head(tokens))
+        return torch.cat(embeddings), torch.cat(all_logits) if logits else None
+
+
+def padded_loss(study, pairs, config, procedure, device=bench.CPU):
+    """Return the baseline's loss of a batch, (network, rows, generator) -> scalar: both tasks from one reading."""
+
+    def loss(network, rows, generator):
+        batch = make_padded(study, rows, procedure.pad_to, device)
+        codes_ML, lengths_M = batch.codes[batch.real], batch.lengths[batch.real]
+        per_token = config.model.nucleotides_per_token
+        hidden_MT = masked_tokens(lengths_M.cpu().numpy(), per_token, config.training.mask_fraction, generator)
+        hidden_MT = F.pad(hidden_MT, (0, -(-codes_ML.shape[1] // per_token) - hidden_MT.shape[1])).to(device)
+        embeddings, logits_MTP4 = network(batch, hidden_MT, logits=True)
+        true_BB = torch.from_numpy(pairs.among(rows)).to(device)
+        unions_BK = embeddings.unions
+        distance = distance_loss(network.distance_head(unions_BK, unions_BK), true_BB, pairs.variance)
+        codes = hidden_nucleotides(codes_ML, hidden_MT, per_token)
+        return distance + nucleotide_loss(logits_MTP4[hidden_MT], codes)[0]
+
+    return loss
+
+
+def predict(network, study, rows, batch_size, device=bench.CPU):
+    """Return the baseline's outputs of the regression head for `rows`, [rows, outputs]."""
+    with torch.no_grad():
+        pieces = []
+        for start in range(0, len(rows), batch_size):
+            batch = make_padded(study, rows[start : start + batch_size], network.procedure.pad_to, device)
+            pieces.append(network.regression_head(network(batch)[0]))
+        return torch.cat(pieces)
+
+
+def largest_difference(network, padded, study, rows):
+    """Return the largest difference between the outputs of q2_aam and of the baseline for the same samples.
+
+    It covers the embeddings, predicted distances, outputs of the regression head, and the logits of hidden tokens.
+    """
+    with torch.no_grad():
+        device = network.distance_head.weight.device
+        batch = make_batch(study, rows).to(device)
+        ours = network.encode(batch)
+        theirs, _ = padded(make_padded(study, rows, padded.procedure.pad_to, device))
+        pairs = [(getattr(ours, f.name), getattr(theirs, f.name)) for f in dataclasses.fields(ours)]
+        both = ((network, ours), (padded, theirs))
+        pairs.append([model.distance_head(x.unions, x.unions) for model, x in both])
+        pairs.append([model.regression_head(x) for model, x in both])
+        per_token = network.config.nucleotides_per_token
+        hidden = masked_tokens(batch.lengths.cpu().numpy(), per_token, 0.15, np.random.default_rng(0)).to(device)
+        logits = padded.encode_asvs(batch.codes, batch.lengths, hidden, logits=True)[1][hidden]
+        _, outputs = network.encode_asvs(batch.codes, batch.lengths, hidden)
+        pairs.append((network.nucleotide_head(outputs), logits))
+        return max(float((one - two).abs().max()) for one, two in pairs)
+
+
+def check_equal(network, padded, study, rows):
+    """Print the largest difference, and stop where it is above the tolerance: no speed is compared then."""
+    difference = largest_difference(network, padded, study, rows)
+    print(f'largest difference from the baseline on {len(rows)} samples: {difference:.1e}', flush=True)
+    if not difference <= TOLERANCE:
+        raise SystemExit(f'The baseline and q2_aam differ by {difference:.1e}, more than {TOLERANCE:g}.')
+
+
+def main():
+    options = bench.arguments(__doc__)
+    study = bench.read_data(options.data)
+    rows = bench.spread_rows(study, 4 if options.quick else 16)
+    for tokens in (6, REFERENCE_TOKENS):
+        config = bench.configuration(study, nucleotides_per_token=tokens)
+        network, _ = bench.our_network(study, config, options.seed, options.device)
+        for procedure in (Procedure(), Procedure(pad_to=REFERENCE_PAD), REFERENCE):
+            print(f'{tokens} nucleotides a token, {procedure}')
+            check_equal(network, PaddedNetwork(network, procedure).to(options.device), study, rows)
+
+
+if __name__ == '__main__':
+    main()

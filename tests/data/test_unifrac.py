@@ -1,0 +1,182 @@
+"""UniFrac of a batch equals that of scikit-bio for the same tree, whatever the batch and however it is cut."""
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+import skbio
+from skbio.diversity import beta_diversity
+
+from q2_aam.data import unifrac
+from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.study import build_study
+from q2_aam.data.table import Table, read_table
+from q2_aam.data.unifrac import UnifracDistances
+from q2_aam.errors import UserError
+
+KINDS = ('unweighted', 'weighted_normalized')
+ECAM = Path(__file__).parent / 'ecam'
+
+
+def by_scikit_bio(kind, counts, features, newick):
+    # the name of this argument changed in 0.6
+    names = {'otu_ids' if skbio.__version__.startswith('0.5') else 'taxa': features}
+    tree = skbio.TreeNode.read(io.StringIO(newick), convert_underscores=False)
+    if kind == 'unweighted':
+        return beta_diversity('unweighted_unifrac', counts, tree=tree, **names).data
+    return beta_diversity('weighted_unifrac', counts, tree=tree, normalized=True, **names).data
+
+
+def make(tmp_path, counts, features, newick, kind='unweighted', training=None):
+    """UniFrac of a table [samples, features] whose feature ids serve as sequences too; samples keep their order."""
+    counts = np.asarray(counts, dtype=np.float32)
+    names = [f's{i:04d}' for i in range(len(counts))]
+    table = Table(names, list(features), lambda: [scipy.sparse.csr_matrix(counts)])
+    study, _ = build_study(table, list(features))
+    path = tmp_path / 'tree.nwk'
+    path.write_text(newick)
+    tree = read_phylogeny(path, study.feature_ids)
+    training = np.arange(len(study)) if training is None else np.array(training)
+    return UnifracDistances(tree, study, training, np.random.default_rng(1), kind)
+
+
+def random_tree(tips, random, stem=''):
+    """A random tree with two children or three at each node, as Newick; some lengths are 0."""
+    nodes = [f'{name}:{random.random():.6f}' for name in tips]
+    while len(nodes) > 1:
+        taken = [nodes.pop(random.integers(len(nodes))) for _ in range(min(len(nodes), random.choice([2, 2, 3])))]
+        if not nodes:
+            # scikit-bio takes more than two children at the root for a tree that is not rooted
+            taken = [taken[0], f'({",".join(taken[1:])}):0.25'] if len(taken) > 2 else taken
+            return f'({",".join(taken)}){stem};'
+        nodes.append(f'({",".join(taken)}):{random.random() * random.integers(2):.6f}')
+
+
+@pytest.fixture
+def random_study():
+    """Counts [30, 60], features, and a tree that has 40 more tips."""
+    random = np.random.default_rng(3)
+    features = [''.join(letters) for letters in random.choice(list('ACGT'), (100, 12))]
+    counts = random.poisson(random.gamma(0.2, 5.0, (30, 60)))
+    counts[:, 0] += 1
+    counts[0, counts.sum(axis=0) == 0] = 1
+    return counts, features[:60], random_tree(features, random)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'expected'),
+    [
+        # a and b lie on 1 + 4, on 2 + 4, c on 8: of a 5, of ab 7, of c 8
+        ('unweighted', [[0, 2 / 7, 1, 2 / 7], [2 / 7, 0, 1, 0], [1, 1, 0, 1], [2 / 7, 0, 1, 0]]),
+        # lengths times shares: a 5, half a and half b 0.5 + 1 + 4, c 8, a quarter of a 0.25 + 1.5 + 4
+        (
+            'weighted_normalized',
+            [
+                [0, 1.5 / 10.5, 1, 2.25 / 10.75],
+                [1.5 / 10.5, 0, 1, 0.75 / 11.25],
+                [1, 1, 0, 1],
+                [2.25 / 10.75, 0.75 / 11.25, 1, 0],
+            ],
+        ),
+    ],
+)
+def test_unifrac_of_a_small_tree_is_what_one_computes_by_hand(tmp_path, kind, expected):
+    pairs = make(
+        tmp_path, [[7, 0, 0], [5, 5, 0], [0, 0, 9], [1, 3, 0]], ['A', 'C', 'G'], '((A:1,C:2):4,(G:3,T:1):5);', kind
+    )
+    found = pairs.among(np.arange(4))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # any rows, in any order
+    np.testing.assert_allclose(pairs.among(np.array([3, 0])), np.array(expected)[[3, 0]][:, [3, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('stem', ['', ':2.5'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_unifrac_equals_that_of_scikit_bio_with_the_whole_tree(tmp_path, random_study, kind, stem):
+    counts, features, newick = random_study
+    newick = newick.replace(';', stem + ';')
+    pairs = make(tmp_path, counts, features, newick, kind)
+    np.testing.assert_allclose(
+        pairs.among(np.arange(30)), by_scikit_bio(kind, counts, features, newick), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_branches_up_to_the_root_of_the_file_count(tmp_path, kind):
+    counts, features, newick = [[1, 1], [0, 1]], ['A', 'C'], '((A:1,C:1):2,(G:1,T:1):1);'
+    found = make(tmp_path, [*counts, [1, 0]], features, newick, kind).among(np.array([0, 1]))
+    np.testing.assert_allclose(found, by_scikit_bio(kind, counts, features, newick), atol=1e-6)
+    assert found[0, 1] == pytest.approx(1 / 4 if kind == 'unweighted' else 1 / 6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_how_a_batch_is_cut_changes_nothing(tmp_path, random_study, kind, monkeypatch):
+    whole = make(tmp_path, *random_study, kind)
+    # three samples at a time
+    monkeypatch.setattr(unifrac, 'FLOATS_AT_ONCE', 9 * 2 * len(whole._study.asvs) // 30)
+    cut = make(tmp_path, *random_study, kind)
+    rows = np.random.default_rng(2).permutation(30)[:17]
+    assert cut._samples_at_once == 2 or cut._samples_at_once == 3
+    found = cut.among(rows)
+    np.testing.assert_allclose(found, whole.among(rows), rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(found, found.T)
+    assert not found.diagonal().any()
+
+
+def test_mean_and_variance_are_those_of_training_samples(tmp_path, random_study):
+    pairs = make(tmp_path, *random_study, training=[4, 9, 2, 11])
+    known = pairs.among(np.array([4, 9, 2, 11]))[np.triu_indices(4, 1)]
+    np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
+    assert pairs.divisor == 1 and pairs.place.tolist() == list(range(30))
+
+
+def test_mean_and_variance_are_estimated_from_a_few_samples_that_are_drawn(tmp_path, random_study, monkeypatch):
+    monkeypatch.setattr(unifrac, 'SAMPLES_TO_ESTIMATE', 5)
+    pairs = make(tmp_path, *random_study)
+    chosen = np.sort(np.random.default_rng(1).permutation(30)[:5])
+    known = pairs.among(chosen)[np.triu_indices(5, 1)]
+    np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_tree_without_lengths_has_nothing_to_learn(tmp_path, kind):
+    with pytest.raises(UserError) as error:
+        make(tmp_path, [[1, 0], [0, 1], [1, 1]], ['A', 'C'], '(A,C);', kind)
+    assert str(error.value) == (
+        'All UniFrac distances between training samples are 0; there is nothing to learn from such a phylogeny.'
+    )
+
+
+def member(artifact, name, folder):
+    """Extract one file of a QIIME 2 artifact; return its path."""
+    with zipfile.ZipFile(ECAM / artifact) as file:
+        return file.extract(next(entry for entry in file.namelist() if entry.endswith(f'data/{name}')), folder)
+
+
+@pytest.fixture(scope='module')
+def ecam():
+    """The study, its tree in Newick and as it was read."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = read_table(member('table.qza', 'feature-table.biom', folder))
+        path = member('rooted-tree.qza', 'tree.nwk', folder)
+        # what the sequences are does not matter here, if no two are the same
+        letters = np.array(list('ACGT'))[np.arange(len(table.feature_ids))[:, None] // 4 ** np.arange(6) % 4]
+        study, _ = build_study(table, [''.join(row) for row in letters])
+        return study, Path(path).read_text(), read_phylogeny(path, study.feature_ids)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_unifrac_of_ecam_equals_that_of_scikit_bio(ecam, kind):
+    study, newick, tree = ecam
+    pairs = UnifracDistances(tree, study, np.arange(len(study)), np.random.default_rng(1), kind)
+    rows = np.random.default_rng(2).permutation(len(study))[:24]
+    shares = scipy.sparse.csr_matrix((study.abundances, study.asvs, study.offsets))[rows].toarray().astype(float)
+    counts = np.round(shares * study.reads[rows, None]).astype(int)
+    np.testing.assert_allclose(
+        pairs.among(rows), by_scikit_bio(kind, counts, study.feature_ids, newick), rtol=0, atol=1e-6
+    )
