@@ -38,6 +38,10 @@ class History:
         """Return the values of one metric in one part, in order."""
         return [row[4] for row in self.rows if row[2] == part and row[3] == metric]
 
+    def last(self, part):
+        """Return {metric: value} of a part: of each metric the last value."""
+        return {row[3]: row[4] for row in self.rows if row[2] == part}
+
     def save(self, folder):
         """Write both files into `folder`, which exists."""
         for name, columns, rows in (

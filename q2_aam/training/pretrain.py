@@ -32,13 +32,13 @@ from .work import hash_files, name_of_run, run_folder, seed_of_run
 
 # Steps after which more gave little on ECAM; the schedule falls to its end there.
 STEPS = 300
-# Samples from which memberships begin, and whose pairs validation scores: 2,000 samples are 2 million pairs.
+# Samples from which memberships begin, and whose pairs validation scores: 500 samples are 124,750 pairs.
 SAMPLES_TO_INITIALISE = 256
-MOST_SCORED_SAMPLES = 2000
+MOST_SCORED_SAMPLES = 500
 # Share of a batch's ASVs that the masked task reads a second time where the first reading serves the distances.
 MASKED_BESIDE_DISTANCES = 0.125
 # streams of random numbers that must not be confused with those of the loop
-SPLIT, VALIDATION_MASK, POINTS, ESTIMATE = 10, 11, 12, 13
+SPLIT, VALIDATION_MASK, POINTS, ESTIMATE, SCORED = 10, 11, 12, 13, 14
 
 
 def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylogeny=None, say=print):
@@ -94,7 +94,7 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylog
             history = train(network, task, config.training, config.training.epochs, seed, Checkpoint(work), say)
             tasks.add_points(network, history)
         history.log(0, 0, 'run', random_seed=seed)
-        figures = {'validation': tasks.validate(network)}
+        figures = {'validation': history.last('validation')}
         bundle.save(
             folder,
             network,
@@ -177,9 +177,11 @@ class _Tasks:
     def __init__(self, study, pairs, config, validation_rows, seed, device):
         self.study, self.pairs, self.data, self.training = study, pairs, config.data, config.training
         self.validation_rows, self.seed, self.device = validation_rows, seed, device
-        self.scored_rows, self.true_distances = validation_rows, None
+        self.scored_rows, self.true_distances, self.scored = validation_rows, None, None
         if pairs is not None:
-            self.scored_rows = validation_rows[pairs.place[validation_rows] >= 0][:MOST_SCORED_SAMPLES]
+            known = validation_rows[pairs.place[validation_rows] >= 0]
+            generator = np.random.default_rng([seed, SCORED])
+            self.scored_rows = np.sort(generator.permutation(known)[:MOST_SCORED_SAMPLES])
 
     def loss(self, network, rows, generator):
         reading = reading_of(self.data, self.training, generator)
@@ -218,7 +220,7 @@ class _Tasks:
             return {}
         figures = {}
         if self.pairs is not None and len(self.scored_rows) > 1:
-            predicted, true = self.scored_pairs(network)
+            predicted, true = self.scored = self.scored_pairs(network)
             figures |= {f'distance_{name}': value for name, value in regression_figures(predicted, true).items()}
         if self.training.nucleotide_weight > 0:
             generator = np.random.default_rng([self.seed, VALIDATION_MASK])
@@ -241,6 +243,7 @@ class _Tasks:
 
     def add_points(self, network, history):
         if self.pairs is not None and len(self.scored_rows) > 1:
-            predicted, true = self.scored_pairs(network)
+            # those of the last epoch; a run that was killed after it has to compute them again
+            predicted, true = self.scored or self.scored_pairs(network)
             generator = np.random.default_rng([self.seed, POINTS])
             history.add_points('distance', 'validation', predicted, true, generator)
