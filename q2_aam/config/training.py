@@ -28,7 +28,10 @@ class Schedule(Group):
         high=65536,
     )
     learning_rate: float | str = option(
-        AUTO, 'Highest learning rate. auto: 1e-3 at width 128, less for wider models.', low=1e-8, high=1.0
+        AUTO,
+        'Highest learning rate. auto: 1e-3 (fit-regressor: 3e-4) up to width 128, less for wider models.',
+        low=1e-8,
+        high=1.0,
     )
     warmup_fraction: float = option(
         0.1,
@@ -92,6 +95,13 @@ class PretrainTraining(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class FitTraining(Schedule):
+    asv_dropout: float = option(
+        0.2,
+        'While training, share of the ASVs of a sample that each reading leaves out at random: few labels are learned '
+        'by heart otherwise.',
+        low=0.0,
+        high=0.9,
+    )
     patience: int | str = option(
         AUTO,
         'Epochs without a smaller validation error after which training stops. auto: a quarter of epochs.',

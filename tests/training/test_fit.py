@@ -244,7 +244,7 @@ def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, fitted, monke
     training = bundle.read_config(run.folder).call.training
     # batches small enough for 4 steps an epoch, epochs for 30 steps, a quarter of them patience
     assert (training.batch_size, training.epochs, training.patience) == (4, 8, 2)
-    assert training.learning_rate == 1e-3
+    assert training.learning_rate == 3e-4
     assert run.said[0].startswith('Samples: 24 (16 training, 4 validation, 4 test); median richness ')
     assert run.said[3].startswith('Training: 8 epochs at most, batches of up to 4 samples, ')
     assert run.said[4].startswith('epoch 1/8 loss ')
