@@ -37,6 +37,14 @@ class Target:
         if not isinstance(self.name, str) or not all(_is_number(number) for number in numbers) or not self.scale > 0:
             raise ValueError(f'The target must have a name, a finite center and a scale above 0, but it is {self}.')
 
+    def scaled(self, values):
+        """Return values of the column as the network is to give them."""
+        return (values - self.center) / self.scale
+
+    def unscaled(self, outputs):
+        """Return outputs of the network in the unit of the column."""
+        return outputs * self.scale + self.center
+
 
 @dataclasses.dataclass(frozen=True)
 class BundleConfig:

@@ -53,7 +53,7 @@ def predict(table, model, config, sequences=None, say=print):
         outputs = with_less_memory(
             network, lambda: outputs_of(network, study, np.arange(len(study)), device, reading=reading)[:, 0]
         )
-    predicted = outputs * made.target.scale + made.target.center
+    predicted = made.target.unscaled(outputs)
     details = details_of(study, np.full(len(study), NEW, dtype=object), predicted, reading=reading)
     predictions = details['prediction'].rename(made.target.name)
     return predictions, _with_samples_without_reads(details, without_reads)

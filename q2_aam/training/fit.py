@@ -114,7 +114,7 @@ def fit_regressor(
             folder,
             network,
             bundle.BundleConfig(bundle.REGRESSOR, config, pairs.divisor if pairs else None, scaling),
-            make_card(study, numbers, hashes, seed, device, figures, started, labels.name),
+            make_card(study, numbers, hashes, seed, device, figures, started, labels.name, precision=network.precision),
         )
     details = details_of(study, parts, predicted, labels.values, reading_of(config.data))
     scored = details['part'] == (TEST if len(rows[TEST]) else VALIDATION)
@@ -233,8 +233,7 @@ class _Task:
             embeddings = network.encode(batch)
         else:
             embeddings = network.encode_samples(self.asvs[batch.distinct], batch.asvs, batch.abundances, batch.offsets)
-        true = (self.values[rows] - self.scaling.center) / self.scaling.scale
-        true = torch.from_numpy(true.astype(np.float32)).to(self.device)
+        true = torch.from_numpy(self.scaling.scaled(self.values[rows]).astype(np.float32)).to(self.device)
         loss = TARGET_LOSSES[self.training.loss](network.regression_head(embeddings)[:, 0], true)
         figures = {'target_loss': loss.item()}
         if self.pairs is not None:
@@ -248,7 +247,7 @@ class _Task:
     def predict(self, network, rows):
         """Return predictions in the target's unit, float64 [rows]."""
         outputs = outputs_of(network, self.study, rows, self.device, self.asvs, reading_of(self.data))[:, 0]
-        return outputs * self.scaling.scale + self.scaling.center
+        return self.scaling.unscaled(outputs)
 
     def validate(self, network):
         return regression_figures(self.predict(network, self.validation_rows), self.values[self.validation_rows])

@@ -107,6 +107,7 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylog
                 device,
                 figures,
                 started,
+                precision=network.precision,
             ),
         )
     return history

@@ -40,7 +40,7 @@ def device_name(device):
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
 
 
-def make_card(study, parts, hashes, seed, device, figures, started, target=None):
+def make_card(study, parts, hashes, seed, device, figures, started, target=None, *, precision):
     """Return what `card.json` tells a reader, without any id of a sample.
 
     Parameters
@@ -56,6 +56,8 @@ def make_card(study, parts, hashes, seed, device, figures, started, target=None)
         `time.monotonic()` at the start of the run.
     target : str, optional
         Name of the metadata column.
+    precision : torch.dtype
+        In which the encoders computed.
     """
     lengths = study.lengths
     return {
@@ -72,7 +74,7 @@ def make_card(study, parts, hashes, seed, device, figures, started, target=None)
         'unit': None if target is None else f'that of the metadata column "{target}"',
         'seed': seed,
         'device': device_name(device),
-        'precision': 'float32',
+        'precision': str(precision).removeprefix('torch.'),
         'versions': {
             'q2-aam': q2_aam.__version__,
             'torch': torch.__version__,

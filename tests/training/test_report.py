@@ -57,8 +57,17 @@ def test_a_card_is_json_without_any_id(tiny, tmp_path):
     files = tiny.write(tmp_path / 'inputs')
     study, _ = read_study(files.table, files.sequences)
     card = make_card(
-        study, {'training': 24}, {'table': 'a' * 64}, 3, CPU, {'test': {'mae': 1.0}}, time.monotonic() - 2, 'age'
+        study,
+        {'training': 24},
+        {'table': 'a' * 64},
+        3,
+        CPU,
+        {'test': {'mae': 1.0}},
+        time.monotonic() - 2,
+        'age',
+        precision=torch.bfloat16,
     )
+    assert card['precision'] == 'bfloat16'
     text = json.dumps(card)
     assert not [name for name in (*tiny.counts.index, *tiny.counts.columns) if name in text]
     assert card['amplicon_length'] == {
