@@ -4,7 +4,7 @@ from qiime2.plugin import Plugin
 
 import q2_aam
 from q2_aam import types, visualizers
-from q2_aam.actions import fit, predict, pretrain
+from q2_aam.actions import cross_validate, embed, fit, predict, pretrain
 from q2_aam.actions.shared import cite
 
 plugin = Plugin(
@@ -21,5 +21,5 @@ plugin = Plugin(
     citations=cite('vaswani2017'),
 )
 
-for family in (types, pretrain, fit, predict, visualizers):
+for family in (types, pretrain, fit, predict, cross_validate, embed, visualizers):
     family.register(plugin)

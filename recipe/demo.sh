@@ -27,9 +27,10 @@ step 'unweighted UniFrac' diversity-lib unweighted-unifrac \
     --i-phylogeny "$data/rooted-tree.qza" \
     --o-distance-matrix "$out/unweighted-unifrac.qza"
 
-# 2. Learn without labels; 0.1143 of 875 samples are the 100 that are held out.
+# 2. Learn without labels, from the very reads that the distances were computed from; 0.1143 of 875 samples are the 100
+#    that are held out.
 step 'aam pretrain' aam pretrain \
-    --i-table "$data/table.qza" \
+    --i-table "$out/rarefied.qza" \
     --i-sequences "$data/rep-seqs.qza" \
     --i-distance-matrix "$out/unweighted-unifrac.qza" \
     --p-validation-fraction 0.1143 \

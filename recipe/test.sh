@@ -68,7 +68,7 @@ make_today() {
 
 test_today() {
     local parts=() part
-    for part in tests/config tests/data tests/model tests/training tests/inference tests/test_bundle.py; do
+    for part in tests/config tests/data tests/model tests/training tests/inference tests/test_bundle*.py; do
         [ ! -e "$part" ] || parts+=("$part")
     done
     .venv-today/bin/python -m pytest -q -p no:cacheprovider ${marks[@]+"${marks[@]}"} "${parts[@]}"

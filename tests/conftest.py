@@ -40,6 +40,13 @@ class Tiny:
     target: pd.Series
     groups: pd.Series
 
+    @property
+    def stages(self):
+        """The target as classes, whose names are not only of letters: the first third, the rest up to 9, the end."""
+        names = np.array(['10 weeks', 'mid way', 'später'], dtype=object)
+        found = names[np.digitize(self.target, [4.0, 9.0])]
+        return pd.Series(found, self.target.index, name='stage').where(self.target.notna())
+
     def shuffled(self):
         """The same study with samples and features in another order, in every input."""
         random = np.random.default_rng(5)
@@ -137,14 +144,44 @@ def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, f
     )
 
 
-def run_predict(tiny, place, model, hashed=True, **options):
+def run_fit_classifier(
+    tiny, place, encoder=None, groups=True, matrix=False, files=None, say=None, target=None, **options
+):
+    """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was said."""
+    from q2_aam.config import FitClassifierConfig
+    from q2_aam.training.fit import fit_classifier
+
+    files, folder, said = _prepare(tiny, place, True, files)
+    form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
+    predictions, probabilities, details, history = fit_classifier(
+        files.table, tiny.stages if target is None else target, folder, FitClassifierConfig.from_flat(form | options),
+        files.sequences, encoder, tiny.groups if groups else None, files.distance_matrix if matrix else None,
+        say=say or said.append,
+    )  # fmt: skip
+    return types.SimpleNamespace(
+        folder=folder, predictions=predictions, probabilities=probabilities, details=details, history=history,
+        said=said, files=files,
+    )  # fmt: skip
+
+
+def run_predict_classes(tiny, place, model, **options):
+    """Predict the classes of a tiny study written into the folder `place`; return all that comes of it."""
+    from q2_aam.config import PredictClassesConfig
+    from q2_aam.inference.predict import predict_classes
+
+    files = tiny.write(place / 'inputs')
+    config = PredictClassesConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
+    return predict_classes(files.table, model, config, files.sequences, say=lambda line: None)
+
+
+def run_predict(tiny, place, model, hashed=True, say=lambda line: None, **options):
     """Predict a tiny study written into the folder `place`; return predictions and details."""
     from q2_aam.config import PredictConfig
     from q2_aam.inference.predict import predict
 
     files = tiny.write(place / 'inputs', hashed)
     config = PredictConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
-    return predict(files.table, model, config, files.sequences, say=lambda line: None)
+    return predict(files.table, model, config, files.sequences, say=say)
 
 
 def _prepare(tiny, place, hashed, files):
@@ -186,6 +223,18 @@ def fitted(tmp_path):
 
 
 @pytest.fixture
+def classified(tmp_path):
+    """Fit a classifier: (tiny, name of a new folder, options) -> what :func:`run_fit_classifier` returns."""
+    return lambda tiny, name='classified', **options: run_fit_classifier(tiny, tmp_path / name, **options)
+
+
+@pytest.fixture
+def predicted_classes(tmp_path):
+    """Predict classes: (tiny, model, name of a new folder, options) -> predictions, probabilities, details."""
+    return lambda tiny, model, name='predicted', **options: run_predict_classes(tiny, tmp_path / name, model, **options)
+
+
+@pytest.fixture
 def predicted(tmp_path):
     """Predict a tiny study: (tiny, model, name of a new folder, options) -> predictions, details."""
     return lambda tiny, model, name='predicted', **options: run_predict(tiny, tmp_path / name, model, **options)
@@ -207,3 +256,12 @@ def tiny_regressor(tmp_path_factory):
         place = tmp_path_factory.mktemp('regressor')
         patch.setenv('AAM_WORK_DIR', str(place / 'work'))
         return run_fit(make_tiny(), place / 'run')
+
+
+@pytest.fixture(scope='session')
+def tiny_classifier(tmp_path_factory):
+    """A fitted classifier that every test may read and none may change."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp('classifier')
+        patch.setenv('AAM_WORK_DIR', str(place / 'work'))
+        return run_fit_classifier(make_tiny(), place / 'run')

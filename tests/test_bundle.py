@@ -2,27 +2,23 @@
 
 import dataclasses
 import json
-import pathlib
 import shutil
 import subprocess
 import sys
 
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from q2_aam import bundle
-from q2_aam.config import AUTO, FitConfig, PredictConfig, PretrainConfig
 from q2_aam.data.batches import make_batch
 from q2_aam.data.inputs import read_study
+from q2_aam.data.references import References
+from q2_aam.data.sequences import encode
 from q2_aam.errors import UserError
-from q2_aam.inference.predict import predict
 from q2_aam.model.network import Network
-
-FIXTURE = pathlib.Path(__file__).parent / 'data' / 'bundle-v1'
+from q2_aam.training.intervals import calibrate
 
 # every field of every group at a value that is not its default
 ODD = {
@@ -40,7 +36,7 @@ ODD = {
     'asv_layers': 1,
     'sample_layers': 2,
     'attention_heads': 3,
-    'feed_forward_ratio': 2,
+    'feed_forward_ratio': 3,
     'memberships': 20,
     'max_sequence_length': 48,
     'epochs': 3,
@@ -57,13 +53,18 @@ ODD = {
     'patience': 2,
     'freeze': 'encoder',
     'encoder_learning_rate_ratio': 0.5,
+    'kernel_head': False,
     'loss': 'mae',
     'target_scaling': 'minmax',
+    'coverage': 0.75,
+    'class_weights': 'none',
     'device': 'cpu',
     'threads': 2,
     'max_memory_gb': 3.5,
     'precision': 'float32',
+    'compile': True,
 }
+REFERENCES = References(encode(['ACGTAC', 'GGNTA'])[0], 3, 0.75, 0.25, 4, 7)
 CARD = {
     'samples': {'training': 3},
     'asvs': 5,
@@ -92,6 +93,12 @@ def regressor(tiny_regressor, tmp_path):
     return shutil.copytree(tiny_regressor.folder, tmp_path / 'regressor')
 
 
+@pytest.fixture
+def classifier(tiny_classifier, tmp_path):
+    """A copy of a sound classifier, to be damaged."""
+    return shutil.copytree(tiny_classifier.folder, tmp_path / 'classifier')
+
+
 def refusal(folder):
     with pytest.raises(ValueError) as error:
         bundle.check(folder)
@@ -110,22 +117,34 @@ def change_weights(folder, change):
     save_file(weights, folder / bundle.MODEL_FILE)
 
 
-@pytest.mark.parametrize('call', [PretrainConfig, FitConfig])
-def test_every_field_at_another_value_than_its_default_comes_back_with_identical_outputs(call, tiny, tmp_path):
+TARGETS = {
+    bundle.ENCODER: None,
+    bundle.REGRESSOR: bundle.Target(
+        'age at visit', 3.25, 1.75, calibrate([0.125, -0.5, 0.75], ['a', 'b', 'a']), 0.6, root=True
+    ),
+    bundle.CLASSIFIER: bundle.Classes('stage of visit', ('1.0', 'après "tout"', 'mid way'), 1.75),
+}
+
+
+@pytest.mark.parametrize('kind, call', bundle.CALLS.items())
+def test_every_field_at_another_value_than_its_default_comes_back_with_identical_outputs(kind, call, tiny, tmp_path):
     config = call.from_flat({opt.name: ODD[opt.name] for opt in call.options()})
     assert all(getattr(getattr(config, opt.group), opt.name) != opt.default for opt in call.options())
-    regressor = call is FitConfig
+    target = TARGETS[kind]
     torch.manual_seed(3)
-    network = Network(config.model, nucleotides=not regressor, outputs=int(regressor)).eval()
+    network = Network(config.model, nucleotides=target is None, outputs=target.outputs if target else 0).eval()
     # weights that no initialisation leaves, biases and norms too
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    target = bundle.Target('age at visit', 3.25, 1.75) if regressor else None
-    saved = bundle.BundleConfig(bundle.REGRESSOR if regressor else bundle.ENCODER, config, 1.5, target)
-    bundle.save(tmp_path, network, saved, CARD)
-    loaded, config_loaded = bundle.load(tmp_path)
+    saved = bundle.BundleConfig(kind, config, 1.5, target, REFERENCES.numbers if target else None)
+    arrays = {'references': REFERENCES.codes} if target else {}
+    bundle.save(tmp_path, network, saved, CARD, arrays)
+    loaded, config_loaded, arrays_loaded = bundle.load(tmp_path)
     assert config_loaded == saved
+    assert arrays_loaded.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert arrays_loaded[name].dtype == array.dtype and np.array_equal(arrays_loaded[name], array)
     files = tiny.write(tmp_path / 'inputs')
     with pytest.warns(UserWarning, match='reads the first 48 nucleotides'):
         study, _ = read_study(files.table, files.sequences, max_length=48)
@@ -135,21 +154,25 @@ def test_every_field_at_another_value_than_its_default_comes_back_with_identical
         for field in dataclasses.fields(one):
             assert torch.equal(getattr(one, field.name), getattr(two, field.name))
         assert torch.equal(network.distance_head(one.unions, one.unions), loaded.distance_head(two.unions, two.unions))
-        if regressor:
-            assert torch.equal(network.regression_head(one), loaded.regression_head(two))
+        if target:
+            before, after = network.regression_head(one), loaded.regression_head(two)
+            assert torch.equal(before, after)
+            columns = target.columns(before.numpy()), config_loaded.target.columns(after.numpy())
+            assert [name for name, _ in columns[0].items()] == list(columns[1])
+            assert all(np.array_equal(columns[0][name], columns[1][name]) for name in columns[0])
     assert not loaded.training
     # the head that no one needs afterwards is not in the file
     assert not any('nucleotide' in name.split('.')[0] for name in load_file(tmp_path / bundle.MODEL_FILE))
 
 
 def test_what_is_not_finite_is_null_in_the_card_which_stays_json(tmp_path, tiny_encoder):
-    network, config = bundle.load(tiny_encoder.folder)
+    network, config, _ = bundle.load(tiny_encoder.folder)
     bundle.save(tmp_path, network, config, CARD)
     assert json.loads((tmp_path / bundle.CARD_FILE).read_text())['figures'] == {'validation': {'distance_r': None}}
 
 
 def test_a_card_without_one_of_its_fields_is_not_written(tmp_path, tiny_encoder):
-    network, config = bundle.load(tiny_encoder.folder)
+    network, config, _ = bundle.load(tiny_encoder.folder)
     with pytest.raises(ValueError, match='lacks the field seed of format version 1'):
         bundle.save(tmp_path, network, config, {name: value for name, value in CARD.items() if name != 'seed'})
 
@@ -162,9 +185,9 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(tiny_encoder):
     assert torch.equal(torch.rand(3), wanted)
 
 
-def test_a_bundle_is_three_files_without_pickle_and_without_any_id(tiny, tiny_encoder, tiny_regressor):
+def test_a_bundle_is_three_files_without_pickle_and_without_any_id(tiny, tiny_encoder, tiny_regressor, tiny_classifier):
     ids = {*tiny.counts.index, *tiny.groups, *tiny.counts.columns}
-    for run in (tiny_encoder, tiny_regressor):
+    for run in (tiny_encoder, tiny_regressor, tiny_classifier):
         assert sorted(path.name for path in run.folder.iterdir()) == sorted(bundle.FILES)
         for path in run.folder.iterdir():
             content = path.read_bytes()
@@ -240,6 +263,64 @@ def test_weights_of_another_shape_than_the_configuration_asks_for_are_named(enco
     )
 
 
+def test_classes_other_than_the_weights_are_for_are_refused(classifier):
+    change_json(classifier / bundle.CONFIG_FILE, lambda fields: fields['target'].update(classes=['a', 'b']))
+    assert refusal(classifier) == (
+        'The weights regression_head.out.bias of the model have the shape (3,), but its config.json asks for (2,); the '
+        'two files are not of one model.'
+    )
+
+
+def test_numbers_beside_the_weights_that_are_missing_or_not_asked_for_are_named(encoder, regressor):
+    change_weights(regressor, lambda weights: weights.pop('references'))
+    assert refusal(regressor) == (
+        "The model's model.safetensors lacks the numbers references that its config.json asks for."
+    )
+    change_weights(encoder, lambda weights: weights.update(references=torch.ones(2, 3, dtype=torch.uint8)))
+    assert refusal(encoder) == (
+        "The model's model.safetensors has weights that its config.json does not know: references."
+    )
+
+
+@pytest.mark.parametrize('level', ['min', 'max'])
+def test_numbers_of_another_type_than_they_are_to_have_are_named(regressor, level):
+    change_weights(regressor, lambda weights: weights.update(references=weights['references'].int()))
+    with pytest.raises(ValueError) as error:
+        bundle.check(regressor, level)
+    assert str(error.value) == (
+        'The numbers references of the model are of the type I32 instead of U8; use a model that this plugin has made.'
+    )
+
+
+def test_references_that_are_no_sequences_are_refused_where_all_is_read(regressor):
+    change_weights(regressor, lambda weights: weights['references'][0].fill_(9))
+    bundle.check(regressor, 'min')
+    assert refusal(regressor) == (
+        'The references of a model must be sequences and the numbers by which others are compared with them, but they '
+        'are not; train the model again.'
+    )
+
+
+def test_arrays_of_every_type_come_back_and_floats_must_be_numbers(tiny_encoder, tmp_path, monkeypatch):
+    network, config, none = bundle.load(tiny_encoder.folder)
+    assert none == {}
+    types = {'float32': 'F32', 'float64': 'F64', 'uint8': 'U8', 'int32': 'I32', 'int64': 'I64'}
+    monkeypatch.setattr(bundle.BundleConfig, 'arrays', {f'more.{name}': kind for name, kind in types.items()})
+    # every other one: not what lies in one piece in memory
+    arrays = {f'more.{name}': np.arange(6, dtype=name)[::2] for name in types}
+    bundle.save(tmp_path, network, config, CARD, arrays)
+    _, _, found = bundle.load(tmp_path)
+    assert {name: (array.dtype, list(array)) for name, array in found.items()} == {
+        name: (array.dtype, [0, 2, 4]) for name, array in arrays.items()
+    }
+    with pytest.raises(ValueError, match='^The numbers more.int32 of the model are of the type I64 instead of I32; '):
+        bundle.save(tmp_path, network, config, CARD, arrays | {'more.int32': np.arange(3)})
+    with pytest.raises(ValueError, match='lacks the numbers more.uint8 that its config.json asks for.$'):
+        bundle.save(tmp_path, network, config, CARD, {name: arrays[name] for name in arrays if 'uint8' not in name})
+    bundle.save(tmp_path, network, config, CARD, arrays | {'more.float64': np.array([np.nan])})
+    assert refusal(tmp_path) == 'The numbers more.float64 of the model are not all numbers; train it again.'
+
+
 def test_weights_of_another_type_are_named(encoder):
     change_weights(encoder, lambda weights: weights.update({'distance_head.weight': torch.zeros(16).bfloat16()}))
     assert refusal(encoder) == (
@@ -290,68 +371,9 @@ def test_a_field_that_is_unknown_or_missing_is_named(encoder, name):
     assert refusal(encoder) == f"The model's {name} lacks the field {field} of format version 1."
 
 
-def test_a_parameter_that_is_unknown_missing_or_out_of_bounds_is_named(encoder):
-    path = encoder / bundle.CONFIG_FILE
-    sound = path.read_text()
-    change_json(path, lambda fields: fields['call']['model'].update(depth=3))
-    assert refusal(encoder) == (
-        "In the model's config.json: The configuration group model has a field that this version does not know: depth."
-    )
-    path.write_text(sound)
-    change_json(path, lambda fields: fields['call']['training'].pop('mask_fraction'))
-    assert refusal(encoder) == (
-        "In the model's config.json: The configuration group training lacks the field mask_fraction."
-    )
-    path.write_text(sound)
-    change_json(path, lambda fields: fields['call']['model'].update(width=[16]))
-    assert refusal(encoder) == (
-        "In the model's config.json: Parameter width must be a whole number from 8 to 8192 or 'auto', but it is [16]."
-    )
-
-
-def test_a_form_of_the_model_that_is_left_to_be_derived_is_refused(encoder):
-    change_json(encoder / bundle.CONFIG_FILE, lambda fields: fields['call']['model'].update(width=AUTO))
-    assert refusal(encoder) == "The model's config.json gives 'auto' for width, where a value must stand."
-
-
-@pytest.mark.parametrize('kind', ['classifier', ['encoder'], None])
-def test_an_unknown_kind_is_refused(encoder, kind):
-    change_json(encoder / bundle.CONFIG_FILE, lambda fields: fields.update(kind=kind))
-    assert refusal(encoder) == f'The kind of a model must be one of encoder, regressor, but it is {kind!r}.'
-
-
 def test_the_card_of_another_kind_of_model_is_refused(encoder, tiny_regressor):
     shutil.copy(tiny_regressor.folder / bundle.CARD_FILE, encoder)
     assert refusal(encoder) == "The model's card.json is that of another model: its kind is 'regressor'."
-
-
-@pytest.mark.parametrize('divisor', [0, -1.5, 'two', True, float('nan')])
-def test_a_distance_divisor_that_is_not_above_0_is_refused(encoder, divisor):
-    change_json(encoder / bundle.CONFIG_FILE, lambda fields: fields.update(distance_divisor=divisor))
-    assert refusal(encoder) == (f"The model's config.json has the distance divisor {divisor!r}, which is not above 0.")
-
-
-@pytest.mark.parametrize(
-    ('change', 'sentence'),
-    [
-        ({'scale': 0}, "and a scale above 0, but it is Target(name='age', center={center}, scale=0)."),
-        ({'center': float('inf')}, "and a scale above 0, but it is Target(name='age', center=inf, scale={scale})."),
-        ({'unit': 'years'}, "The model's target of config.json has a field that format version 1 does not know: unit."),
-    ],
-)
-def test_a_target_that_cannot_be_undone_is_refused(regressor, change, sentence):
-    target = bundle.read_config(regressor).target
-    change_json(regressor / bundle.CONFIG_FILE, lambda fields: fields['target'].update(change))
-    assert refusal(regressor).endswith(sentence.format(center=target.center, scale=target.scale))
-
-
-def test_a_regressor_without_target_and_an_encoder_with_one_are_refused(encoder, regressor):
-    sentence = "The model's config.json must have a target if, and only if, it is a regressor."
-    change_json(regressor / bundle.CONFIG_FILE, lambda fields: fields.update(target=None))
-    assert refusal(regressor) == sentence
-    target = {'name': 'age', 'center': 0.0, 'scale': 1.0}
-    change_json(encoder / bundle.CONFIG_FILE, lambda fields: fields.update(target=target))
-    assert refusal(encoder) == sentence
 
 
 def test_a_model_of_another_kind_than_wanted_is_refused(tiny_encoder):
@@ -369,36 +391,3 @@ def test_loading_a_damaged_model_is_an_error_of_the_user(encoder):
 def test_the_names_of_the_files_are_there_without_torch():
     code = 'import sys; from q2_aam import bundle; print(sorted({"torch", "safetensors"} & set(sys.modules)))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
-
-
-@pytest.mark.parametrize('kind', [bundle.ENCODER, bundle.REGRESSOR])
-def test_bundles_of_format_version_1_are_read_for_ever(kind):
-    _, config = bundle.load(FIXTURE / kind, kind)
-    assert json.loads((FIXTURE / kind / bundle.CONFIG_FILE).read_text())['format_version'] == 1
-    assert config.kind == kind
-
-
-def test_a_regressor_of_format_version_1_predicts_what_it_did_when_it_was_made():
-    expected = pd.read_csv(FIXTURE / 'predictions.tsv', sep='\t', index_col='id')['age']
-    config = PredictConfig.from_flat({'threads': 1, 'device': 'cpu'})
-    predictions, _ = predict(FIXTURE / 'table.biom', FIXTURE / 'regressor', config, say=lambda line: None)
-    assert list(predictions.index) == list(expected.index)
-    assert np.abs(predictions - expected).max() < 1e-5
-    # worth comparing
-    assert expected.std() > 0.1
-
-
-def test_the_encoder_of_format_version_1_places_samples_where_it_did():
-    expected = pd.read_csv(FIXTURE / 'distances.tsv', sep='\t', index_col=0)
-    network, config = bundle.load(FIXTURE / 'encoder', bundle.ENCODER)
-    study, _ = read_study(FIXTURE / 'table.biom', max_length=config.call.model.max_sequence_length)
-    with torch.no_grad():
-        unions = network.encode(make_batch(study, np.arange(len(study)))).unions
-        found = network.distance_head(unions, unions).numpy()
-    assert study.sample_ids == list(expected.index)
-    assert np.abs(found - expected.to_numpy()).max() < 1e-5
-
-
-def test_the_table_of_the_frozen_bundles_is_biom_2_1():
-    with h5py.File(FIXTURE / 'table.biom') as file:
-        assert tuple(file.attrs['format-version']) == (2, 1)

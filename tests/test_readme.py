@@ -63,6 +63,8 @@ def test_the_table_of_methods_names_every_method_with_all_that_it_takes_and_give
     rows = {row.split('`')[1]: row for row in section('The methods').splitlines() if row.startswith('| `')}
     del rows['qiime aam ...']
     methods = qiime2.sdk.PluginManager().plugins['aam'].actions
+    # those that begin with an underscore are steps of a pipeline, which users never call
+    methods = {name: action for name, action in methods.items() if not name.startswith('_')}
     assert set(rows) == {name.replace('_', '-') for name in methods}
     for name, action in methods.items():
         metadata = [key for key, spec in action.signature.parameters.items() if 'Metadata' in str(spec.qiime_type)]

@@ -23,8 +23,8 @@ SHORT_TRAINING = {'epochs': 2, 'batch_size': 8, 'random_seed': 42, 'device': 'cp
 def study():
     """Return (counts, sequences, metadata) of a small study, the same at each call.
 
-    Counts (samples by ASVs) come from two communities that give way to each other as the target, `age`, grows; each
-    group (`subject`) gives two samples. Sequences of a community descend from one ancestor.
+    Counts (samples by ASVs) come from two communities that give way to each other as the target, `age`, grows (`stage`
+    is young below 12); each group (`subject`) gives two samples. Sequences of a community descend from one ancestor.
     """
     random = np.random.default_rng(7)
     samples = [f'S{number:02}' for number in range(N_GROUPS * SAMPLES_PER_GROUP)]
@@ -38,7 +38,11 @@ def study():
     changed = random.random((N_ASVS, SEQUENCE_LENGTH)) < 0.15
     codes = np.where(changed, random.integers(0, 4, changed.shape), ancestors[old.astype(int)])
     metadata = pd.DataFrame(
-        {'age': age, 'subject': [f'P{number // SAMPLES_PER_GROUP}' for number in range(len(samples))]},
+        {
+            'age': age,
+            'stage': np.where(age < 12, 'young', 'old'),
+            'subject': [f'P{number // SAMPLES_PER_GROUP}' for number in range(len(samples))],
+        },
         index=pd.Index(samples, name='sample-id'),
     )
     sequences = pd.Series([''.join(row) for row in letters[codes]], index=asvs)
@@ -83,25 +87,35 @@ def metadata_factory():
 
 
 def regressor_factory():
+    from q2_aam.config import FitConfig
+
+    return _fitted('AAMRegressor', 'fit_regressor', FitConfig, 'age')
+
+
+def classifier_factory():
+    from q2_aam.config import FitClassifierConfig
+
+    return _fitted('AAMClassifier', 'fit_classifier', FitClassifierConfig, 'stage')
+
+
+def _fitted(kind, function, call, column):
     """Fit a tiny model with the library itself: predict needs a real one."""
     import qiime2
     from q2_types.feature_data import DNAFASTAFormat
     from q2_types.feature_table import BIOMV210Format
 
-    from q2_aam.config import FitConfig
-    from q2_aam.training.fit import fit_regressor
+    from q2_aam.training import fit
     from q2_aam.types import AAMModelDirectoryFormat
 
     metadata = study()[2]
     table, sequences = table_factory().view(BIOMV210Format), sequences_factory().view(DNAFASTAFormat)
-    config = FitConfig.from_flat({**SMALL_MODEL, **SHORT_TRAINING})
+    config = call.from_flat({**SMALL_MODEL, **SHORT_TRAINING})
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / 'model'
         folder.mkdir()
-        fit_regressor(
-            str(table), metadata['age'], str(folder), config, sequences=str(sequences), groups=metadata['subject']
-        )
-        return qiime2.Artifact.import_data('AAMRegressor', AAMModelDirectoryFormat(str(folder), mode='r'))
+        train = getattr(fit, function)
+        train(str(table), metadata[column], str(folder), config, sequences=str(sequences), groups=metadata['subject'])
+        return qiime2.Artifact.import_data(kind, AAMModelDirectoryFormat(str(folder), mode='r'))
 
 
 def pretrain_example(use):
@@ -146,6 +160,37 @@ def fit_regressor_example(use):
     history.assert_has_line_matching(path='history.tsv', expression='\ttest\t')
 
 
+def fit_classifier_example(use):
+    table = use.init_artifact('table', table_factory)
+    sequences = use.init_artifact('sequences', sequences_factory)
+    metadata = use.init_metadata('sample_metadata', metadata_factory)
+    stage = use.get_metadata_column('stage', 'stage', metadata)
+    subject = use.get_metadata_column('subject', 'subject', metadata)
+
+    classifier, predictions, probabilities, details, history = use.action(
+        use.UsageAction(plugin_id='aam', action_id='fit_classifier'),
+        use.UsageInputs(
+            table=table, sequences=sequences, metadata=stage, groups=subject, **SMALL_MODEL, **SHORT_TRAINING
+        ),
+        use.UsageOutputNames(
+            classifier='classifier',
+            predictions='predictions',
+            probabilities='probabilities',
+            details='details',
+            history='history',
+        ),
+    )
+
+    classifier.assert_output_type('AAMClassifier')
+    predictions.assert_output_type('SampleData[ClassifierPredictions]')
+    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S\d\d\t(old|young)$')
+    probabilities.assert_output_type('SampleData[Probabilities]')
+    probabilities.assert_has_line_matching(path='class_probabilities.tsv', expression='^id\told\tyoung$')
+    details.assert_output_type('SampleData[AAMPredictionDetails]')
+    history.assert_output_type('AAMTrainingHistory')
+    history.assert_has_line_matching(path='history.tsv', expression='\ttest\tfinal_balanced_accuracy\t')
+
+
 def predict_example(use):
     table = use.init_artifact('table', table_factory)
     sequences = use.init_artifact('sequences', sequences_factory)
@@ -159,4 +204,21 @@ def predict_example(use):
 
     predictions.assert_output_type('SampleData[RegressorPredictions]')
     predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S00\t-?\d')
+    details.assert_output_type('SampleData[AAMPredictionDetails]')
+
+
+def predict_classes_example(use):
+    table = use.init_artifact('table', table_factory)
+    sequences = use.init_artifact('sequences', sequences_factory)
+    classifier = use.init_artifact('classifier', classifier_factory)
+
+    predictions, probabilities, details = use.action(
+        use.UsageAction(plugin_id='aam', action_id='predict_classes'),
+        use.UsageInputs(table=table, sequences=sequences, classifier=classifier, device='cpu', threads=1),
+        use.UsageOutputNames(predictions='predictions', probabilities='probabilities', details='details'),
+    )
+
+    predictions.assert_output_type('SampleData[ClassifierPredictions]')
+    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S00\t(old|young)$')
+    probabilities.assert_output_type('SampleData[Probabilities]')
     details.assert_output_type('SampleData[AAMPredictionDetails]')

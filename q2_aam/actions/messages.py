@@ -36,7 +36,7 @@ def said_to_user():
                 said.add(text)
                 show(message, Shown, *where, **more)
                 if Shown is AAMWarning:
-                    _say_when_command_ends(text)
+                    say_when_command_ends(one_line(text), fg='yellow')
 
         def form_ours(message, category, *where, **more):
             return one_line(message) if issubclass(category, AAMWarning) else form(message, category, *where, **more)
@@ -53,15 +53,19 @@ def one_line(message):
     return f'Warning: {" ".join(str(message).split())}\n'
 
 
-def _say_when_command_ends(text):
-    """Print a warning after the running `qiime` command has given the terminal back.
+def say_when_command_ends(line, **style):
+    """Print `line` once, after the running `qiime` command has given the terminal back.
 
     q2cli without --verbose sends what an action writes into a log, which it deletes on success. It runs every command
-    in a click context, whose end is the first moment at which the user is listening again. With --verbose the warning
+    in a click context, whose end is the first moment at which the user is listening again. With --verbose the line
     is on the screen already, and --quiet asks for silence.
     """
     click = sys.modules.get('click')
     context = click and click.get_current_context(silent=True)
     if context is None or 'verbose' not in context.params or context.params['verbose'] is not None:
         return
-    context.call_on_close(lambda: click.secho(one_line(text), fg='yellow', err=True, nl=False))
+    # a pipeline and each of its actions would say the same
+    said = context.meta.setdefault(__name__, set())
+    if line not in said:
+        said.add(line)
+        context.call_on_close(lambda: click.secho(line, err=True, nl=False, **style))

@@ -1,22 +1,22 @@
-"""The action `predict`: what a fitted model says of samples, old or new."""
+"""The actions `predict` and `predict_classes`: what a fitted model says of samples, old or new."""
 
 import pandas as pd
-from q2_sample_classifier import RegressorPredictions
+from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
 
-from q2_aam.config import PredictConfig
-from q2_aam.types import AAMModelDirectoryFormat, AAMPredictionDetails, AAMRegressor
+from q2_aam.config import PredictClassesConfig, PredictConfig
+from q2_aam.types import AAMClassifier, AAMModelDirectoryFormat, AAMPredictionDetails, AAMRegressor
 
-from .examples import predict_example
+from .examples import predict_classes_example, predict_example
 from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
 from .signature import descriptions, flat, parameters
 
-DESCRIPTION = (
-    'Predict a numeric metadata column for the samples of a feature table with a model from fit-regressor. Nothing but '
-    'the model, the table and the sequences is read: no metadata and no tree. ASVs that the model never saw are read '
-    'by their sequence. The prediction of a sample does not depend on the other samples of the table.'
+WHAT_IS_READ = (
+    'Nothing but the model, the table and the sequences is read: no metadata and no tree. ASVs that the model never '
+    'saw are read by their sequence. The prediction of a sample does not depend on the other samples of the table. The '
+    'details tell how like each sample is to those that the model learned from.'
 )
 
 
@@ -35,8 +35,23 @@ def predict(
     return predictions, details
 
 
+@flat(PredictClassesConfig)
+def predict_classes(
+    table: BIOMV210Format,
+    classifier: AAMModelDirectoryFormat,
+    sequences: DNAFASTAFormat = None,
+    *,
+    config: PredictClassesConfig,
+) -> (pd.Series, pd.DataFrame, pd.DataFrame):
+    # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
+    from q2_aam.inference.predict import predict_classes as run
+
+    predictions, probabilities, details = run(str(table), str(classifier), config, sequences=path_of(sequences))
+    return predictions, probabilities, details
+
+
 def register(plugin):
-    """Register the action with the plugin object."""
+    """Register the actions with the plugin object."""
     plugin.methods.register_function(
         function=predict,
         inputs={'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'regressor': AAMRegressor},
@@ -56,7 +71,34 @@ def register(plugin):
             'details': DETAILS_DESCRIPTION,
         },
         name='Predict a numeric metadata column',
-        description=DESCRIPTION,
-        citations=cite('vaswani2017'),
+        description='Predict a numeric metadata column for the samples of a feature table with a model from '
+        f'fit-regressor. {WHAT_IS_READ}',
+        citations=cite('vaswani2017', 'ukkonen1992', 'lei2018', 'lee2023'),
         examples={'predict_new_samples': predict_example},
+    )
+    plugin.methods.register_function(
+        function=predict_classes,
+        inputs={'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'classifier': AAMClassifier},
+        parameters=parameters(PredictClassesConfig),
+        outputs=[
+            ('predictions', SampleData[ClassifierPredictions]),
+            ('probabilities', SampleData[Probabilities]),
+            ('details', SampleData[AAMPredictionDetails]),
+        ],
+        input_descriptions={
+            'table': INPUT_DESCRIPTIONS['table'],
+            'sequences': INPUT_DESCRIPTIONS['sequences'],
+            'classifier': 'The model, from fit-classifier.',
+        },
+        parameter_descriptions=descriptions(PredictClassesConfig),
+        output_descriptions={
+            'predictions': 'The likeliest class of each sample.',
+            'probabilities': 'The probability of each class for each sample.',
+            'details': DETAILS_DESCRIPTION,
+        },
+        name='Predict a categorical metadata column',
+        description='Predict a categorical metadata column, class and probabilities, for the samples of a feature '
+        f'table with a model from fit-classifier. {WHAT_IS_READ}',
+        citations=cite('vaswani2017', 'ukkonen1992', 'guo2017'),
+        examples={'predict_classes_of_new_samples': predict_classes_example},
     )

@@ -60,9 +60,11 @@ def register(plugin):
         outputs=[('encoder', AAMEncoder), ('history', AAMTrainingHistory)],
         input_descriptions={
             **INPUT_DESCRIPTIONS,
+            'distance_matrix': f'{INPUT_DESCRIPTIONS["distance_matrix"]} Give the (rarefied) table that the distances '
+            'were computed from: from other reads they cannot be told as well.',
             'phylogeny': 'Rooted tree with all features of the table, instead of a distance matrix: the UniFrac '
             'between the samples of each batch is then computed while the model trains, so that no matrix of all '
-            'samples is needed.',
+            'samples is needed. With rarefaction_depth it is that of the very reads which are drawn for the batch.',
         },
         parameter_descriptions=descriptions(PretrainConfig),
         output_descriptions={

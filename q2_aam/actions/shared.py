@@ -30,7 +30,9 @@ HISTORY_DESCRIPTION = (
 
 DETAILS_DESCRIPTION = (
     'One row a sample: its part (training, validation, test or new), its prediction, the true value where it is known, '
-    'and how much of the sample the model could read.'
+    'the bounds of its prediction interval or the probability of each class, how much of the sample the model could '
+    'read, and how like it is to the training samples: the share of its reads in sequences near theirs, reversed, of '
+    'another region or of another length, and a flag, ok where nothing speaks against the prediction.'
 )
 
 

@@ -10,6 +10,8 @@ from q2_aam.config import AUTO
 
 from .messages import said_to_user
 
+# How the first parameter of a pipeline is named.
+PIPELINE = 'ctx'
 _NUMBERS = {int: Int, float: Float}
 
 
@@ -41,7 +43,7 @@ def flat(call):
     """Make a function that takes one `config` take every parameter of `call` by name instead.
 
     QIIME 2 wants a flat list of keywords, enforces their bounds and writes each into the provenance; the function wants
-    the whole configuration. Warnings
+    the whole configuration. A function that takes `ctx` is a pipeline, and has no annotations. Warnings
     reach the user as :mod:`q2_aam.actions.messages` tells.
 
     Parameters
@@ -64,16 +66,19 @@ def flat(call):
         options = call.options()
         signature = _flat_signature(function, options)
 
-        def action(**given):
+        def action(*context, **given):
             with said_to_user():
                 values = {opt.name: _plain(opt, given.pop(opt.name)) for opt in options if opt.name in given}
-                return function(**given, config=call.from_flat(values))
+                return function(*context, **given, config=call.from_flat(values))
 
+        if PIPELINE in signature.parameters:
+            action = _with_parameters(action, signature, function.__name__)
+        else:
+            action.__signature__ = signature
+            action.__annotations__ = {name: param.annotation for name, param in signature.parameters.items()}
+            action.__annotations__['return'] = signature.return_annotation
         action.__name__ = action.__qualname__ = function.__name__
         action.__module__ = function.__module__
-        action.__signature__ = signature
-        action.__annotations__ = {name: param.annotation for name, param in signature.parameters.items()}
-        action.__annotations__['return'] = signature.return_annotation
         return action
 
     return decorate
@@ -98,6 +103,22 @@ def _flat_signature(function, options):
         for opt in options
     ]
     return signature.replace(parameters=kept)
+
+
+def _with_parameters(action, signature, name):
+    """Return a function that really has the parameters of `signature` and hands them to `action`.
+
+    The framework takes the context off the parameters of a pipeline by making such a function itself, and copies our
+    `__signature__` onto it, with the context still there.
+    """
+    context, *names = signature.parameters
+    scope = {'action': action}
+    given = ', '.join(f'{name}={name}' for name in names)
+    exec(f'def {name}({context}, {", ".join(names)}): return action({context}, {given})', scope)
+    scope[name].__defaults__ = tuple(
+        param.default for param in signature.parameters.values() if param.default is not param.empty
+    )
+    return scope[name]
 
 
 def _plain(opt, value):

@@ -2,10 +2,12 @@
 
 import dataclasses
 
-from .data import FitData, PretrainData
+from .data import FitData, FoldData, NewData, NewNumbers, PretrainData
+from .embedding import EmbeddingConfig
+from .folds import FoldsConfig
 from .model import ModelConfig
 from .runtime import RuntimeConfig
-from .training import FitTraining, PretrainTraining
+from .training import ClassifierTraining, FitTraining, PretrainTraining
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Call:
                 for name, group in cls.groups().items()
             }
         )
+
+    def to_flat(self):
+        """Return one flat {parameter: value}, as :meth:`from_flat` takes it."""
+        return {
+            opt.name: getattr(getattr(self, name), opt.name)
+            for name, group in self.groups().items()
+            for opt in group.options()
+        }
 
     @classmethod
     def from_dict(cls, nested):
@@ -69,5 +79,51 @@ class FitConfig(Call):
 
 
 @dataclasses.dataclass(frozen=True)
+class FitClassifierConfig(Call):
+    data: FitData = FitData()
+    model: ModelConfig = ModelConfig()
+    training: ClassifierTraining = ClassifierTraining()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(Call):
+    data: NewNumbers = NewNumbers()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictClassesConfig(Call):
+    data: NewData = NewData()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class DistancesConfig(Call):
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedConfig(Call):
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidateConfig(Call):
+    """Every parameter of a fit but its test_fraction: the test part is the fold."""
+
+    folds: FoldsConfig = FoldsConfig()
+    data: FoldData = FoldData()
+    model: ModelConfig = ModelConfig()
+    training: FitTraining = FitTraining()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidateClassifierConfig(Call):
+    folds: FoldsConfig = FoldsConfig()
+    data: FoldData = FoldData()
+    model: ModelConfig = ModelConfig()
+    training: ClassifierTraining = ClassifierTraining()
     runtime: RuntimeConfig = RuntimeConfig()

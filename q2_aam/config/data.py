@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .fields import Group, option
+from .fields import AUTO, Group, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,18 @@ class PretrainData(Reading):
 
 
 @dataclasses.dataclass(frozen=True)
-class FitData(Reading):
+class FoldData(Reading):
+    validation_fraction: float = option(
+        0.2,
+        'Share of the labelled samples that are not test samples (whole groups) that decides when training stops and '
+        'which epoch is kept.',
+        low=0.01,
+        high=0.9,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FitData(FoldData):
     test_fraction: float = option(
         0.2,
         'Share of the labelled samples (whole groups) that nothing but the final scoring touches. With 0 the '
@@ -45,10 +56,32 @@ class FitData(Reading):
         low=0.0,
         high=0.9,
     )
-    validation_fraction: float = option(
-        0.2,
-        'Share of the labelled samples that are not test samples (whole groups) that decides when training stops and '
-        'which epoch is kept.',
+
+
+@dataclasses.dataclass(frozen=True)
+class NewData(Group):
+    """What predicting new samples has, whichever kind of model it is."""
+
+    group = 'data'
+
+    turn_reversed: bool = option(
+        False,
+        'Whether sequences whose reverse complement is like those that the model learned from are turned before they '
+        'are read. Otherwise they are read as they are, and details tell the share of reads in them.',
+    )
+    abstain: bool = option(
+        False,
+        'Whether samples are left without a prediction that are unlike those that the model learned from: those whose '
+        'flag in the details is not ok.',
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class NewNumbers(NewData):
+    coverage: float | str = option(
+        AUTO,
+        'Share of new samples whose true value the prediction intervals in the details are to hold. auto: what '
+        'fit-regressor was asked for.',
         low=0.01,
-        high=0.9,
+        high=0.99,
     )

@@ -22,14 +22,15 @@ class Schedule(Group):
     )
     batch_size: int = option(
         64,
-        'Samples in a batch; all pairs among them count for the distance task. fit-regressor takes no more than a '
-        'quarter of its training samples.',
+        'Samples in a batch; all pairs among them count for the distance task. fit-regressor and fit-classifier take '
+        'no more than a quarter of their training samples.',
         low=2,
         high=65536,
     )
     learning_rate: float | str = option(
         AUTO,
-        'Highest learning rate. auto: 1e-3 (fit-regressor: 3e-4) up to width 128, less for wider models.',
+        'Highest learning rate. auto: 3e-4 where a metadata column is learned, else 1e-3; less for models wider '
+        'than 128.',
         low=1e-8,
         high=1.0,
     )
@@ -94,7 +95,9 @@ class PretrainTraining(Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
-class FitTraining(Schedule):
+class LabelledTraining(Schedule):
+    """What learning a metadata column has, whichever kind of column it is."""
+
     asv_dropout: float = option(
         0.2,
         'While training, share of the ASVs of a sample that each reading leaves out at random: few labels are learned '
@@ -120,6 +123,18 @@ class FitTraining(Schedule):
         low=0.001,
         high=1.0,
     )
+    distance_weight: float = option(
+        0.1, 'Weight of the distances beside the target, where a distance matrix is given.', low=0.0, high=1e6
+    )
+    kernel_head: bool = option(
+        True,
+        'Whether a Gaussian process on abundances, fitted to the training and validation samples, is blended with the '
+        'network: with few labels it errs less. The model then holds random mixtures of three samples each.',
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FitTraining(LabelledTraining):
     loss: str = option(
         'huber',
         'Which errors of the scaled target training makes small: squared (mse), absolute (mae, where outliers matter '
@@ -127,11 +142,30 @@ class FitTraining(Schedule):
         choices=('mse', 'mae', 'huber'),
     )
     target_scaling: str = option(
-        'standard',
-        'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), to 0 to 1 (minmax), '
-        'or not at all. Learned on training samples and undone in the output.',
-        choices=('standard', 'minmax', 'none'),
+        AUTO,
+        'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), its square root '
+        'likewise (root), to 0 to 1 (minmax), or not at all. Learned on training samples and undone in the output. '
+        'auto: root for a target that is never below 0 where groups left out are predicted better so, else standard.',
+        choices=('auto', 'standard', 'root', 'minmax', 'none'),
     )
-    distance_weight: float = option(
-        0.1, 'Weight of the distances beside the target, where a distance matrix is given.', low=0.0, high=1e6
+    coverage: float = option(
+        0.9,
+        'Share of new samples (of new groups, where there are groups) whose true value the prediction intervals in the '
+        'details are to hold. With fewer than coverage / (1 - coverage) groups in the validation part (9 for 0.9), as '
+        'is usual in small studies, intervals are as wide as its largest error.',
+        low=0.01,
+        high=0.99,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierTraining(LabelledTraining):
+    # balanced, because rare classes are mostly the ones that a study is about: unweighted, with few labels, a model
+    # that never names them has the smaller loss
+    class_weights: str = option(
+        'balanced',
+        'Whether each class counts the same however many samples it has (balanced), or each sample (none). The '
+        'probabilities follow: balanced, they are those for a sample that might as well be of any class; none, for one '
+        'from where classes are as common as among the training samples.',
+        choices=('balanced', 'none'),
     )

@@ -9,7 +9,7 @@ from .table import read_table
 FOLDER = 'study'
 
 
-def read_study(table, sequences=None, keep=None, max_length=None, folder=None):
+def read_study(table, sequences=None, keep=None, max_length=None, folder=None, turn=None):
     """Read a table and its sequences into a study.
 
     Parameters
@@ -25,6 +25,8 @@ def read_study(table, sequences=None, keep=None, max_length=None, folder=None):
     folder : path, optional
         The work folder of the run: the study is written into it and stays on disk, memory-mapped. If an earlier start
         of the same run finished its study there, that is taken. Without it the study is kept in memory.
+    turn : callable, optional
+        Takes the sequences of all features, list of str, and returns those that are read in their place.
 
     Returns
     -------
@@ -38,4 +40,7 @@ def read_study(table, sequences=None, keep=None, max_length=None, folder=None):
         folder.mkdir(exist_ok=True)
         if found := load_study(folder):
             return found
-    return build_study(opened, sequences_of(opened.feature_ids, sequences), max_length, kept, folder)
+    found_sequences = sequences_of(opened.feature_ids, sequences)
+    if turn is not None:
+        found_sequences = turn(found_sequences)
+    return build_study(opened, found_sequences, max_length, kept, folder)

@@ -37,6 +37,10 @@ class PairDistances:
         found[:, place < 0] = np.nan
         return found
 
+    def of_batch(self, batch):
+        """Return :meth:`among` the samples of a batch: whatever it reads of them, the matrix has one distance."""
+        return self.among(batch.samples.numpy())
+
 
 def align_distances(distances, sample_ids, training_rows):
     """Align a matrix with the samples of a study.

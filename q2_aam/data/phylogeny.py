@@ -29,6 +29,7 @@ class Phylogeny:
 
     No two nodes have the same interval: one with a single child is one with it, and their lengths are added. So what
     the tree has above the last common ancestor of its tips, up to the root of the file, is the length of the last node.
+    A length that the file gives the root itself is not: there is no branch above it.
 
     Attributes
     ----------
@@ -56,8 +57,8 @@ def read_phylogeny(path, feature_ids):
     ----------
     path : path
         Newick: one rooted tree. Labels may be quoted and nodes may have any number of children; a length that is not
-        given is 0; comments in brackets are skipped. A tip that stands there without quotes is also known by its name
-        with spaces for underscores, as Newick has it.
+        given is 0, as is that of the root; comments in brackets are skipped. A tip that stands there without quotes is
+        also known by its name with spaces for underscores, as Newick has it.
     feature_ids : list of str
         No id twice. Only tips are features; labels of other nodes are skipped.
 
@@ -136,14 +137,15 @@ class _Tree:
         label = plain.strip() if quoted is None else quoted.replace("''", "'")
         if mark == ')':
             self.begun = False
-            self._add_inner(place, self.open.pop(), label, length)
+            first = self.open.pop()
+            self._add_inner(place, first, label, length if self.open else None)
             return
         self.begun = not label and length is None
         row = self.row.get(label)
         if row is None and quoted is None and '_' in label:
             row = self.row.get(label.replace('_', ' '))
         if row is not None:
-            self._add_tip(place, row, length)
+            self._add_tip(place, row, length if self.open else None)
 
     def _add_tip(self, place, row, length):
         number = len(self.tips)

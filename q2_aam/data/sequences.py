@@ -19,6 +19,10 @@ for _letters, _code in (('A', A), ('C', C), ('G', G), ('TU', T), (AMBIGUOUS, UNK
     for _letter in _letters + _letters.lower():
         _CODES[ord(_letter)] = _code
 
+# by code and by letter, those for several nucleotides too: R, a purine, becomes Y, a pyrimidine
+_COMPLEMENT = np.array([PAD, T, G, C, A, UNKNOWN], dtype=np.uint8)
+_COMPLEMENT_LETTERS = str.maketrans('ACGTRYKMBVDH', 'TGCAYRMKVBHD')
+
 _SHOWN = 40
 
 
@@ -123,6 +127,22 @@ def encode(sequences):
     codes = np.zeros((len(sequences), longest), dtype=np.uint8)
     codes[np.arange(longest, dtype=np.int32) < lengths[:, None]] = flat
     return codes, lengths
+
+
+def backwards(codes_AL, lengths_A):
+    """Return the codes of each sequence from its last nucleotide to its first, uint8 [A, L]."""
+    places = np.asarray(lengths_A)[:, None] - 1 - np.arange(codes_AL.shape[1])
+    return np.where(places >= 0, np.take_along_axis(codes_AL, np.maximum(places, 0), axis=1), PAD).astype(np.uint8)
+
+
+def complement_backwards(codes_AL, lengths_A):
+    """Return the codes of the reverse complement of each sequence, uint8 [A, L]."""
+    return _COMPLEMENT[backwards(codes_AL, lengths_A)]
+
+
+def reverse_complement(sequence):
+    """Return the reverse complement of a sequence in the spelling of :func:`sequences_of`."""
+    return sequence.translate(_COMPLEMENT_LETTERS)[::-1]
 
 
 def _flat_codes(sequences):

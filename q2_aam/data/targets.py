@@ -1,4 +1,4 @@
-"""The target column and the groups, aligned to the samples of a table."""
+"""The target column (numbers or classes) and the groups, aligned to the samples of a table."""
 
 import dataclasses
 import warnings
@@ -10,7 +10,7 @@ from q2_aam.errors import AAMWarning, UserError, counted
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """The labelled samples of a table, sorted by id: their target values (float64) and their groups (str)."""
+    """The labelled samples of a table, sorted by id: their target values (float64 or str) and their groups (str)."""
 
     name: str
     sample_ids: list
@@ -45,18 +45,7 @@ def align_labels(sample_ids, target, groups=None):
     AAMWarning
         For samples that are ignored: without value, or in only one of table and metadata.
     """
-    shared = sorted(set(sample_ids) & set(target.index))
-    if not shared:
-        raise UserError(
-            f'The table and the metadata share no sample id: the table has "{min(sample_ids)}" ..., the metadata has '
-            f'"{min(target.index) if len(target) else ""}" ...; use the same ids in both.'
-        )
-    values = target.loc[shared].astype(float)
-    labelled = values.notna()
-    _warn_of_ignored(sample_ids, target, int((~labelled).sum()))
-    values = values[labelled]
-    if values.empty:
-        raise UserError(f'Metadata column "{target.name}" has no value for any sample of the table; choose another.')
+    values = _labelled(sample_ids, target).astype(float)
     if not np.isfinite(values).all():
         raise UserError(
             f'Metadata column "{target.name}" is infinite for sample {values.index[~np.isfinite(values)][0]}; give a '
@@ -68,6 +57,68 @@ def align_labels(sample_ids, target, groups=None):
             f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
         )
     return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
+
+
+def align_classes(sample_ids, target, groups=None):
+    """Find the samples of a table that have a class; see :func:`align_labels`, but the values are names of classes.
+
+    Returns
+    -------
+    Labels
+        Their values are str.
+
+    Raises
+    ------
+    UserError
+        Also if there is but one class, if a class cannot be divided (fewer than 2 samples or groups), or if a name
+        cannot stand in a table of tab-separated text.
+    """
+    values = _labelled(sample_ids, target).astype(str)
+    ids = list(values.index)
+    labels = Labels(str(target.name), ids, values.to_numpy(object), _groups_of(ids, groups))
+    names = sorted(set(labels.values))
+    if len(names) == 1:
+        raise UserError(
+            f'Metadata column "{target.name}" has only one class, "{names[0]}", in '
+            f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
+        )
+    for name in names:
+        _check_class(name, labels)
+    return labels
+
+
+def _check_class(name, labels):
+    if not name.strip() or set(name) & set('\t\n\r'):
+        raise UserError(
+            f'Metadata column "{labels.name}" has the class {name!r} for sample '
+            f'{labels.sample_ids[list(labels.values).index(name)]}, but a class needs a name without tabs and line '
+            'breaks; rename it.'
+        )
+    own = labels.values == name
+    found = len(set(labels.groups[own]))
+    if found < 2:
+        raise UserError(
+            f'Class "{name}" of metadata column "{labels.name}" has {counted(int(own.sum()), "labelled sample")} in '
+            f'{counted(found, "group")}, but needs two groups (or samples, where none are given) at least: one to '
+            'learn from, one to be tried on; merge it with another class or leave its samples without a value.'
+        )
+
+
+def _labelled(sample_ids, target):
+    """Return the values of the samples that are in both and have one, sorted by id; warn of the others."""
+    shared = sorted(set(sample_ids) & set(target.index))
+    if not shared:
+        raise UserError(
+            f'The table and the metadata share no sample id: the table has "{min(sample_ids)}" ..., the metadata has '
+            f'"{min(target.index) if len(target) else ""}" ...; use the same ids in both.'
+        )
+    values = target.loc[shared]
+    labelled = values.notna()
+    _warn_of_ignored(sample_ids, target, int((~labelled).sum()))
+    values = values[labelled]
+    if values.empty:
+        raise UserError(f'Metadata column "{target.name}" has no value for any sample of the table; choose another.')
+    return values
 
 
 def _groups_of(sample_ids, groups):
@@ -94,4 +145,4 @@ def _warn_of_ignored(sample_ids, target, without_value):
         if only:
             ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {only[0]})')
     if ignored:
-        warnings.warn('Ignored: ' + '; '.join(ignored) + '.', AAMWarning, stacklevel=3)
+        warnings.warn('Ignored: ' + '; '.join(ignored) + '.', AAMWarning, stacklevel=4)

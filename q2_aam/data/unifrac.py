@@ -5,7 +5,7 @@ import scipy.spatial.distance
 
 from q2_aam.errors import UserError
 
-from .batches import positions_of
+from .batches import make_batch, positions_of
 
 UNWEIGHTED = 'unweighted'
 
@@ -18,9 +18,9 @@ FLOATS_AT_ONCE = 1 << 24
 class UnifracDistances:
     """UniFrac seen from the rows of a study; to those who learn from it the same as a PairDistances.
 
-    A pair's UniFrac counts every branch from its tips up to the root of the tree as the file has it, as
-    ``skbio.diversity.beta_diversity`` does with that tree. (Where a tree is sheared by scikit-bio before, the stem that
-    all tips share is gone, and unweighted distances are a little larger.)
+    A pair's UniFrac counts every branch from its tips up to the root of the tree as the file has it, but no length of
+    the root itself, as q2-diversity-lib (unifrac) does; ``skbio.diversity.beta_diversity`` gives the same wherever the
+    root has no length, and with one, which it counts as a branch, less.
 
     Lozupone and Knight 2005, doi 10.1128/AEM.71.12.8228-8235.2005 (unweighted); Lozupone et al. 2007, doi
     10.1128/AEM.01996-06 (weighted, normalized).
@@ -36,6 +36,9 @@ class UnifracDistances:
         Draws the training samples of which mean and variance are estimated, where they are more than 256.
     kind : str
         ``'unweighted'`` or ``'weighted_normalized'``.
+    reading : callable, optional
+        From :func:`q2_aam.data.readings.reading_of`: what of those samples mean and variance are estimated from;
+        default all their reads.
 
     Attributes
     ----------
@@ -54,14 +57,15 @@ class UnifracDistances:
 
     divisor = 1.0
 
-    def __init__(self, phylogeny, study, training_rows, generator, kind=UNWEIGHTED):
+    def __init__(self, phylogeny, study, training_rows, generator, kind=UNWEIGHTED, reading=None):
         self._phylogeny, self._study, self._kind = phylogeny, study, kind
         self.place = np.arange(len(study))
         # an array has at most two nodes for each tip, and at most as many tips as its samples have ASVs together
         mean_richness = len(study.asvs) / len(study)
         self._samples_at_once = max(2, int(np.sqrt(FLOATS_AT_ONCE / (2 * mean_richness))))
         chosen = np.sort(generator.permutation(training_rows)[:SAMPLES_TO_ESTIMATE])
-        known = self.among(chosen)[np.triu_indices(len(chosen), 1)].astype(np.float64)
+        read = self.of_batch(make_batch(study, chosen, sequences=False, reading=reading))
+        known = read[np.triu_indices(len(chosen), 1)].astype(np.float64)
         if known.max() == known.min():
             raise UserError(
                 f'All UniFrac distances between training samples are {known.max():g}; there is nothing to learn from '
@@ -70,22 +74,34 @@ class UnifracDistances:
         self.mean, self.variance = float(known.mean()), float(known.var())
 
     def among(self, rows):
-        """Return the UniFrac distances among `rows` of the study, float32 [rows, rows]."""
-        rows = np.asarray(rows, dtype=np.int64)
-        found = np.zeros((len(rows), len(rows)), dtype=np.float32)
-        if len(rows) <= self._samples_at_once:
-            found[:] = self._among_few(rows)
-            return found
+        """Return the UniFrac distances among `rows` of the study with all their reads, float32 [rows, rows]."""
+        return self.of_batch(make_batch(self._study, rows, sequences=False))
+
+    def of_batch(self, batch):
+        """Return the UniFrac distances among the samples of a :class:`~q2_aam.data.batches.Batch`, float32 [B, B].
+
+        They are those of what the batch holds, however its samples were read: of the ASVs that were drawn, and of their
+        shares of the reads that were drawn.
+        """
+        asvs, offsets = batch.distinct.numpy()[batch.asvs.numpy()], batch.offsets.numpy()
+        abundances = batch.abundances.numpy().astype(np.float64)
+        # of what max_asvs_per_sample leaves, too
+        abundances /= np.repeat(np.add.reduceat(abundances, offsets[:-1]), np.diff(offsets))
+        samples = len(offsets) - 1
+        if samples <= self._samples_at_once:
+            return self._among_few(asvs, abundances, offsets).astype(np.float32)
+        found = np.zeros((samples, samples), dtype=np.float32)
         # two halves of what fits: every pair meets in one of these rounds
-        pieces = np.array_split(np.arange(len(rows)), -(-len(rows) // (self._samples_at_once // 2)))
+        pieces = np.array_split(np.arange(samples), -(-samples // (self._samples_at_once // 2)))
         for i, one in enumerate(pieces):
             for other in pieces[i + 1 :]:
                 both = np.concatenate([one, other])
-                found[np.ix_(both, both)] = self._among_few(rows[both])
+                where, inner = positions_of(offsets, both)
+                found[np.ix_(both, both)] = self._among_few(asvs[where], abundances[where], inner)
         return found
 
-    def _among_few(self, rows):
-        values_NB, lengths_N = self._nodes(rows)
+    def _among_few(self, asvs, abundances, offsets):
+        values_NB, lengths_N = self._nodes(asvs, abundances, offsets)
         if self._kind == UNWEIGHTED:
             present_NB = (values_NB > 0).astype(np.float64)
             shared_BB = present_NB.T @ (present_NB * lengths_N[:, None])
@@ -101,7 +117,7 @@ class UnifracDistances:
         # samples of nothing but branches without length are not apart
         return np.divide(apart_BB, whole_BB, out=np.zeros_like(apart_BB), where=whole_BB > 0)
 
-    def _nodes(self, rows):
+    def _nodes(self, asvs, abundances, offsets):
         """Return what the samples have below each node that any of them has tips below, and the node's length.
 
         Only as many nodes are left as the tips of these samples can tell apart: a node's tips are an interval of all
@@ -113,10 +129,9 @@ class UnifracDistances:
             Number of ASVs (unweighted), or share of the reads.
         lengths_N : float64 [nodes]
         """
-        study, tree = self._study, self._phylogeny
-        where, offsets = positions_of(study.offsets, rows)
-        sample = np.repeat(np.arange(len(rows)), np.diff(offsets))
-        position = tree.position[study.asvs[where]]
+        tree, samples = self._phylogeny, len(offsets) - 1
+        sample = np.repeat(np.arange(samples), np.diff(offsets))
+        position = tree.position[asvs]
         # how many tips of these samples come before each tip
         present = np.zeros(len(tree.position), dtype=bool)
         present[position] = True
@@ -126,8 +141,8 @@ class UnifracDistances:
         first, last = first[kept], last[kept]
         # between two nodes of one interval the tree has only nodes that were just left out
         begins = np.flatnonzero(np.concatenate([[True], (first[1:] != first[:-1]) | (last[1:] != last[:-1])]))
-        sums = np.zeros((before[-1] + 1, len(rows)))
-        sums[before[position] + 1, sample] = 1 if self._kind == UNWEIGHTED else study.abundances[where]
+        sums = np.zeros((before[-1] + 1, samples))
+        sums[before[position] + 1, sample] = 1 if self._kind == UNWEIGHTED else abundances
         np.cumsum(sums, axis=0, out=sums)
         values = sums[last[begins]] - sums[first[begins]]
         return values, np.add.reduceat(tree.length[kept], begins)

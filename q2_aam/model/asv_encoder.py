@@ -1,6 +1,7 @@
 """From nucleotides to an embedding of each ASV.
 
-Shapes: U distinct ASVs, L nucleotides, T tokens of P nucleotides each, N tokens of all ASVs, D width.
+Shapes: U distinct ASVs, L nucleotides, T tokens of P nucleotides each, N tokens of all ASVs, Q their places with
+padding, D width.
 """
 
 import torch
@@ -61,9 +62,10 @@ class ASVEncoder(nn.Module):
         token_N = real_UT.flatten().nonzero()[:, 0]
         x_ND = x_UTD.flatten(0, 1).index_select(0, token_N)
         layout = layout_of(F.pad(tokens_U.cumsum(0), (1, 0)).cpu().numpy(), x_ND.device)
+        x_QD = layout.spread(x_ND)
         for block in self.blocks:
-            x_ND = block(x_ND, layout)
-        x_ND = self.norm(x_ND)
+            x_QD = block(x_QD, layout)
+        x_ND = self.norm(layout.collect(x_QD))
         embeddings = torch.segment_reduce(x_ND, 'mean', lengths=tokens_U, axis=0, unsafe=True)
         hidden_N = None if hidden_UT is None else hidden_UT.flatten()[token_N].nonzero()[:, 0]
         return embeddings, None if hidden_N is None else x_ND.index_select(0, hidden_N)

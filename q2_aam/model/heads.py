@@ -45,7 +45,10 @@ class DistanceHead(nn.Module):
 
 
 class RegressionHead(nn.Module):
-    """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships."""
+    """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships.
+
+    A number has one output, the scaled target; classes have one each, the logarithm of its odds up to a constant.
+    """
 
     def __init__(self, config, outputs):
         super().__init__()

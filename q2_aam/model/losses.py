@@ -45,6 +45,22 @@ def distance_loss(predicted_BB, true_BB, variance):
     return error_P.square().sum() / max(1, len(error_P)) / variance
 
 
+def class_loss(logits_BC, classes_B, weights_C):
+    """Cross-entropy in units of that of guessing among C classes, the samples of each class weighted.
+
+    The mean is over samples and not over weights, so that a batch that happens to hold a rare class counts for more.
+
+    Parameters
+    ----------
+    logits_BC : [B, C]
+    classes_B : int64 [B]
+    weights_C : [C]
+        Their mean over the training samples is 1.
+    """
+    costs_B = F.cross_entropy(logits_BC, classes_B, reduction='none') * weights_C[classes_B]
+    return costs_B.mean() / math.log(logits_BC.shape[1])
+
+
 TARGET_LOSSES = {
     'mse': F.mse_loss,
     'mae': F.l1_loss,

@@ -8,16 +8,18 @@ import dataclasses
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from .asv_encoder import ASVEncoder, NucleotideHead
 from .heads import DistanceHead, RegressionHead
 from .initialise import initialise
+from .layers import all_recomputed
 from .sample_encoder import SampleEncoder, abundance_features
 
 # Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the feed-forward part:
-# input, two norms, q k v, their padded copies, attention's output twice.
-KEPT_A_TOKEN = 14
+# its input and that of the feed-forward part, q k v, attention's output as it comes and joined.
+KEPT_A_TOKEN = 7
+# Work that exceeds max_floats is cut into chunks of this share of it: small, so that little is computed twice.
+SHARE_OF_A_CHUNK = 1 / 4
 
 
 @dataclasses.dataclass
@@ -49,7 +51,8 @@ class Network(nn.Module):
     Attributes
     ----------
     max_floats : int
-        Activations that one chunk of work may hold. It cuts the work and never changes a result.
+        Activations that each level may keep for its gradient. What exceeds that is cut off in chunks, which keep their
+        inputs only and are computed again for the gradient. It never changes a result.
     precision : torch.dtype
         In which the encoders compute; what they return is float32.
     """
@@ -69,12 +72,12 @@ class Network(nn.Module):
     def encode_asvs(self, codes_UL, lengths_U, hidden_UT=None):
         """Encode distinct ASVs, chunk by chunk; see :meth:`ASVEncoder.forward`."""
         tokens = -(-codes_UL.shape[1] // self.config.nucleotides_per_token)
-        step = max(1, self.max_floats // self._floats(tokens, self.config.asv_layers))
+        floats = self._floats(np.full(len(codes_UL), tokens), self.config.asv_layers)
         pieces = []
-        for start in range(0, len(codes_UL), step):
-            chunk = slice(start, start + step)
+        for start, end, kept in self._chunks(floats):
+            chunk = slice(start, end)
             hidden = None if hidden_UT is None else hidden_UT[chunk]
-            pieces.append(self._run(self.asv_encoder, len(codes_UL) > step, codes_UL[chunk], lengths_U[chunk], hidden))
+            pieces.append(self._run(self.asv_encoder, kept, codes_UL[chunk], lengths_U[chunk], hidden))
         embeddings, outputs = zip(*pieces)
         return torch.cat(embeddings), None if hidden_UT is None else torch.cat(outputs)
 
@@ -96,15 +99,15 @@ class Network(nn.Module):
         SampleEmbeddings
         """
         offsets = offsets_B.tolist()
-        cuts = self._sample_cuts(np.diff(offsets))
+        richness_B = np.diff(offsets)
+        # memberships are computed for each non-zero too
+        floats = self._floats(richness_B + 1, self.config.sample_layers) + 4 * self.config.memberships * richness_B
         parts = []
-        for start, end in zip(cuts[:-1], cuts[1:]):
+        for start, end, kept in self._chunks(floats):
             inside = slice(offsets[start], offsets[end])
             local_B = offsets_B[start : end + 1] - offsets_B[start]
             parts.append(
-                SampleEmbeddings(
-                    *self._run(self._embed, len(cuts) > 2, asvs_UD, asv_N[inside], abundances_N[inside], local_B)
-                )
+                SampleEmbeddings(*self._run(self._embed, kept, asvs_UD, asv_N[inside], abundances_N[inside], local_B))
             )
         return SampleEmbeddings.concatenate(parts)
 
@@ -113,12 +116,12 @@ class Network(nn.Module):
         asvs_UD, _ = self.encode_asvs(batch.codes, batch.lengths)
         return self.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets)
 
-    def _run(self, function, in_chunks, *inputs):
-        """Call `function` in the network's precision; where work is cut and a gradient wanted, recompute it then."""
+    def _run(self, function, kept, *inputs):
+        """Call `function` in the network's precision; what is not `kept` is computed again where it has a gradient."""
         device = next(self.parameters()).device.type
         with torch.autocast(device, self.precision, enabled=self.precision != torch.float32):
-            if in_chunks and torch.is_grad_enabled():
-                results = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+            if not kept and torch.is_grad_enabled():
+                results = all_recomputed(function, *inputs)
             else:
                 results = function(*inputs)
         return tuple(result if result is None else result.float() for result in results)
@@ -131,20 +134,27 @@ class Network(nn.Module):
         return summary_BD, mean_BD, unions_BK
 
     def _floats(self, tokens, layers):
-        """Floats kept for one sequence of `tokens` tokens: those of its layers, and one layer's attention scores."""
-        kept = layers * (KEPT_A_TOKEN + 2 * self.config.feed_forward_ratio) * self.config.width * tokens
-        return kept + layers * self.config.attention_heads * tokens**2
+        """Floats held for sequences of `tokens` tokens: those that layers keep, and one layer's attention scores.
 
-    def _sample_cuts(self, richness_B):
-        """Where to cut B samples into chunks that fit: [0, ..., B]."""
+        Without a gradient a layer is gone when the next is done.
+        """
+        kept = (layers if torch.is_grad_enabled() else 1) * (KEPT_A_TOKEN + self.config.feed_forward_ratio)
+        return kept * self.config.width * tokens + self.config.attention_heads * tokens**2
+
+    def _chunks(self, floats):
+        """Cut sequences that keep `floats` each into chunks (start, end, whether the chunk is kept for its gradient).
+
+        The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones
+        are computed again.
+        """
+        if floats.sum() <= self.max_floats:
+            return [(0, len(floats), True)]
         cuts, held = [0], 0
-        for sample, richness in enumerate(richness_B):
-            # memberships are computed for each non-zero too
-            floats = (
-                self._floats(int(richness) + 1, self.config.sample_layers) + 4 * int(richness) * self.config.memberships
-            )
-            if held and held + floats > self.max_floats:
-                cuts.append(sample)
+        for sequence, size in enumerate(floats.tolist()):
+            if held and held + size > SHARE_OF_A_CHUNK * self.max_floats:
+                cuts.append(sequence)
                 held = 0
-            held += floats
-        return [*cuts, len(richness_B)]
+            held += size
+        cuts.append(len(floats))
+        behind = floats[::-1].cumsum()[::-1]
+        return [(start, end, bool(behind[start] <= self.max_floats)) for start, end in zip(cuts[:-1], cuts[1:])]

@@ -1,7 +1,7 @@
 """From ASV embeddings and abundances to an embedding of each sample.
 
 Shapes: B samples, N non-zeros of the batch in all, U distinct ASVs, D width, M = N + B tokens (one summary token a
-sample).
+sample), Q their places with padding.
 """
 
 import torch
@@ -58,9 +58,10 @@ class SampleEncoder(nn.Module):
         source_M = torch.where(is_summary_M, 0, (~is_summary_M).cumsum(0))
         x_MD = torch.cat([self.summary_embedding, x_ND]).index_select(0, source_M)
         layout = layout_of(offsets_M.cpu().numpy(), x_MD.device)
+        x_QD = layout.spread(x_MD)
         for block in self.blocks:
-            x_MD = block(x_MD, layout)
-        x_MD = self.norm(x_MD)
+            x_QD = block(x_QD, layout)
+        x_MD = self.norm(layout.collect(x_QD))
         asv_rows_N = (~is_summary_M).nonzero()[:, 0]
         return x_MD.index_select(0, offsets_M[:-1]), x_MD.index_select(0, asv_rows_N)
 

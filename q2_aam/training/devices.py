@@ -4,13 +4,17 @@ import contextlib
 import os
 import warnings
 
+import threadpoolctl
 import torch
 
 from q2_aam.config import AUTO
 from q2_aam.errors import AAMWarning, UserError
+from q2_aam.model.layers import Block
 
 BYTES_A_FLOAT = 4
-CPU_GB = 4.0
+# The least with which a step of 64 ECAM samples at the size of docs/performance.md computes next to nothing twice. Rich
+# samples train faster with 1 GB; the figures stand there.
+CPU_GB = 0.25
 # Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
 SHARE_FOR_ACTIVATIONS = 0.5
 SHARE_OF_FREE_GPU_MEMORY = 0.8
@@ -55,11 +59,13 @@ def _fault_of_gpu():
 
 @contextlib.contextmanager
 def use_threads(threads):
-    """Let torch compute with this many CPU threads (0: all that this process may use)."""
+    """Let torch and numpy compute with this many CPU threads (0: all that this process may use)."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or _available_cpus())
+    number = threads or _available_cpus()
+    torch.set_num_threads(number)
     try:
-        yield
+        with threadpoolctl.threadpool_limits(number):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -84,20 +90,47 @@ def floats_a_chunk(max_memory_gb, device):
 
 
 def choose_precision(name, device):
-    """Return the torch.dtype that `name` ('auto', 'float32' or 'bfloat16') means on `device`."""
+    """Return the torch.dtype that `name` ('auto', 'float32', 'bfloat16' or 'float16') means on `device`."""
     if name == AUTO:
         name = 'bfloat16' if device.type == 'cuda' and torch.cuda.is_bf16_supported(False) else 'float32'
     return getattr(torch, name)
 
 
 def place(network, runtime, device):
-    """Put `network` on `device` with the memory and precision of `runtime`, and return it."""
+    """Put `network` on `device` with the memory and precision of `runtime`, compiled if asked for, and return it.
+
+    Raises
+    ------
+    UserError
+        If `runtime` asks for a compiled network and PyTorch cannot compile here.
+    """
     network = network.to(device)
     network.max_floats = floats_a_chunk(runtime.max_memory_gb, device)
     network.precision = choose_precision(runtime.precision, device)
     # TF32: matrix products in float32 on a GPU with 10 bits of mantissa, as PyTorch advises for training
     torch.backends.cuda.matmul.allow_tf32 = True
+    if runtime.compile:
+        fault = _fault_of_compiler(device)
+        if fault is not None:
+            raise UserError(
+                f'Parameter compile is given, but PyTorch cannot compile here ({fault}); leave it out, or install a '
+                'C++ compiler (on a GPU also Triton).'
+            )
+        # block by block: the same code for all of them, so that it is compiled once
+        for part in network.modules():
+            if isinstance(part, Block):
+                part.compile_products()
     return network
+
+
+def _fault_of_compiler(device):
+    """Return None if torch compiles a sum rightly, else why not in a few words."""
+    ones = torch.ones(64, device=device)
+    try:
+        return None if torch.equal(torch.compile(torch.add)(ones, ones), ones + 1) else 'its results are wrong'
+    # whatever a missing compiler, linker or driver raises
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
 
 
 def with_less_memory(network, work):

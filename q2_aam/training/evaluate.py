@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from q2_aam.bundle import PROBABILITY
 from q2_aam.data.batches import make_batch
+from q2_aam.data.composition import composition_of, sequence_keys
 from q2_aam.model.network import SampleEmbeddings
 
 SAMPLES_AT_ONCE = 256
@@ -66,6 +68,22 @@ def outputs_of(network, study, rows, device, asvs_AD=None, reading=None):
     return outputs[np.argsort(order)]
 
 
+def kernel_outputs_of(head, study, rows, asvs_AD=None, reading=None):
+    """Return what a kernel head gives for `rows` of the study, float64 [rows, outputs], some hundred at a time.
+
+    Parameters
+    ----------
+    head : q2_aam.model.kernel_head.KernelHead
+    study, rows, reading
+        See :func:`embed_samples`.
+    asvs_AD : float32 [A, D], optional
+        Embeddings of all ASVs of the study, where the head has a view of them.
+    """
+    keys_A = sequence_keys(study.codes, study.lengths)
+    blocks = np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE))
+    return np.concatenate([head.outputs(composition_of(study, block, keys_A, asvs_AD, reading)) for block in blocks])
+
+
 @torch.no_grad()
 def distances_among(network, study, rows, device, reading=None):
     """Return the predicted distances among `rows` of the study, float32 [rows, rows], before any divisor."""
@@ -89,23 +107,34 @@ def regression_figures(predicted, true):
     }
 
 
+def interval_figures(lower, upper, true):
+    """Return the share of true values that their interval holds, ends included, and the mean width of the intervals."""
+    return {
+        'interval_coverage': float(((lower <= true) & (true <= upper)).mean()),
+        'interval_width': float((upper - lower).mean()),
+    }
+
+
 def details_of(study, parts, predicted, true=None, reading=None):
-    """Return one row a sample: its part, its prediction and what of it was read.
+    """Return one row a sample: its part, what is predicted for it and what of it was read.
 
     Parameters
     ----------
     study : q2_aam.data.study.Study
     parts : array of str
-    predicted : float64 [samples]
-    true : float64 [samples], optional
+    predicted : dict
+        {column: [samples]}, ``prediction`` first, as :meth:`q2_aam.bundle.Target.columns` gives it.
+    true : [samples], optional
+        Numbers or names of classes.
     reading : callable, optional
         See :func:`q2_aam.data.batches.make_batch`.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``id``; columns part, prediction, true, reads_used, asvs_used, asvs_cut (longer than the model reads),
-        share_of_reads_cut (share of reads in those), share_of_reads_left_out (in ASVs beyond max_asvs_per_sample).
+        Index ``id``; columns part, prediction, true, the others of `predicted`, reads_used, asvs_used, asvs_cut (longer
+        than the model reads), share_of_reads_cut (share of reads in those), share_of_reads_left_out (in ASVs beyond
+        max_asvs_per_sample).
     """
     asvs_cut, share_cut = study.cut_share()
     kept = np.ones(len(study.asvs), dtype=bool) if reading is None else reading(study.abundances, study.offsets)[0]
@@ -114,8 +143,9 @@ def details_of(study, parts, predicted, true=None, reading=None):
     return pd.DataFrame(
         {
             'part': parts,
-            'prediction': predicted,
+            'prediction': predicted['prediction'],
             'true': np.full(len(study), np.nan) if true is None else true,
+            **predicted,
             'reads_used': study.reads,
             'asvs_used': richness,
             'asvs_cut': asvs_cut,
@@ -124,3 +154,8 @@ def details_of(study, parts, predicted, true=None, reading=None):
         },
         index=pd.Index(study.sample_ids, name='id'),
     )
+
+
+def probabilities_of(target, details):
+    """Return the probabilities in details as a table of their own, one column a class, by its name."""
+    return details[[PROBABILITY + name for name in target.classes]].set_axis(list(target.classes), axis=1)

@@ -1,4 +1,7 @@
-"""Learning a metadata column from few labels: three parts, a scaled target, the best epoch kept."""
+"""Learning a metadata column from few labels: three parts, the best epoch kept, figures of each part.
+
+What numbers and classes do not have in common is in :mod:`q2_aam.training.goals`.
+"""
 
 import dataclasses
 import time
@@ -8,21 +11,24 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
-from q2_aam.data.batches import make_batch
+from q2_aam.data.applicability import applicability
+from q2_aam.data.batches import make_batch, positions_of
 from q2_aam.data.distances import read_distances
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import align_distances
 from q2_aam.data.parts import TEST, TRAINING, VALIDATION, three_parts
 from q2_aam.data.readings import reading_of, with_noise
-from q2_aam.data.targets import align_labels
+from q2_aam.data.references import build_references
 from q2_aam.errors import UserError
 from q2_aam.model.initialise import initialise_memberships
-from q2_aam.model.losses import TARGET_LOSSES, distance_loss
+from q2_aam.model.losses import distance_loss
 from q2_aam.model.network import Network
 
+from .blend import blend_in_kernel_head, choose_scaling
 from .checkpoint import Checkpoint
 from .devices import choose_device, place, use_threads
-from .evaluate import details_of, embed_asvs, outputs_of, regression_figures
+from .evaluate import details_of, embed_asvs, outputs_of, probabilities_of
+from .goals import CategoricalGoal, NumericGoal
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
 from .report import make_card, say_model, say_study
@@ -38,7 +44,7 @@ LEARNING_RATE = 3e-4
 USUAL_MEAN_DISTANCE = 0.65
 ENCODER_PARTS = ('asv_encoder', 'sample_encoder', 'distance_head')
 FROZEN = {'none': (), 'asv': ('asv_encoder',), 'encoder': ENCODER_PARTS}
-SPLIT, POINTS = 10, 12
+SPLIT, POINTS, REFERENCES = 10, 12, 13
 
 
 def fit_regressor(
@@ -79,17 +85,62 @@ def fit_regressor(
     q2_aam.errors.UserError
         If an input cannot be used.
     """
+    target, details, history = _fit(
+        NumericGoal, table, target, folder, config, sequences, encoder, groups, distance_matrix, say
+    )
+    return _scored(details)['prediction'].rename(target.name), details, history
+
+
+def fit_classifier(
+    table, target, folder, config, sequences=None, encoder=None, groups=None, distance_matrix=None, say=print
+):
+    """Train a classifier and write its bundle; see :func:`fit_regressor`.
+
+    Parameters
+    ----------
+    table, folder, sequences, encoder, groups, distance_matrix, say
+        As there.
+    target : pandas.Series
+        Names of classes by sample id, missing where unknown; its name is that of the metadata column.
+    config : q2_aam.config.FitClassifierConfig
+
+    Returns
+    -------
+    predictions : pandas.Series
+        The likeliest class, for the test samples (the validation samples where there is no test part).
+    probabilities : pandas.DataFrame
+        For the same samples; one column a class, by its name.
+    details : pandas.DataFrame
+        One row for each labelled sample.
+    history : q2_aam.training.history.History
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used.
+    """
+    target, details, history = _fit(
+        CategoricalGoal, table, target, folder, config, sequences, encoder, groups, distance_matrix, say
+    )
+    scored = _scored(details)
+    return scored['prediction'].rename(target.name), probabilities_of(target, scored), details, history
+
+
+def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, distance_matrix, say):
+    """Train a model and write its bundle, for either kind of goal; return its target, the details and the history."""
     started = time.monotonic()
     device = choose_device(config.runtime.device)
     hashes = hash_files(table=table, sequences=sequences, encoder=encoder, distance_matrix=distance_matrix)
     hashes['metadata'] = hash_series(target)
     if groups is not None:
         hashes['groups'] = hash_series(groups)
-    with run_folder(name_of_run('fit-regressor', config, hashes)) as work, use_threads(config.runtime.threads):
+    with run_folder(name_of_run(goal_of.call, config, hashes)) as work, use_threads(config.runtime.threads):
         seed = seed_of_run(work, config.training.random_seed)
         source = bundle.load(encoder, bundle.ENCODER) if encoder is not None else None
         config, max_length = _form_of_encoder(config, source)
-        study, labels, parts = _labelled_study(table, target, groups, config, sequences, max_length, seed, work)
+        study, labels, parts = _labelled_study(
+            goal_of, table, target, groups, config, sequences, max_length, seed, work
+        )
         rows = {part: np.flatnonzero(parts == part) for part in (TRAINING, VALIDATION, TEST)}
         pairs = None
         if distance_matrix is not None and config.training.distance_weight > 0:
@@ -97,28 +148,86 @@ def fit_regressor(
         config = _resolved(config, study, len(rows[TRAINING]), source)
         numbers = {part: len(rows[part]) for part in rows}
         say_study(study, numbers, say)
-        scaling = _scaling(labels.name, labels.values[rows[TRAINING]], config.training.target_scaling)
+        config = _scaled(config, study, labels, rows, seed, say)
+        goal = goal_of(labels, rows[TRAINING], config.training)
         with reproducible(device, seed):
-            network = _start(config, source, study, rows[TRAINING], pairs, device)
+            network = _start(config, source, study, rows[TRAINING], pairs, goal.outputs, device)
             say_model(network, config, device, seed, say)
-            task = _Task(study, labels.values, scaling, pairs, config, rows[VALIDATION], device)
+            task = _Task(study, goal, pairs, config, rows[VALIDATION], device)
             task.remember_frozen(network)
             history = train(
                 network, task.of(rows[TRAINING], source), config.training, config.training.epochs, seed,
                 Checkpoint(work), say, config.training.patience,
             )  # fmt: skip
-        predicted = task.predict(network, np.arange(len(study)))
-        figures = _score(history, predicted, labels.values, rows, config, seed)
+        outputs = task.outputs(network, np.arange(len(study)))
+        blend, arrays, outputs = _blended(goal, study, outputs, rows, task.asvs, config, seed, history, say)
+        target = _calibrated(goal, outputs, rows[VALIDATION])
+        references = _references(study, rows[TRAINING], seed)
+        figures = _score(history, goal, target, outputs, rows, config, seed)
         history.log(0, 0, 'run', random_seed=seed)
         bundle.save(
             folder,
             network,
-            bundle.BundleConfig(bundle.REGRESSOR, config, pairs.divisor if pairs else None, scaling),
+            bundle.BundleConfig(goal.kind, config, pairs.divisor if pairs else None, target, references.numbers, blend),
             make_card(study, numbers, hashes, seed, device, figures, started, labels.name, precision=network.precision),
+            arrays | {'references': references.codes},
         )
-    details = details_of(study, parts, predicted, labels.values, reading_of(config.data))
-    scored = details['part'] == (TEST if len(rows[TEST]) else VALIDATION)
-    return details.loc[scored, 'prediction'].rename(labels.name), details, history
+        details = _details(study, parts, target, outputs, labels.values, references, reading_of(config.data))
+    return target, details, history
+
+
+def _scaled(config, study, labels, rows, seed, say):
+    """Return the configuration with the scaling of a numeric target resolved."""
+    if not hasattr(config.training, 'target_scaling'):
+        return config
+    how = choose_scaling(study, labels, rows, config.training.target_scaling, reading_of(config.data), seed)
+    if how == 'root':
+        say(f'Target: the square root of "{labels.name}" is learned, and squared again in predictions.')
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, target_scaling=how))
+
+
+def _blended(goal, study, outputs, rows, asvs, config, seed, history, say):
+    """Return the blend and the arrays of its kernel head, if there is to be one, and the outputs of all samples."""
+    if not config.training.kernel_head:
+        return None, {}, outputs
+    asvs_AD = None if asvs is None else asvs.cpu().numpy()
+    blend, head, outputs = blend_in_kernel_head(goal, study, outputs, rows, asvs_AD, reading_of(config.data), seed)
+    history.log(0, 0, 'run', network_weight=blend.network, kernel_weight=blend.kernel)
+    say(f'Prediction: {blend.network:.2f} times the network and {blend.kernel:.2f} times the kernel head.')
+    return blend, {bundle.KERNEL + name: array for name, array in head.arrays().items()}, outputs
+
+
+def _calibrated(goal, outputs, rows):
+    """Return the target of the bundle, calibrated on `rows` of the study, and warn of what it cannot promise.
+
+    `outputs` [samples, outputs] are for all samples; those for `rows` come of no model that has learned from these.
+    """
+    target = goal.calibrated(outputs[rows], rows)
+    goal.warn_of(target)
+    return target
+
+
+def _references(study, training_rows, seed):
+    """Return what stands for the ASVs of the training samples."""
+    where, _ = positions_of(study.offsets, training_rows)
+    asvs = np.unique(study.asvs[where])
+    return build_references(study.codes[asvs], study.lengths[asvs], np.random.default_rng([seed, REFERENCES]))
+
+
+def _details(study, parts, target, outputs, true, references, reading):
+    """Return one row a sample, with how well the training samples cover it."""
+    columns = target.columns(outputs)
+    for name in {bundle.LOWER, bundle.UPPER} & set(columns):
+        # errors on other samples say nothing of those that were learned by heart
+        columns[name] = np.where(parts == TRAINING, np.nan, columns[name])
+    details = details_of(study, parts, columns, true, reading)
+    return details.join(applicability(study, references.nearness(study.codes, study.lengths), reading))
+
+
+def _scored(details):
+    """Return the rows of the test samples, of the validation samples where there are none."""
+    tests = details['part'] == TEST
+    return details[tests if tests.any() else details['part'] == VALIDATION]
 
 
 def _form_of_encoder(config, source):
@@ -135,17 +244,16 @@ def _form_of_encoder(config, source):
     return dataclasses.replace(config, model=form), form.max_sequence_length
 
 
-def _labelled_study(table, target, groups, config, sequences, max_length, seed, work):
+def _labelled_study(goal_of, table, target, groups, config, sequences, max_length, seed, work):
     """Return the study of the labelled samples, their labels and the part of each."""
     study, without_reads = read_study(
-        table, sequences, lambda ids: align_labels(ids, target, groups).sample_ids, max_length, work
+        table, sequences, lambda ids: goal_of.align(ids, target, groups).sample_ids, max_length, work
     )
     # samples without reads are out of the study, and so of the labels
-    labels = align_labels(study.sample_ids, target.loc[target.index.isin(study.sample_ids)], groups)
+    labels = goal_of.align(study.sample_ids, target.loc[target.index.isin(study.sample_ids)], groups)
     data = config.data
-    parts = three_parts(
-        labels.groups, data.test_fraction, data.validation_fraction, np.random.default_rng([seed, SPLIT])
-    )
+    generator = np.random.default_rng([seed, SPLIT])
+    parts = three_parts(labels.groups, data.test_fraction, data.validation_fraction, generator, goal_of.strata(labels))
     return study, labels, parts
 
 
@@ -176,18 +284,9 @@ def _resolved(config, study, samples, source):
     return dataclasses.replace(config, model=model, training=training)
 
 
-def _scaling(name, values, how):
-    """Learn the scaling of the target on training values."""
-    if how == 'none' or values.max() == values.min():
-        return bundle.Target(name, 0.0, 1.0)
-    if how == 'minmax':
-        return bundle.Target(name, float(values.min()), float(values.max() - values.min()))
-    return bundle.Target(name, float(values.mean()), float(values.std()))
-
-
-def _start(config, source, study, training_rows, pairs, device):
+def _start(config, source, study, training_rows, pairs, outputs, device):
     """Return the network to train: with the weights of the encoder, or with memberships that begin from the data."""
-    network = Network(config.model, outputs=1)
+    network = Network(config.model, outputs=outputs)
     if source is not None:
         network.load_state_dict(source[0].state_dict() | _head_of(network))
     network = place(network, config.runtime, device)
@@ -203,10 +302,10 @@ def _head_of(network):
 
 
 class _Task:
-    """The loss of a batch and the figures of the validation part, in the target's own unit."""
+    """The loss of a batch and the figures of the validation part."""
 
-    def __init__(self, study, values, scaling, pairs, config, validation_rows, device):
-        self.study, self.values, self.scaling, self.pairs = study, values, scaling, pairs
+    def __init__(self, study, goal, pairs, config, validation_rows, device):
+        self.study, self.goal, self.pairs = study, goal, pairs
         self.data, self.training, self.validation_rows = config.data, config.training, validation_rows
         self.device = device
         self.asvs = None
@@ -221,7 +320,7 @@ class _Task:
         """Return the task for the loop; with an encoder, its parts learn more slowly than the head."""
         ratio = self.training.encoder_learning_rate_ratio if source is not None else 1.0
         frozen = FROZEN[self.training.freeze]
-        return Task(training_rows, self.loss, self.validate, 'mae', ENCODER_PARTS, ratio, frozen)
+        return Task(training_rows, self.loss, self.validate, self.goal.score, ENCODER_PARTS, ratio, frozen)
 
     def loss(self, network, rows, generator):
         reading = reading_of(self.data, self.training, generator)
@@ -233,8 +332,7 @@ class _Task:
             embeddings = network.encode(batch)
         else:
             embeddings = network.encode_samples(self.asvs[batch.distinct], batch.asvs, batch.abundances, batch.offsets)
-        true = torch.from_numpy(self.scaling.scaled(self.values[rows]).astype(np.float32)).to(self.device)
-        loss = TARGET_LOSSES[self.training.loss](network.regression_head(embeddings)[:, 0], true)
+        loss = self.goal.loss(network.regression_head(embeddings), rows)
         figures = {'target_loss': loss.item()}
         if self.pairs is not None:
             true_BB = torch.from_numpy(self.pairs.among(rows)).to(self.device)
@@ -244,16 +342,16 @@ class _Task:
             figures['distance_loss'] = distance.item()
         return loss, figures
 
-    def predict(self, network, rows):
-        """Return predictions in the target's unit, float64 [rows]."""
-        outputs = outputs_of(network, self.study, rows, self.device, self.asvs, reading_of(self.data))[:, 0]
-        return self.scaling.unscaled(outputs)
+    def outputs(self, network, rows):
+        """Return what the network gives for `rows`, float64 [rows, outputs]."""
+        return outputs_of(network, self.study, rows, self.device, self.asvs, reading_of(self.data))
 
     def validate(self, network):
-        return regression_figures(self.predict(network, self.validation_rows), self.values[self.validation_rows])
+        outputs = self.outputs(network, self.validation_rows)
+        return self.goal.figures(self.goal.calibrated(outputs, self.validation_rows), outputs, self.validation_rows)
 
 
-def _score(history, predicted, true, rows, config, seed):
+def _score(history, goal, target, outputs, rows, config, seed):
     """Log the figures and points of every part; return the figures for the card."""
     figures = {}
     steps_an_epoch = -(-len(rows[TRAINING]) // config.training.batch_size)
@@ -261,7 +359,10 @@ def _score(history, predicted, true, rows, config, seed):
     generator = np.random.default_rng([seed, POINTS])
     for part, own in rows.items():
         if len(own):
-            figures[part] = regression_figures(predicted[own], true[own])
+            figures[part] = goal.figures(target, outputs[own], own)
+            if part == TEST:
+                figures[part] |= goal.test_figures(target, outputs[own], own)
             history.log(epoch * steps_an_epoch, epoch, part, **{f'final_{k}': v for k, v in figures[part].items()})
-            history.add_points('target', part, predicted[own], true[own], generator)
+            for plot, predicted, true in goal.points(target, outputs[own], own):
+                history.add_points(plot, part, predicted, true, generator)
     return figures

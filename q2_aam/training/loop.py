@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from q2_aam.data.batches import batches_of_epoch
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, counted
 
 from .checkpoint import Checkpoint
 from .devices import with_less_memory
-from .optimizer import make_optimizer, set_learning_rate
+from .optimizer import LossScale, make_optimizer, set_learning_rate
 
 # streams of random numbers that must not be confused
 SHUFFLE, STEP = 0, 1
@@ -86,17 +86,21 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
             break
         network.train()
         sums, samples = {}, 0
+        # anew in each epoch, so that a run that was resumed goes on as if it had not stopped
+        scale = LossScale(network.precision)
         shuffle = np.random.default_rng([seed, SHUFFLE, epoch])
         first = (epoch - 1) * steps_an_epoch
         batches = batches_of_epoch(task.rows, schedule.batch_size, shuffle)
         for step, rows in zip(range(first, min(first + steps_an_epoch, steps)), batches):
             share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
-            figures = _step(network, task, optimizer, schedule, rows, seed, step)
+            figures = _step(network, task, optimizer, scale, schedule, rows, seed, step)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows)
             samples += len(rows)
             _bar(step + 1 - first, steps_an_epoch, epoch)
         averages = {name: value / samples for name, value in sums.items()}
+        if scale.skipped:
+            say(f'Left out {counted(scale.skipped, "step")} of epoch {epoch}, whose gradient overflowed float16.')
         state.history.log(step + 1, epoch, 'training', **averages, learning_rate_share=share)
         network.eval()
         validation = with_less_memory(network, lambda: task.validate(network))
@@ -116,7 +120,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     return state.history
 
 
-def _step(network, task, optimizer, schedule, rows, seed, step):
+def _step(network, task, optimizer, scale, schedule, rows, seed, step):
     """Learn from one batch; return its loss and figures."""
 
     def forward_and_backward():
@@ -125,13 +129,11 @@ def _step(network, task, optimizer, schedule, rows, seed, step):
         if not math.isfinite(loss.item()):
             raise UserError(f'The loss is {loss.item()} in step {step + 1}; lower learning_rate.')
         optimizer.zero_grad()
-        loss.backward()
+        (loss * scale.value).backward()
         return {'loss': loss.item(), **figures}
 
     figures = with_less_memory(network, forward_and_backward)
-    if schedule.gradient_clip:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-    optimizer.step()
+    scale.step(optimizer, network.parameters(), schedule.gradient_clip)
     return figures
 
 

@@ -1,14 +1,18 @@
-"""AdamW, and a learning rate that rises, then falls along a cosine."""
+"""AdamW, a learning rate that rises, then falls along a cosine, and the scale of the loss in float16."""
 
 import math
 
 import torch
 
 from q2_aam.config import AUTO
+from q2_aam.errors import UserError
 
 BETAS = (0.9, 0.98)
 LEARNING_RATE = 1e-3
 WIDTH_OF_LEARNING_RATE = 128
+# Bounds of the loss scale of float16 and how many steps in a row it must hold before it is doubled. The largest keeps
+# gradients of a loss of order 1 well within float16, whose largest number is 65,504.
+FIRST_LOSS_SCALE, LARGEST_LOSS_SCALE, STEPS_TO_DOUBLE = 2.0**10, 2.0**15, 100
 # The schedule ends at this share of the highest learning rate, so that the last steps still learn.
 LAST_SHARE = 0.02
 
@@ -63,3 +67,54 @@ def set_learning_rate(optimizer, step, steps, warmup_fraction):
     for group in optimizer.param_groups:
         group['lr'] = group['peak'] * share
     return share
+
+
+class LossScale:
+    """By how much a loss is multiplied so that small gradients do not vanish in float16; 1 in other precisions.
+
+    It is halved where a gradient overflows, in which case the step is left out, and doubled where it has held for long
+    (Micikevicius et al. 2018, arXiv:1710.03740).
+
+    Attributes
+    ----------
+    value : float
+    skipped : int
+        Steps that were left out.
+    """
+
+    def __init__(self, precision):
+        self.scales = precision == torch.float16
+        self.value = FIRST_LOSS_SCALE if self.scales else 1.0
+        self.skipped = 0
+        self._held = 0
+
+    def step(self, optimizer, parameters, clip):
+        """Step from gradients of the scaled loss, clipped to the norm `clip` (0: not at all).
+
+        Raises
+        ------
+        UserError
+            If gradients overflow without any scaling.
+        """
+        parameters = [parameter for parameter in parameters if parameter.grad is not None]
+        if self.scales:
+            for parameter in parameters:
+                parameter.grad.div_(self.value)
+            if not all(torch.isfinite(parameter.grad).all() for parameter in parameters):
+                self._lower()
+                return
+        if clip:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        self._held += 1
+        if self.scales and self._held == STEPS_TO_DOUBLE:
+            self.value, self._held = min(2 * self.value, LARGEST_LOSS_SCALE), 0
+
+    def _lower(self):
+        if self.value <= 1:
+            raise UserError(
+                'Parameter precision is float16, in which the gradient overflows; use bfloat16 or float32, or lower '
+                'learning_rate.'
+            )
+        self.value, self._held = self.value / 2, 0
+        self.skipped += 1

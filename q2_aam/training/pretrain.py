@@ -38,7 +38,7 @@ MOST_SCORED_SAMPLES = 500
 # Share of a batch's ASVs that the masked task reads a second time where the first reading serves the distances.
 MASKED_BESIDE_DISTANCES = 0.125
 # streams of random numbers that must not be confused with those of the loop
-SPLIT, VALIDATION_MASK, POINTS, ESTIMATE, SCORED = 10, 11, 12, 13, 14
+SPLIT, VALIDATION_MASK, POINTS, ESTIMATE, SCORED, DRAWN = 10, 11, 12, 13, 14, 15
 
 
 def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylogeny=None, say=print):
@@ -56,7 +56,8 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylog
     distance_matrix : path, optional
         Tab-separated, any dissimilarity. Samples that it lacks train the masked task only.
     phylogeny : path, optional
-        Newick, rooted, with every feature that occurs. Instead of a matrix: each batch's UniFrac is computed from it.
+        Newick, rooted, with every feature that occurs. Instead of a matrix: each batch's UniFrac is computed from it,
+        with rarefaction_depth that of the very reads that were drawn for the batch.
     say : callable
         Takes one line of progress.
 
@@ -87,7 +88,7 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylog
         with reproducible(device, seed):
             network = Network(config.model, nucleotides=config.training.nucleotide_weight > 0)
             network = place(network, config.runtime, device)
-            _initialise(network, study, training_rows, pairs, seed, device)
+            _initialise(network, study, training_rows, pairs, config, seed, device)
             say_model(network, config, device, seed, say)
             tasks = _Tasks(study, pairs, config, validation_rows, seed, device)
             task = Task(training_rows, tasks.loss, tasks.validate)
@@ -130,13 +131,22 @@ def _read_pairs(distance_matrix, phylogeny, config, study, training_rows, seed):
         elif phylogeny is not None:
             tree = read_phylogeny(phylogeny, study.feature_ids)
             generator = np.random.default_rng([seed, ESTIMATE])
-            pairs = UnifracDistances(tree, study, training_rows, generator, config.training.unifrac)
+            reading = _drawn(config, seed, ESTIMATE, 1)
+            pairs = UnifracDistances(tree, study, training_rows, generator, config.training.unifrac, reading)
     if pairs is None and config.training.nucleotide_weight == 0:
         raise UserError(
             'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
             'distance_matrix or a phylogeny with a distance_weight above 0.'
         )
     return pairs
+
+
+def _drawn(config, seed, *stream):
+    """Return the reading that draws rarefaction_depth reads and leaves out no ASV besides; None where it is 0."""
+    if not config.training.rarefaction_depth:
+        return None
+    training = dataclasses.replace(config.training, asv_dropout=0.0)
+    return reading_of(config.data, training, np.random.default_rng([seed, *stream]))
 
 
 def _say_pairs(pairs, phylogeny, training, say):
@@ -146,6 +156,8 @@ def _say_pairs(pairs, phylogeny, training, say):
     source = 'those of the distance matrix'
     if phylogeny is not None:
         source = f'{training.unifrac.replace("_", " ")} UniFrac, from the phylogeny'
+        if training.rarefaction_depth:
+            source += f', of about {counted(training.rarefaction_depth, "read")} of each sample, drawn anew each time'
     say(f'Distances: {source}; between training samples {pairs.mean:.3f} +- {pairs.variance**0.5:.3f}.')
 
 
@@ -164,11 +176,12 @@ def _resolved(config, study, samples, pairs):
     return dataclasses.replace(config, model=model, training=training)
 
 
-def _initialise(network, study, rows, pairs, seed, device):
+def _initialise(network, study, rows, pairs, config, seed, device):
     if pairs is None:
         return
     chosen = np.random.default_rng([seed, SPLIT, 1]).permutation(rows)[:SAMPLES_TO_INITIALISE]
-    batch = make_batch(study, chosen, sequences=False).to(device)
+    reading = _drawn(config, seed, DRAWN, 1) if isinstance(pairs, UnifracDistances) else None
+    batch = make_batch(study, chosen, sequences=False, reading=reading).to(device)
     initialise_memberships(network, embed_asvs(network, study, batch.distinct.cpu().numpy(), device), batch, pairs.mean)
 
 
@@ -183,18 +196,36 @@ class _Tasks:
             known = validation_rows[pairs.place[validation_rows] >= 0]
             generator = np.random.default_rng([seed, SCORED])
             self.scored_rows = np.sort(generator.permutation(known)[:MOST_SCORED_SAMPLES])
+        self.scored_study, self.scored_reading = study, reading_of(self.data)
+        if isinstance(pairs, UnifracDistances) and self.training.rarefaction_depth and len(self.scored_rows):
+            self._draw_scored(config)
+
+    def _draw_scored(self, config):
+        """Draw the reads of the samples that are scored, once: prediction and truth are then of the same."""
+        reading = _drawn(config, self.seed, DRAWN)
+        batch = make_batch(self.study, self.scored_rows, sequences=False, reading=reading)
+        self.true_distances = _pairs_among(self.pairs.of_batch(batch))
+        self.scored_study = dataclasses.replace(
+            self.study,
+            sample_ids=[self.study.sample_ids[row] for row in self.scored_rows],
+            offsets=batch.offsets.numpy(),
+            asvs=batch.distinct[batch.asvs].numpy(),
+            abundances=batch.abundances.numpy(),
+            reads=self.study.reads[self.scored_rows],
+        )
+        self.scored_rows, self.scored_reading = np.arange(len(self.scored_rows)), None
 
     def loss(self, network, rows, generator):
         reading = reading_of(self.data, self.training, generator)
         batch = make_batch(self.study, rows, reading=reading)
         if self.training.nucleotide_noise:
             batch.codes = torch.from_numpy(with_noise(batch.codes.numpy(), self.training.nucleotide_noise, generator))
+        true_BB = None if self.pairs is None else self._true(batch)
         batch = batch.to(self.device)
         loss, figures = 0.0, {}
-        if self.pairs is not None:
+        if true_BB is not None:
             asvs_UD, _ = network.encode_asvs(batch.codes, batch.lengths)
             unions_BK = network.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets).unions
-            true_BB = torch.from_numpy(self.pairs.among(rows)).to(self.device)
             distance = distance_loss(network.distance_head(unions_BK, unions_BK), true_BB, self.pairs.variance)
             loss = loss + self.training.distance_weight * distance
             figures['distance_loss'] = distance.item()
@@ -203,6 +234,12 @@ class _Tasks:
             loss = loss + self.training.nucleotide_weight * nucleotide
             figures |= {'nucleotide_loss': nucleotide.item(), 'nucleotide_accuracy': accuracy.item()}
         return loss, figures
+
+    def _true(self, batch):
+        """Return the true distances [B, B] of a batch: with rarefaction_depth, if they can be, of the reads drawn."""
+        drawn = self.training.rarefaction_depth > 0
+        true = self.pairs.of_batch(batch) if drawn else self.pairs.among(batch.samples.numpy())
+        return torch.from_numpy(true).to(self.device)
 
     def _nucleotides(self, network, codes_UL, lengths_U, generator):
         few = max(1, round(self.training.masked_asv_fraction * len(codes_UL)))
@@ -235,12 +272,11 @@ class _Tasks:
 
     def scored_pairs(self, network):
         """Predicted and true distances of all pairs of the validation part, float64 [pairs] each."""
-        upper = np.triu_indices(len(self.scored_rows), 1)
-        predicted = distances_among(network, self.study, self.scored_rows, self.device, reading_of(self.data))
+        predicted = distances_among(network, self.scored_study, self.scored_rows, self.device, self.scored_reading)
         if self.true_distances is None:
             # once and not after each epoch: from a large phylogeny they take a minute
-            self.true_distances = self.pairs.among(self.scored_rows)[upper]
-        return predicted[upper].astype(np.float64), self.true_distances.astype(np.float64)
+            self.true_distances = _pairs_among(self.pairs.among(self.scored_rows))
+        return _pairs_among(predicted), self.true_distances
 
     def add_points(self, network, history):
         if self.pairs is not None and len(self.scored_rows) > 1:
@@ -248,3 +284,8 @@ class _Tasks:
             predicted, true = self.scored or self.scored_pairs(network)
             generator = np.random.default_rng([self.seed, POINTS])
             history.add_points('distance', 'validation', predicted, true, generator)
+
+
+def _pairs_among(distances):
+    """Return the distance of each pair in a matrix, float64 [pairs]."""
+    return distances[np.triu_indices(len(distances), 1)].astype(np.float64)

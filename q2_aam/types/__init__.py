@@ -2,12 +2,24 @@
 
 from .details import AAMPredictionDetailsDirectoryFormat, AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
-from .semantic import AAMClassifier, AAMEncoder, AAMPredictionDetails, AAMRegressor, AAMTrainingHistory, register
+from .semantic import (
+    AAMClassifier,
+    AAMEncoder,
+    AAMMetrics,
+    AAMPredictionDetails,
+    AAMRegressor,
+    AAMTrainingHistory,
+    register,
+)
 
 __all__ = [
     'AAMClassifier',
     'AAMEncoder',
+    'AAMMetrics',
+    'AAMMetricsDirectoryFormat',
+    'AAMMetricsFormat',
     'AAMModelDirectoryFormat',
     'AAMPredictionDetails',
     'AAMPredictionDetailsDirectoryFormat',

@@ -2,6 +2,7 @@
 
 from qiime2.plugin import ValidationError, model
 
+from q2_aam.bundle import LOWER, PROBABILITY, UPPER
 from q2_aam.data.parts import NEW, TEST, TRAINING, VALIDATION
 
 from .tsv import check_columns, is_number, read_rows
@@ -11,14 +12,26 @@ PARTS = (TRAINING, VALIDATION, TEST, NEW)
 
 
 class AAMPredictionDetailsFormat(model.TextFileFormat):
-    """Tab-separated rows that begin with id, part and prediction (empty: abstained); other columns are free."""
+    """Tab-separated rows that begin with id, part and prediction (empty: abstained); other columns are free.
+
+    Where there are columns of probabilities, the prediction is one of the classes that they name, else a number. Where
+    there are columns of interval bounds, each row has both, the lower one not above the other, or neither.
+    """
 
     def _validate_(self, level):
         rows = read_rows(self, level)
-        _check_names(check_columns(rows, FIRST_COLUMNS, exactly=False))
+        header = check_columns(rows, FIRST_COLUMNS, exactly=False)
+        _check_names(header)
+        classes = {
+            name.removeprefix(PROBABILITY): place for place, name in enumerate(header) if name.startswith(PROBABILITY)
+        }
+        bounds = [header.index(name) for name in (LOWER, UPPER) if name in header]
         seen = set()
         for line, cells in rows:
-            _check_row(line, *cells[:3])
+            _check_row(line, *cells[:2])
+            _check_prediction(line, cells, classes)
+            if len(bounds) == 2:
+                _check_interval(line, cells[0], *(cells[place] for place in bounds))
             if cells[0] in seen:
                 raise ValidationError(f'Sample {cells[0]} stands in it twice, again at line {line}.')
             seen.add(cells[0])
@@ -40,14 +53,37 @@ def _check_names(header):
             raise ValidationError(f'The column name {name} stands in the header twice.')
 
 
-def _check_row(line, name, part, prediction):
+def _check_row(line, name, part):
     if not name.strip():
         raise ValidationError(f'The sample id is empty at line {line}.')
     if part not in PARTS:
         raise ValidationError(
             f'The part of sample {name} (line {line}) must be one of {", ".join(PARTS)}, but it is {part!r}.'
         )
-    if prediction and not is_number(prediction):
+
+
+def _check_prediction(line, cells, classes):
+    """Check a prediction and, where there are any, the probabilities; `classes` is {class: place of its column}."""
+    name, prediction = cells[0], cells[2]
+    if prediction and not (prediction in classes if classes else is_number(prediction)):
+        wanted = f'one of the classes {", ".join(classes)}' if classes else 'a number'
         raise ValidationError(
-            f'The prediction of sample {name} (line {line}) must be a number or empty, but it is {prediction!r}.'
+            f'The prediction of sample {name} (line {line}) must be {wanted} or empty, but it is {prediction!r}.'
+        )
+    for label, place in classes.items():
+        cell = cells[place]
+        if cell and not (is_number(cell) and 0 <= float(cell) <= 1):
+            raise ValidationError(
+                f'The probability of class {label} for sample {name} (line {line}) must be a number from 0 to 1 or '
+                f'empty, but it is {cell!r}.'
+            )
+
+
+def _check_interval(line, name, lower, upper):
+    if not (lower or upper):
+        return
+    if not (is_number(lower) and is_number(upper) and float(lower) <= float(upper)):
+        raise ValidationError(
+            f'The interval of sample {name} (line {line}) must be two numbers, the lower one first, or empty, but it '
+            f'is {lower!r} to {upper!r}.'
         )

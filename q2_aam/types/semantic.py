@@ -6,12 +6,14 @@ from qiime2.plugin import SemanticType
 from . import transformers
 from .details import AAMPredictionDetailsDirectoryFormat, AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
 
 AAMEncoder = SemanticType('AAMEncoder')
 AAMRegressor = SemanticType('AAMRegressor')
 AAMClassifier = SemanticType('AAMClassifier')
 AAMTrainingHistory = SemanticType('AAMTrainingHistory')
+AAMMetrics = SemanticType('AAMMetrics')
 AAMPredictionDetails = SemanticType('AAMPredictionDetails', variant_of=SampleData.field['type'])
 
 FORMATS = (
@@ -21,6 +23,8 @@ FORMATS = (
     AAMTrainingHistoryDirectoryFormat,
     AAMPredictionDetailsFormat,
     AAMPredictionDetailsDirectoryFormat,
+    AAMMetricsFormat,
+    AAMMetricsDirectoryFormat,
 )
 
 ARTIFACT_CLASSES = (
@@ -44,12 +48,20 @@ ARTIFACT_CLASSES = (
         'One row a sample: its part (training, validation, test or new), its prediction, and how well the model '
         'covers it.',
     ),
+    (
+        AAMMetrics,
+        AAMMetricsDirectoryFormat,
+        'How good several methods were on the same folds: one row a figure, and their differences with intervals and a '
+        'verdict.',
+    ),
 )
 
 
 def register(plugin):
     """Register every type, format and transformer with `plugin`."""
-    plugin.register_semantic_types(AAMEncoder, AAMRegressor, AAMClassifier, AAMTrainingHistory, AAMPredictionDetails)
+    plugin.register_semantic_types(
+        AAMEncoder, AAMRegressor, AAMClassifier, AAMTrainingHistory, AAMPredictionDetails, AAMMetrics
+    )
     plugin.register_formats(*FORMATS)
     for semantic_type, directory_format, description in ARTIFACT_CLASSES:
         plugin.register_artifact_class(semantic_type, directory_format=directory_format, description=description)

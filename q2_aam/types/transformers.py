@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import qiime2
 
+from q2_aam.bundle import PROBABILITY
 from q2_aam.errors import AAMWarning, counted
 
 from .details import AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .metrics import AAMMetricsFormat
 from .tsv import is_number
 
 # Names that QIIME 2 metadata keeps for the header of its id column (https://docs.qiime2.org, Metadata in QIIME 2).
@@ -47,11 +49,23 @@ def history_to_frame(history: AAMTrainingHistoryDirectoryFormat) -> pd.DataFrame
 
 
 def history_to_metadata(history: AAMTrainingHistoryDirectoryFormat) -> qiime2.Metadata:
-    frame = history_to_frame(history)
-    # metadata wants an id for each row: its number, with zeros before it so that text sorts like numbers
-    width = len(str(len(frame)))
-    frame.index = pd.Index([f'{row:0{width}d}' for row in range(1, len(frame) + 1)], name='id')
-    return _to_metadata(frame)
+    return _numbered(history_to_frame(history))
+
+
+def metrics_to_frame(metrics: AAMMetricsFormat) -> pd.DataFrame:
+    return _read(metrics)
+
+
+def metrics_to_metadata(metrics: AAMMetricsFormat) -> qiime2.Metadata:
+    return _numbered(_read(metrics))
+
+
+def frame_to_metrics(frame: pd.DataFrame) -> AAMMetricsFormat:
+    metrics = AAMMetricsFormat()
+    with metrics.open() as handle:
+        frame.to_csv(handle, sep='\t', index=False, lineterminator='\n')
+    metrics.validate('max')
+    return metrics
 
 
 ALL = (
@@ -62,6 +76,9 @@ ALL = (
     points_to_frame,
     history_to_frame,
     history_to_metadata,
+    metrics_to_frame,
+    metrics_to_metadata,
+    frame_to_metrics,
 )
 
 
@@ -69,7 +86,9 @@ def _read(file_format):
     """Read cells as text, so that an id 007 stays what it is, and then make numbers of the columns that hold them."""
     with file_format.open() as handle:
         frame = pd.read_csv(handle, sep='\t', dtype=str, keep_default_na=False, na_values=[''])
-    for column in frame.columns.difference(['id']):
+    # classes are words, also those that look like numbers
+    words = ['id', 'prediction', 'true'] if frame.columns.str.startswith(PROBABILITY).any() else ['id']
+    for column in frame.columns.difference(words):
         frame[column] = _typed(frame[column])
     return frame
 
@@ -82,6 +101,14 @@ def _typed(cells):
     if len(filled) and len(filled) == len(cells) and filled.str.fullmatch('[+-]?[0-9]{1,15}').all():
         return cells.astype('int64')
     return cells.astype(float)
+
+
+def _numbered(frame):
+    """Return `frame` as Metadata, which wants an id for each row: its number."""
+    # with zeros before it, so that text sorts like numbers
+    width = len(str(len(frame)))
+    frame.index = pd.Index([f'{row:0{width}d}' for row in range(1, len(frame) + 1)], name='id')
+    return _to_metadata(frame)
 
 
 def _to_metadata(frame):

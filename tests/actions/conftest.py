@@ -45,12 +45,19 @@ def recorded(monkeypatch):
         predictions = pd.Series([1.5, 2.5], index=index, name='age')
         return predictions, pd.DataFrame({'part': 'test', 'prediction': predictions})
 
+    def one_class(*_):
+        predictions, details = one_row()
+        return predictions.map(str), pd.DataFrame({'x': 0.25, 'y': 0.75}, index=predictions.index), details
+
+    functions = {}
     for module, name, answer in (
         ('q2_aam.training.pretrain', 'pretrain', lambda *_: History()),
         ('q2_aam.training.fit', 'fit_regressor', lambda *_: (*one_row(), History())),
+        ('q2_aam.training.fit', 'fit_classifier', lambda *_: (*one_class(), History())),
         ('q2_aam.inference.predict', 'predict', one_row),
+        ('q2_aam.inference.predict', 'predict_classes', one_class),
     ):
-        fake = types.ModuleType(module)
-        setattr(fake, name, record(name, answer))
-        monkeypatch.setitem(sys.modules, module, fake)
+        functions.setdefault(module, types.ModuleType(module))
+        setattr(functions[module], name, record(name, answer))
+        monkeypatch.setitem(sys.modules, module, functions[module])
     return calls

@@ -11,7 +11,7 @@ from q2_types.tree import NewickFormat
 from qiime2.plugins import sample_classifier
 
 from q2_aam.actions import fit, predict, pretrain
-from q2_aam.config import FitConfig, PredictConfig, PretrainConfig
+from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig, PretrainConfig
 from q2_aam.types import AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat
 
 
@@ -100,6 +100,34 @@ def test_predict_reads_nothing_but_table_sequences_and_model(views, recorded):
     assert list(predictions.index) == ['S00', 'S01']
 
 
+def test_fit_classifier_hands_over_names_of_classes_and_gives_probabilities(views, small, recorded):
+    classifier, predictions, probabilities, details, _ = fit.fit_classifier(
+        **views,
+        metadata=small.metadata.get_column('stage'),
+        groups=small.metadata.get_column('subject'),
+        encoder='a folder',
+        class_weights='none',
+    )
+    (call,) = recorded
+    table, target, folder, config = call.given
+    assert (call.name, table, folder) == ('fit_classifier', str(views['table']), str(classifier))
+    assert config == FitClassifierConfig.from_flat({'class_weights': 'none'})
+    assert target.name == 'stage' and set(target) == {'young', 'old'} and call.groups.loc['S03'] == 'P1'
+    assert (call.encoder, call.distance_matrix) == ('a folder', str(views['distance_matrix']))
+    assert type(predictions) is pd.Series and type(details) is pd.DataFrame
+    assert list(probabilities.columns) == ['x', 'y']
+
+
+def test_predict_classes_reads_nothing_but_table_sequences_and_model(views, recorded):
+    _, probabilities, _ = predict.predict_classes(
+        table=views['table'], sequences=views['sequences'], classifier='a folder', turn_reversed=True
+    )
+    (call,) = recorded
+    assert call.name == 'predict_classes'
+    assert call.given == (str(views['table']), 'a folder', PredictClassesConfig.from_flat({'turn_reversed': True}))
+    assert list(probabilities.index) == ['S00', 'S01']
+
+
 @pytest.mark.parametrize(
     'values, names',
     [
@@ -126,6 +154,25 @@ def test_samples_without_a_group_are_left_out_of_the_groups():
 def test_a_target_that_is_no_number_is_refused_by_type(plugin, small, recorded):
     with pytest.raises(TypeError, match=r"'metadata' received .*MetadataColumn\[Numeric\]"):
         plugin.actions['fit_regressor'](table=small.table, metadata=small.metadata.get_column('subject'))
+    assert recorded == []
+
+
+def test_a_target_that_is_no_class_is_refused_by_type(plugin, small, recorded):
+    with pytest.raises(TypeError, match=r"'metadata' received .*MetadataColumn\[Categorical\]"):
+        plugin.actions['fit_classifier'](table=small.table, metadata=small.metadata.get_column('age'))
+    assert recorded == []
+
+
+def test_a_classifier_is_refused_by_predict_and_a_regressor_by_predict_classes(plugin, small, recorded, tmp_path):
+    fixture = pathlib.Path(__file__).parents[1] / 'data' / 'bundle-v1'
+    models = {
+        kind: qiime2.Artifact.import_data(f'AAM{kind.title()}', str(fixture / kind))
+        for kind in ('regressor', 'classifier')
+    }
+    with pytest.raises(TypeError, match="'regressor' requires an argument of type AAMRegressor"):
+        plugin.actions['predict'](table=small.table, regressor=models['classifier'])
+    with pytest.raises(TypeError, match="'classifier' requires an argument of type AAMClassifier"):
+        plugin.actions['predict_classes'](table=small.table, classifier=models['regressor'])
     assert recorded == []
 
 
@@ -176,3 +223,17 @@ def test_predictions_work_in_the_scatterplot_of_sample_classifier(small, tmp_pat
     ).visualization
     page.export_data(str(tmp_path / 'page'))
     assert 'predictions.pdf' in {path.name for path in (tmp_path / 'page').iterdir()}
+
+
+def test_classes_and_probabilities_work_in_the_confusion_matrix_of_sample_classifier(tmp_path):
+    index = pd.Index([f'S{i}' for i in range(6)], name='id')
+    # names that look like numbers, and words beyond ASCII
+    truth = pd.Series(['2', '2', 'frühe Zeit', 'frühe Zeit', '10', '10'], index, name='stage')
+    share = pd.DataFrame({name: 0.1 + 0.7 * (truth == name) for name in ('10', '2', 'frühe Zeit')})
+    predictions = qiime2.Artifact.import_data('SampleData[ClassifierPredictions]', truth.iloc[[1, 0, 2, 3, 5, 4]])
+    probabilities = qiime2.Artifact.import_data('SampleData[Probabilities]', share)
+    page = sample_classifier.visualizers.confusion_matrix(
+        predictions, qiime2.CategoricalMetadataColumn(truth), probabilities=probabilities
+    ).visualization
+    page.export_data(str(tmp_path / 'page'))
+    assert {'predictions.pdf', 'roc_plot.pdf'} <= {path.name for path in (tmp_path / 'page').iterdir()}

@@ -19,5 +19,7 @@ def test_the_small_study_is_the_same_at_each_call_and_its_target_depends_on_its_
     assert counts.shape == (20, 20) and (counts.sum(axis=1) > 0).all()
     assert sequences.is_unique and sequences.str.fullmatch('[ACGT]{48}').all()
     assert metadata['subject'].value_counts().eq(2).all()
+    assert ((metadata['age'] < 12) == (metadata['stage'] == 'young')).all()
+    assert metadata['stage'].value_counts().min() >= 6
     late = counts.iloc[:, 10:].sum(axis=1) / counts.sum(axis=1)
     assert np.corrcoef(late, metadata['age'])[0, 1] > 0.9

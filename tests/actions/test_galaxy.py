@@ -158,5 +158,7 @@ def test_everything_is_described_and_every_action_has_an_example(plugin):
             nameless = [name for name, spec in specs.items() if not spec.has_description()]
             assert nameless == [], f'{action.id} does not describe {nameless}'
         assert action.name and len(action.description) > 100
-        assert action.examples, f'{action.id} has no usage example, so its Galaxy tool would have no test'
+        # Galaxy makes no tool of an action whose name begins so
+        tool = not action.id.startswith('_')
+        assert action.examples or not tool, f'{action.id} has no usage example, so its Galaxy tool would have no test'
         assert action.citations

@@ -101,7 +101,9 @@ def test_the_command_line_shows_a_warning_once_and_with_quiet_not_at_all(printin
     def command(verbose):
         # as q2cli does: without --verbose an action writes into a log
         with contextlib.nullcontext() if verbose else contextlib.redirect_stderr(io.StringIO()):
-            warn_twice()
+            # a pipeline inside which an action says the same
+            with said_to_user():
+                warn_twice()
         click.echo('Saved', err=True)
 
     result = CliRunner().invoke(command, flag)

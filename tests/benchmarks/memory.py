@@ -1,6 +1,6 @@
 """Peak resident memory of one training step, each side in a fresh process.
 
-    python tests/benchmarks/memory.py [--data FOLDER] [--seed 1] [--quick]
+    python tests/benchmarks/memory.py [--data FOLDER] [--max-memory-gb 0.1 4] [--seed 1] [--quick]
 
 The peak holds everything: Python, torch, data, weights, AdamW's moments, activations. The second column leaves out what
 stands before the step (Python, torch, the data and the weights), so that it shows what the procedure itself needs.
@@ -17,9 +17,8 @@ import throughput
 
 AIM = 4
 MIB = 2**20
-LITTLE_GB = 0.5
-LITTLE, REFERENCE = f'q2_aam, max_memory_gb {LITTLE_GB}', "reference's defaults"
-SIDES = ('q2_aam', LITTLE, 'batch-padded', REFERENCE)
+OURS, BATCH_PADDED, REFERENCE = 'q2_aam', 'batch-padded', "reference's defaults"
+OURS_WITH_GB = f'{OURS}, max_memory_gb '
 
 
 def one_step(side, options):
@@ -27,11 +26,12 @@ def one_step(side, options):
     study = bench.read_data(options.data)
     rows = bench.spread_rows(study, throughput.BATCH)
     reference = side == REFERENCE
-    tokens = padded.REFERENCE_TOKENS if reference else 'auto'
-    memory = LITTLE_GB if side == LITTLE else 'auto'
-    config = bench.configuration(study, nucleotides_per_token=tokens, max_memory_gb=memory)
+    form = padded.REFERENCE_FORM if reference else {}
+    if side not in (OURS, BATCH_PADDED, REFERENCE):
+        form = {'max_memory_gb': float(side.removeprefix(OURS_WITH_GB))}
+    config = bench.configuration(study, **form)
     network, loss = bench.our_network(study, config, options.seed, options.device)
-    if side not in (SIDES[0], LITTLE):
+    if side in (BATCH_PADDED, REFERENCE):
         procedure = padded.REFERENCE if reference else padded.Procedure()
         network = padded.PaddedNetwork(network, procedure).to(options.device)
         loss = padded.padded_loss(study, bench.random_distances(study, options.seed), config, procedure, options.device)
@@ -56,14 +56,26 @@ def measured(side):
     return tuple(map(float, done.stdout.split()[-3:]))
 
 
+def against(ratio, side):
+    """Return `side`'s ratio to ours in words."""
+    return bench.verdict(ratio, AIM) if side == REFERENCE else f'{ratio:.1f}x'
+
+
 def main():
-    options = bench.arguments(__doc__, side={'choices': SIDES, 'help': 'do one step of this side, in this process'})
+    options = bench.arguments(
+        __doc__,
+        **{
+            'max-memory-gb': {'type': float, 'nargs': '*', 'default': [4.0], 'help': 'of ours, beside the default'},
+            'side': {'help': 'do one step of this side, in this process'},
+        },
+    )
     if options.side:
         one_step(options.side, options)
         return
     bench.say_machine(options)
-    found = {side: measured(side) for side in SIDES}
-    ours = found[SIDES[0]]
+    sides = (OURS, *(f'{OURS_WITH_GB}{gb:g}' for gb in options.max_memory_gb), BATCH_PADDED, REFERENCE)
+    found = {side: measured(side) for side in sides}
+    ours = found[OURS]
     bench.say_table(
         ('', 'samples', 'peak MiB', 'of the step', 'peak against q2_aam', 'of the step'),
         [
@@ -72,8 +84,8 @@ def main():
                 f'{samples:.0f}',
                 f'{after:.0f}',
                 f'{after - before:.0f}',
-                bench.verdict(after / ours[1], AIM) if side == REFERENCE else f'{after / ours[1]:.1f}x',
-                f'{(after - before) / (ours[1] - ours[0]):.1f}x',
+                against(after / ours[1], side),
+                against((after - before) / (ours[1] - ours[0]), side),
             )
             for side, (before, after, samples) in found.items()
         ],

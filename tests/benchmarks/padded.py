@@ -28,6 +28,7 @@ from q2_aam.model.sample_encoder import ABUNDANCE_FEATURES, abundance_features
 
 # the reference implementation's defaults
 REFERENCE_TOKENS, REFERENCE_BATCH, REFERENCE_PAD, REFERENCE_CHUNK = 1, 8, 1024, 256
+REFERENCE_FORM = {'nucleotides_per_token': REFERENCE_TOKENS, 'feed_forward_ratio': 4, 'precision': 'float32'}
 TOLERANCE = 1e-4
 
 
@@ -255,11 +256,11 @@ def main():
     options = bench.arguments(__doc__)
     study = bench.read_data(options.data)
     rows = bench.spread_rows(study, 4 if options.quick else 16)
-    for tokens in (6, REFERENCE_TOKENS):
-        config = bench.configuration(study, nucleotides_per_token=tokens)
+    for form in ({}, REFERENCE_FORM):
+        config = bench.configuration(study, **form)
         network, _ = bench.our_network(study, config, options.seed, options.device)
         for procedure in (Procedure(), Procedure(pad_to=REFERENCE_PAD), REFERENCE):
-            print(f'{tokens} nucleotides a token, {procedure}')
+            print(f'{config.model.nucleotides_per_token} nucleotides a token, {procedure}')
             check_equal(network, PaddedNetwork(network, procedure).to(options.device), study, rows)
 
 

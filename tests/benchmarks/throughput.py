@@ -1,10 +1,12 @@
 """Samples per second of training and of prediction, against the padded baseline and the reference's defaults.
 
-    python tests/benchmarks/throughput.py [--data FOLDER] [--tokens 6] [--seed 1] [--quick]
+    python tests/benchmarks/throughput.py [--data FOLDER] [--parts training prediction defaults]
+        [--forms ours reference] [--max-memory-gb 4] [--repeats 5] [--quick]
 
 Both sides run in turn in one process, and medians are compared, because machines are noisy. Where the baseline would
 take too long or too much memory it runs on fewer samples, which stand for all in richness, and seconds a sample are
-compared. A missed aim prints FAIL and is no error; outputs that differ from the baseline's are.
+compared. Training and prediction are compared like for like, both sides with the tokens and feed-forward ratio of our
+defaults or of the reference's. A missed aim prints FAIL and is no error; outputs that differ from the baseline's are.
 """
 
 import bench
@@ -16,6 +18,10 @@ from q2_aam.training.evaluate import outputs_of
 BATCH = 64
 # the aims that the project has set itself
 AIM_BATCH_PADDED, AIM_PADDED, AIM_PREDICTION, AIM_DEFAULTS = 5, 8, 20, 60
+# whose tokens and feed-forward ratio both sides have where they are compared like for like
+FORMS = {'ours': {}, 'reference': padded.REFERENCE_FORM}
+# where nothing is computed twice, as on the other side
+PLENTY_GB = 16
 
 
 def thinned(study, rows, count):
@@ -72,7 +78,7 @@ def prediction_sides(study, config, options):
 
 def compare(title, sides, aims, options):
     """Time all sides and print their speeds, and for each but ours by how much ours is faster."""
-    repeats = 1 if options.quick else 5
+    repeats = 1 if options.quick else options.repeats
     seconds = bench.interleaved({name: side for name, (side, _) in sides.items()}, repeats, options)
     speeds = {name: samples / seconds[name] for name, (_, samples) in sides.items()}
     print(title)
@@ -91,35 +97,70 @@ def compare(title, sides, aims, options):
     )
 
 
-def main():
-    options = bench.arguments(__doc__, tokens={'type': int, 'default': 6, 'help': 'nucleotides a token, like for like'})
-    study = bench.read_data(options.data)
-    bench.say_machine(options)
-    alike = bench.configuration(study, nucleotides_per_token=options.tokens, precision='float32')
+def alike(study, form):
+    """Return (configuration of both sides, its tokens and feed-forward ratio in words)."""
+    config = bench.configuration(study, **{'precision': 'float32', 'max_memory_gb': PLENTY_GB} | FORMS[form])
+    model = config.model
+    return config, f'{model.nucleotides_per_token} nt a token, feed-forward ratio {model.feed_forward_ratio}, float32'
+
+
+def training(study, options):
+    for form in options.forms:
+        config, words = alike(study, form)
+        # at 64 samples the baselines would hold some 20 GB, single nucleotides and places for 1,024 ASVs alike
+        fits = BATCH // 4 if FORMS[form] else BATCH
+        procedures = {
+            'batch-padded': (padded.Procedure(), config, fits),
+            '1,024-padded': (padded.Procedure(padded.REFERENCE_PAD), config, BATCH // 4),
+        }
+        aims = {'batch-padded': AIM_BATCH_PADDED, '1,024-padded': AIM_PADDED}
+        sides = training_sides(study, config, procedures, options)
+        compare(f'Training, like for like, {words}', sides, aims, options)
+
+
+def prediction(study, options):
+    aims = dict.fromkeys(('batch-padded', '1,024-padded'), AIM_PREDICTION)
+    for form in options.forms:
+        config, words = alike(study, form)
+        title = f'Prediction of {len(study)} samples (baselines: of a part), {words}'
+        compare(title, prediction_sides(study, config, options), aims, options)
+
+
+def defaults(study, options):
+    reference = bench.configuration(study, **padded.REFERENCE_FORM)
+    memory = {} if options.max_memory_gb is None else {'max_memory_gb': options.max_memory_gb}
     sides = training_sides(
         study,
-        alike,
-        {
-            'batch-padded': (padded.Procedure(), alike, BATCH),
-            # at 64 samples of 1,024 places it would hold many times the memory
-            '1,024-padded': (padded.Procedure(padded.REFERENCE_PAD), alike, BATCH // 4),
-        },
-        options,
-    )
-    aims = {'batch-padded': AIM_BATCH_PADDED, '1,024-padded': AIM_PADDED}
-    compare(f'Training, like for like, {options.tokens} nucleotides a token, float32', sides, aims, options)
-    aims = dict.fromkeys(aims, AIM_PREDICTION)
-    title = f'Prediction of {len(study)} samples (baselines: of a part), {options.tokens} nucleotides a token, float32'
-    compare(title, prediction_sides(study, alike, options), aims, options)
-    reference = bench.configuration(study, nucleotides_per_token=padded.REFERENCE_TOKENS, precision='float32')
-    sides = training_sides(
-        study,
-        bench.configuration(study),
+        bench.configuration(study, **memory),
         {"reference's defaults": (padded.REFERENCE, reference, padded.REFERENCE_BATCH)},
         options,
     )
-    title = "Training, default tokens and batch, against the reference's defaults at the same width and depth"
+    title = "Training, default form and batch, against the reference's defaults at the same width and depth"
     compare(title, sides, {"reference's defaults": AIM_DEFAULTS}, options)
+
+
+PARTS = {'training': training, 'prediction': prediction, 'defaults': defaults}
+
+
+def main():
+    options = bench.arguments(
+        __doc__,
+        **{
+            'parts': {'nargs': '+', 'choices': tuple(PARTS), 'default': list(PARTS), 'help': 'which comparisons'},
+            'forms': {
+                'nargs': '+',
+                'choices': tuple(FORMS),
+                'default': list(FORMS),
+                'help': 'whose tokens and feed-forward ratio both sides have, like for like',
+            },
+            'max-memory-gb': {'type': float, 'help': 'of our side in part defaults'},
+            'repeats': {'type': int, 'default': 5},
+        },
+    )
+    study = bench.read_data(options.data)
+    bench.say_machine(options)
+    for part in options.parts:
+        PARTS[part](study, options)
 
 
 if __name__ == '__main__':

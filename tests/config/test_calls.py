@@ -5,9 +5,32 @@ import json
 
 import pytest
 
-from q2_aam.config import AUTO, FitConfig, ModelConfig, PredictConfig, PretrainConfig, RuntimeConfig
+from q2_aam.config import (
+    AUTO,
+    CrossValidateClassifierConfig,
+    CrossValidateConfig,
+    DistancesConfig,
+    EmbedConfig,
+    FitClassifierConfig,
+    FitConfig,
+    ModelConfig,
+    PredictClassesConfig,
+    PredictConfig,
+    PretrainConfig,
+    RuntimeConfig,
+)
 
-CALLS = [PretrainConfig, FitConfig, PredictConfig]
+CALLS = [
+    PretrainConfig,
+    FitConfig,
+    FitClassifierConfig,
+    PredictConfig,
+    PredictClassesConfig,
+    DistancesConfig,
+    EmbedConfig,
+    CrossValidateConfig,
+    CrossValidateClassifierConfig,
+]
 
 
 def another_than_default(opt):
@@ -60,7 +83,7 @@ def test_flat_values_are_checked():
 
 
 def nested():
-    return dataclasses.asdict(PredictConfig())
+    return dataclasses.asdict(DistancesConfig())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +99,7 @@ def nested():
             'The configuration group runtime has a field that this version does not know: speed.',
         ),
         (
-            lambda d: {'runtime': {'device': AUTO, 'max_memory_gb': AUTO}},
+            lambda d: {'runtime': {'compile': False, 'device': AUTO, 'max_memory_gb': AUTO}},
             'The configuration group runtime lacks the field precision.',
         ),
         (
@@ -91,5 +114,5 @@ def nested():
 )
 def test_a_dictionary_of_other_fields_or_values_is_refused_by_name(change, sentence):
     with pytest.raises(ValueError) as error:
-        PredictConfig.from_dict(change(nested()))
+        DistancesConfig.from_dict(change(nested()))
     assert str(error.value).startswith(sentence)

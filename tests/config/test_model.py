@@ -9,12 +9,12 @@ from q2_aam.config import AUTO, ModelConfig
 
 def test_auto_becomes_what_the_help_says():
     assert dataclasses.asdict(ModelConfig().resolved(150)) == {
-        'nucleotides_per_token': 6,
+        'nucleotides_per_token': 10,
         'width': 128,
         'asv_layers': 2,
         'sample_layers': 4,
         'attention_heads': 4,
-        'feed_forward_ratio': 4,
+        'feed_forward_ratio': 2,
         'memberships': 256,
         'max_sequence_length': 150,
     }

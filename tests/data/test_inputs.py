@@ -89,3 +89,15 @@ def test_a_study_that_was_not_finished_is_made_anew(write, fasta, tmp_path):
     (tmp_path / FOLDER / 'asvs.npy').write_bytes(b'half')
     again, _ = read_study(path, fasta, folder=tmp_path)
     assert again.asvs.tolist() == first.asvs.tolist() == [1, 2, 0, 0, 2]
+
+
+def test_sequences_are_read_as_they_are_turned(write, fasta):
+    given = []
+
+    def turn(sequences):
+        given.extend(sequences)
+        return [sequence[::-1] for sequence in sequences]
+
+    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, turn=turn)
+    assert given == ['ACG', 'GGGNN', 'TTT']
+    assert study.codes.tolist() == [[3, 2, 1, 0, 0], [5, 5, 3, 3, 3], [4, 4, 4, 0, 0]]

@@ -1,9 +1,11 @@
 """True distances are aligned to a study by id, scaled on the training part, and NaN where they are not known."""
 
+import types
 import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from q2_aam.data.distances import Distances
 from q2_aam.data.pairs import align_distances
@@ -31,6 +33,14 @@ def test_distances_are_found_by_sample_id_and_left_alone_up_to_1():
     np.testing.assert_allclose(pairs.among(np.array([0, 1, 3])), [[0, 0.2, 1], [0.2, 0, 0.8], [1, 0.8, 0]], atol=1e-6)
     known = [0.2, 0.6, 1.0, 0.4, 0.8, 0.4]
     np.testing.assert_allclose([pairs.mean, pairs.variance], [np.mean(known), np.var(known)], rtol=1e-5)
+
+
+def test_distances_of_a_batch_are_those_of_its_samples():
+    with pytest.warns(AAMWarning, match='lacks 1 sample'):
+        pairs = align(matrix(without='c'))
+    batch = types.SimpleNamespace(samples=torch.tensor([3, 2, 0]))
+    nan = np.nan
+    np.testing.assert_allclose(pairs.of_batch(batch), [[0, nan, 1], [nan, nan, nan], [1, nan, 0]])
 
 
 def test_mean_variance_and_divisor_are_those_of_the_training_part():

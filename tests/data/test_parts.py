@@ -57,13 +57,62 @@ def test_the_order_of_samples_does_not_matter():
     )
 
 
-def test_no_label_can_reach_the_choice_of_parts():
-    assert list(inspect.signature(three_parts).parameters) == [
-        'groups',
-        'test_fraction',
-        'validation_fraction',
-        'generator',
-    ]
+def test_no_label_but_a_class_can_reach_the_choice_of_parts():
+    signature = inspect.signature(three_parts)
+    assert list(signature.parameters) == ['groups', 'test_fraction', 'validation_fraction', 'generator', 'classes']
+    assert signature.parameters['classes'].default is None
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_one_class_for_all_divides_as_no_class_does(seed):
+    samples = [f's{i}' for i in range(33)]
+    np.testing.assert_array_equal(
+        three_parts(samples, 0.2, 0.2, generator(seed), ['x'] * 33), three_parts(samples, 0.2, 0.2, generator(seed))
+    )
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_each_part_has_its_share_of_each_class_where_samples_are_independent(seed):
+    classes = np.array(['common'] * 100 + ['less'] * 50 + ['rare'] * 10, dtype=object)
+    parts = three_parts([f's{i}' for i in range(160)], 0.2, 0.25, generator(seed), classes)
+    for name, shares in (('common', [60, 20, 20]), ('less', [30, 10, 10]), ('rare', [6, 2, 2])):
+        assert [(parts[classes == name] == part).sum() for part in (TRAINING, VALIDATION, TEST)] == shares
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_classes_are_shared_out_as_well_as_whole_groups_allow(seed):
+    groups = subjects(seed, number=60)
+    # a group is of one class, so that parts blind to classes miss many of them
+    classes = np.array([f'class-{int(group.split("-")[1]) % 3}' for group in groups], dtype=object)
+    parts = three_parts(groups, 0.2, 0.2, generator(seed), classes)
+    for group in set(groups):
+        assert len(set(parts[groups == group])) == 1
+    for name in set(classes):
+        own = parts[classes == name]
+        # half of the largest group
+        assert abs((own == TEST).sum() - 0.2 * len(own)) <= 3
+        assert (own == TRAINING).sum() > 0.5 * len(own)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_classes_of_two_samples_make_up_the_parts_and_each_can_be_learned(seed):
+    classes = np.repeat([f'class-{i}' for i in range(10)], 2).astype(object)
+    parts = three_parts([f's{i}' for i in range(20)], 0.2, 0.2, generator(seed), classes)
+    assert [(parts == part).sum() for part in (TRAINING, VALIDATION, TEST)] == [13, 3, 4]
+    assert set(classes[parts == TRAINING]) == set(classes)
+
+
+def test_a_class_that_groups_leave_nothing_of_to_learn_from_is_named_with_its_numbers():
+    # each class is in two of the groups, and two groups go to the test and the validation part
+    groups = np.repeat(['one', 'two', 'three'], 4).astype(object)
+    classes = np.array(['a', 'a', 'b', 'b', 'b', 'b', 'c', 'c', 'c', 'c', 'a', 'a'], dtype=object)
+    with pytest.raises(UserError) as error:
+        three_parts(groups, 0.2, 0.2, generator(), classes)
+    assert str(error.value) == (
+        'Class "b" has 4 labelled samples in 2 groups, and all of them fell into the validation or the test part, so '
+        'that nothing is left to learn it from; give it more groups, lower the fractions or merge it with another '
+        'class.'
+    )
 
 
 @pytest.mark.parametrize('seed', range(5))

@@ -31,27 +31,27 @@ def test_nodes_are_intervals_of_tips_in_depth_first_order(tmp_path):
     assert tree.position.tolist() == [4, 0, 2, 1, 3]
     assert tree.first.tolist() == [0, 1, 0, 2, 3, 4, 2, 0]
     assert tree.last.tolist() == [1, 2, 2, 3, 4, 5, 5, 5]
-    assert tree.length.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert tree.length.tolist() == [1, 2, 3, 4, 5, 6, 7, 0]
     assert (tree.first.dtype, tree.last.dtype, tree.length.dtype) == (np.int64, np.int64, np.float64)
 
 
 def test_what_is_not_asked_for_is_pruned_and_lengths_of_single_children_are_added(read):
     text = '((a:1,b:2):4,((c:8,x:9):16,(y:1,z:1):1):32,(w:1,v:1):1):64;'
-    assert read(text, 'ac') == {'a': 5, 'c': 56, 'ac': 64}
-    assert read(text, 'ab') == {'a': 1, 'b': 2, 'ab': 68}
-    assert read(text, 'abc') == {'a': 1, 'b': 2, 'ab': 4, 'c': 56, 'abc': 64}
-    assert read(text, 'c') == {'c': 8 + 16 + 32 + 64}
+    assert read(text, 'ac') == {'a': 5, 'c': 56, 'ac': 0}
+    assert read(text, 'ab') == {'a': 1, 'b': 2, 'ab': 4}
+    assert read(text, 'abc') == {'a': 1, 'b': 2, 'ab': 4, 'c': 56, 'abc': 0}
+    assert read(text, 'c') == {'c': 8 + 16 + 32}
 
 
 @pytest.mark.parametrize(
     'text',
     [
-        "('a':1,'b':2):3;",
-        '\ufeff ( a : 1 ,\n\tb : 2 )\n: 3 ;\n\n',
-        '[what ( it, [is:]] (a[the first]:[long]1,[&&NHX:S=x]b:2[;])[0.9]:3[x];[the end]\n',
-        '((a:1e0)100:0,b:+.2E+1)1.00:300.0e-2;',
-        '(((((a:0.5)):0.5),b:2)):3;',
-        "(((,'it''s (x)':1):2,:3,):1,a:1,b:2)'a':3;",
+        "(('a':1,'b':2):3);",
+        '\ufeff ( ( a : 1 ,\n\tb : 2 )\n: 3 ) ;\n\n',
+        '[what ( it, [is:]] ((a[the first]:[long]1,[&&NHX:S=x]b:2[;])[0.9]:3[x]);[the end]\n',
+        '(((a:1e0)100:0,b:+.2E+1)1.00:300.0e-2);',
+        '((((((a:0.5)):0.5),b:2)):3);',
+        "((((,'it''s (x)':1):2,:3,):1,a:1,b:2)'a':3);",
     ],
     ids=['quoted', 'blanks', 'comments', 'scientific', 'single children', 'without names'],
 )
@@ -70,8 +70,15 @@ def test_labels_are_found_quoted_and_with_underscores_for_blanks(tmp_path):
     assert tree.position.tolist() == [2, 0, 4, 1, 3]
 
 
+def test_a_length_of_the_root_is_no_branch(read):
+    assert read('((a:1,b:2):4,c:8):16;', 'abc') == {'a': 1, 'b': 2, 'ab': 4, 'c': 8, 'abc': 0}
+    # what lies between the root and the last common ancestor is one
+    assert read('((a:1,b:2):4,c:8):16;', 'ab') == {'a': 1, 'b': 2, 'ab': 4}
+    assert read('((a:1):4):16;', 'a') == {'a': 5}
+
+
 def test_a_tree_of_one_node_is_read(read):
-    assert read('a:2;', 'a') == {'a': 2}
+    assert read('a:2;', 'a') == {'a': 0}
 
 
 @pytest.mark.parametrize('chunk', [1, 2, 3, 7, 50])
@@ -81,7 +88,7 @@ def test_where_the_file_is_cut_into_chunks_changes_nothing(read, monkeypatch, ch
     whole = read(text, features)
     monkeypatch.setattr(phylogeny, 'CHUNK', max(chunk, len('[a [nested] one]feature_1:2.5e-1)')))
     assert read(text, features) == whole == {
-        "it's": 1.25, 'feature_1': 0.25, "it'sfeature_1": 3, 'b': 2, "it'sfeature_1b": 0.5
+        "it's": 1.25, 'feature_1': 0.25, "it'sfeature_1": 3, 'b': 2, "it'sfeature_1b": 0
     }  # fmt: skip
 
 
@@ -93,7 +100,7 @@ def test_a_tree_as_deep_as_it_has_tips_is_read(tmp_path):
     assert tree.position.tolist() == [1, 2, 0]
     # a, t0, both with all that is pruned above them, t49999, all
     assert tree.last.tolist() == [1, 2, 2, 3, 3]
-    assert tree.length.tolist() == [1, 1, tips - 1, 1, 1]
+    assert tree.length.tolist() == [1, 1, tips - 1, 1, 0]
 
 
 DAMAGED = 'The phylogeny is damaged at character {}; make it anew.'
@@ -113,7 +120,7 @@ DAMAGED = 'The phylogeny is damaged at character {}; make it anew.'
         ('(a:1,b(c:1):2);', '7: a parenthesis opens inside a node'),
         ('(a:1,b:x);', "5: a branch has the length 'x', which is no number"),
         ('(a:1,b:);', "5: a branch has the length '', which is no number"),
-        ('(a:1,b:2):nan;', "9: a branch has the length 'nan', which is no number"),
+        ('((a:1,b:2):nan);', "10: a branch has the length 'nan', which is no number"),
         ('(a:1_0,b:2);', "1: a branch has the length '1_0', which is no number"),
         ('(a:1,b:2);(a:1,b:2);', '11: more follows after the semicolon, but it should hold one tree'),
         ("(a:1,'b:2);", '5: ",\'b:2);" is not Newick'),

@@ -5,7 +5,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from q2_aam.data.sequences import PAD, UNKNOWN, encode, read_fasta, sequences_of
+from q2_aam.data.sequences import (
+    PAD,
+    UNKNOWN,
+    backwards,
+    complement_backwards,
+    encode,
+    read_fasta,
+    reverse_complement,
+    sequences_of,
+)
 from q2_aam.errors import UserError
 
 
@@ -106,3 +115,16 @@ def test_encoding_agrees_with_a_letter_by_letter_reading():
     codes, lengths = encode(sequences)
     decoded = [''.join('?ACGTN'[code] for code in row[:size]) for row, size in zip(codes, lengths)]
     assert decoded == sequences
+
+
+def test_sequences_of_any_length_are_turned_about_their_own_ends():
+    sequences = ['AACGN', 'GT', 'TTTACC']
+    codes, lengths = encode(sequences)
+    assert np.array_equal(backwards(codes, lengths), encode(['NGCAA', 'TG', 'CCATTT'])[0])
+    turned = complement_backwards(codes, lengths)
+    assert turned.dtype == np.uint8 and np.array_equal(turned, encode(['NCGTT', 'AC', 'GGTAAA'])[0])
+    assert np.array_equal(complement_backwards(turned, lengths), codes)
+
+
+def test_letters_for_several_nucleotides_have_complements_too():
+    assert reverse_complement('ACGTRYSWKMBDHVN') == 'NBDHVKMWSRYACGT'

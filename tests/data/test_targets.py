@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from q2_aam.data.targets import align_labels
+from q2_aam.data.targets import align_classes, align_labels
 from q2_aam.errors import AAMWarning, UserError
 
 
@@ -92,3 +92,60 @@ def test_a_sample_without_label_needs_no_group():
             ['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': np.nan}), column({'a': 'x', 'b': 'y'}, 'subject')
         )
     assert labels.groups.tolist() == ['x', 'y']
+
+
+def words(values, name='stage'):
+    return pd.Series(values, name=name, dtype=object)
+
+
+def test_classes_are_names_sorted_by_sample_id():
+    target = words({'c': '10', 'a': 'späte Zeit', 'b': '10', 'd': 'späte Zeit', 'e': None})
+    with pytest.warns(AAMWarning, match='^Ignored: 1 sample without a value of "stage".$'):
+        labels = align_classes(['e', 'd', 'c', 'b', 'a'], target)
+    assert (labels.name, labels.sample_ids) == ('stage', ['a', 'b', 'c', 'd'])
+    assert labels.values.tolist() == ['späte Zeit', '10', '10', 'späte Zeit']
+    assert labels.groups.tolist() == ['a', 'b', 'c', 'd']
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        (
+            ['x', 'x', 'x', 'x'],
+            'Metadata column "stage" has only one class, "x", in 4 labelled samples; there is nothing to learn from '
+            'it.',
+        ),
+        (
+            ['x', 'x', 'x', 'y'],
+            'Class "y" of metadata column "stage" has 1 labelled sample in 1 group, but needs two groups (or samples, '
+            'where none are given) at least: one to learn from, one to be tried on; merge it with another class or '
+            'leave its samples without a value.',
+        ),
+        (
+            ['x', 'a\tb', 'x', 'a\tb'],
+            'Metadata column "stage" has the class \'a\\tb\' for sample s1, but a class needs a name without tabs and '
+            'line breaks; rename it.',
+        ),
+        (
+            [' ', 'x', 'x', ' '],
+            'Metadata column "stage" has the class \' \' for sample s0, but a class needs a name without tabs and line '
+            'breaks; rename it.',
+        ),
+        ([None] * 4, 'Metadata column "stage" has no value for any sample of the table; choose another.'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
+def test_classes_that_cannot_be_learned_are_refused_in_one_sentence(values, sentence):
+    ids = [f's{i}' for i in range(4)]
+    with pytest.raises(UserError) as error:
+        align_classes(ids, pd.Series(values, ids, name='stage', dtype=object))
+    assert str(error.value) == sentence
+
+
+def test_a_class_of_one_group_is_refused_however_many_samples_it_has():
+    ids = [f's{i}' for i in range(5)]
+    target = pd.Series(['x', 'x', 'y', 'y', 'y'], ids, name='stage', dtype=object)
+    with pytest.raises(
+        UserError, match='^Class "y" of metadata column "stage" has 3 labelled samples in 1 group, but '
+    ):
+        align_classes(ids, target, pd.Series(['1', '2', '3', '3', '3'], ids, name='subject'))

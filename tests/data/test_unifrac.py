@@ -1,18 +1,23 @@
-"""UniFrac of a batch equals that of scikit-bio for the same tree, whatever the batch and however it is cut."""
+"""UniFrac of a batch equals that of QIIME 2 and of scikit-bio, whatever the batch reads and however it is cut."""
 
 import io
 import tempfile
 import zipfile
 from pathlib import Path
 
+import biom
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse
 import skbio
 from skbio.diversity import beta_diversity
 
+from q2_aam.config import PretrainConfig
 from q2_aam.data import unifrac
+from q2_aam.data.batches import make_batch
 from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.readings import reading_of
 from q2_aam.data.study import build_study
 from q2_aam.data.table import Table, read_table
 from q2_aam.data.unifrac import UnifracDistances
@@ -26,9 +31,21 @@ def by_scikit_bio(kind, counts, features, newick):
     # the name of this argument changed in 0.6
     names = {'otu_ids' if skbio.__version__.startswith('0.5') else 'taxa': features}
     tree = skbio.TreeNode.read(io.StringIO(newick), convert_underscores=False)
+    # scikit-bio counts it as a branch; what QIIME 2 computes with does not
+    tree.length = None
     if kind == 'unweighted':
         return beta_diversity('unweighted_unifrac', counts, tree=tree, **names).data
     return beta_diversity('weighted_unifrac', counts, tree=tree, normalized=True, **names).data
+
+
+def by_qiime_2(kind, counts, features, newick, folder):
+    # what q2-diversity-lib calls; it comes with QIIME 2
+    library = pytest.importorskip('unifrac')
+    table = biom.Table(np.asarray(counts, dtype=float).T, list(features), [f's{i:04d}' for i in range(len(counts))])
+    with h5py.File(folder / 'qiime-2.biom', 'w') as file:
+        table.to_hdf5(file, 'test')
+    (folder / 'qiime-2.nwk').write_text(newick)
+    return getattr(library, kind)(str(folder / 'qiime-2.biom'), str(folder / 'qiime-2.nwk')).data
 
 
 def make(tmp_path, counts, features, newick, kind='unweighted', training=None):
@@ -106,12 +123,50 @@ def test_unifrac_equals_that_of_scikit_bio_with_the_whole_tree(tmp_path, random_
     )
 
 
+@pytest.mark.parametrize(
+    'newick',
+    [
+        '((A:1,C:1):2,(G:1,T:1):1);',
+        '((A:1,C:1):2,(G:1,T:1):1):7;',
+        # the last common ancestor of what the table has lies below the root
+        '(((A:1,C:1):2,(G:1,T:3):1):4,N:1):7;',
+        '((((A:1,C:1):2,(G:1,T:3):1):4)):7;',
+        '(A:1,C:1,(G:1,T:1):1);',
+    ],
+    ids=['no stem', 'root with length', 'stem below the root', 'single children', 'three children'],
+)
+@pytest.mark.parametrize('kind', KINDS)
+def test_unifrac_equals_that_of_qiime_2_whatever_stem_the_tree_has(tmp_path, kind, newick):
+    counts = [[7, 0, 0, 1], [5, 5, 0, 0], [0, 0, 9, 0], [1, 3, 0, 2]]
+    found = make(tmp_path, counts, 'ACGT', newick, kind).among(np.arange(4))
+    np.testing.assert_allclose(found, by_qiime_2(kind, counts, 'ACGT', newick, tmp_path), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_branches_up_to_the_root_of_the_file_count(tmp_path, kind):
     counts, features, newick = [[1, 1], [0, 1]], ['A', 'C'], '((A:1,C:1):2,(G:1,T:1):1);'
     found = make(tmp_path, [*counts, [1, 0]], features, newick, kind).among(np.array([0, 1]))
     np.testing.assert_allclose(found, by_scikit_bio(kind, counts, features, newick), atol=1e-6)
     assert found[0, 1] == pytest.approx(1 / 4 if kind == 'unweighted' else 1 / 6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('limit', [0, 3])
+def test_unifrac_of_a_batch_is_that_of_the_reads_that_were_drawn(tmp_path, random_study, kind, limit):
+    counts, features, newick = random_study
+    pairs = make(tmp_path, counts, features, newick, kind)
+    config = PretrainConfig.from_flat({'rarefaction_depth': 40, 'max_asvs_per_sample': limit})
+    reading = reading_of(config.data, config.training, np.random.default_rng(4))
+    rows = np.random.default_rng(2).permutation(30)[:11]
+    batch = make_batch(pairs._study, rows, sequences=False, reading=reading)
+    drawn = scipy.sparse.csr_matrix((batch.abundances, batch.distinct[batch.asvs], batch.offsets), (11, 60)).toarray()
+    if limit:
+        assert (drawn > 0).sum(axis=1).max() == limit
+    expected = by_scikit_bio(kind, np.round(drawn * 1e8).astype(int), pairs._study.feature_ids, newick)
+    found = pairs.of_batch(batch)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    # and that is not what all reads give
+    assert np.abs(found - pairs.among(rows)).max() > 0.05
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -143,6 +198,22 @@ def test_mean_and_variance_are_estimated_from_a_few_samples_that_are_drawn(tmp_p
     np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
 
 
+def test_mean_and_variance_are_of_the_reading_that_is_given(tmp_path, random_study):
+    whole = make(tmp_path, *random_study)
+
+    def first_three(abundances, offsets):
+        return np.arange(len(abundances)) - np.repeat(offsets[:-1], np.diff(offsets)) < 3, abundances
+
+    rows = np.arange(30)
+    pairs = UnifracDistances(
+        whole._phylogeny, whole._study, rows, np.random.default_rng(1), 'unweighted', reading=first_three
+    )
+    read = make_batch(whole._study, rows, sequences=False, reading=first_three)
+    known = whole.of_batch(read)[np.triu_indices(30, 1)]
+    np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
+    assert abs(pairs.mean - whole.mean) > 0.05
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_tree_without_lengths_has_nothing_to_learn(tmp_path, kind):
     with pytest.raises(UserError) as error:
@@ -170,13 +241,28 @@ def ecam():
         return study, Path(path).read_text(), read_phylogeny(path, study.feature_ids)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_unifrac_of_ecam_equals_that_of_scikit_bio(ecam, kind):
+@pytest.fixture(scope='module')
+def some_of_ecam(ecam):
+    """24 samples: their counts, features and tree, whose root has a length, and their UniFrac of a kind."""
     study, newick, tree = ecam
-    pairs = UnifracDistances(tree, study, np.arange(len(study)), np.random.default_rng(1), kind)
+    assert newick.rstrip().endswith('):0.25729;')
     rows = np.random.default_rng(2).permutation(len(study))[:24]
     shares = scipy.sparse.csr_matrix((study.abundances, study.asvs, study.offsets))[rows].toarray().astype(float)
     counts = np.round(shares * study.reads[rows, None]).astype(int)
-    np.testing.assert_allclose(
-        pairs.among(rows), by_scikit_bio(kind, counts, study.feature_ids, newick), rtol=0, atol=1e-6
-    )
+
+    def found(kind):
+        return UnifracDistances(tree, study, np.arange(len(study)), np.random.default_rng(1), kind).among(rows)
+
+    return (counts, study.feature_ids, newick), found
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_unifrac_of_ecam_equals_that_of_scikit_bio(some_of_ecam, kind):
+    inputs, found = some_of_ecam
+    np.testing.assert_allclose(found(kind), by_scikit_bio(kind, *inputs), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_unifrac_of_ecam_equals_that_of_qiime_2(some_of_ecam, tmp_path, kind):
+    inputs, found = some_of_ecam
+    np.testing.assert_allclose(found(kind), by_qiime_2(kind, *inputs, tmp_path), rtol=0, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,19 @@ from q2_aam.errors import AAMWarning, UserError
 from q2_aam.training import devices
 
 SCALE = 12.0  # the range of the target
+BOUNDS = ['lower_bound', 'upper_bound']
+
+
+def backward(sequence):
+    return sequence[::-1].translate(str.maketrans('ACGT', 'TGCA'))
+
+
+def warned(call, *given, **more):
+    """Call, and return what it gives and what the user was warned of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        found = call(*given, **more)
+    return *found, [str(one.message) for one in said if issubclass(one.category, AAMWarning)]
 
 
 @pytest.fixture
@@ -21,7 +35,8 @@ def regressor(tiny_regressor):
 def test_the_predictions_of_fitting_come_back(tiny, predicted, tiny_regressor):
     predictions, details = predicted(tiny, tiny_regressor.folder)
     assert predictions.name == 'age' and predictions.index.name == details.index.name == 'id'
-    assert list(predictions) == pytest.approx(list(tiny_regressor.details['prediction']), abs=1e-4 * SCALE)
+    own = tiny_regressor.predictions
+    assert len(own) == 4 and list(predictions[own.index]) == pytest.approx(list(own), abs=1e-5)
     assert set(details['part']) == {'new'} and details['true'].isna().all()
     assert list(details['prediction']) == list(predictions)
     assert list(details.columns[:2]) == ['part', 'prediction']
@@ -58,7 +73,8 @@ def test_a_table_without_a_sequence_in_common_is_predicted(tiny, predicted, regr
     new = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
     assert not set(new.values()) & set(tiny.sequences.values())
     tiny.sequences = new
-    predictions, _ = predicted(tiny, regressor)
+    with pytest.warns(AAMWarning, match='they may be of another region of the gene'):
+        predictions, _ = predicted(tiny, regressor)
     assert len(predictions) == 24 and np.isfinite(predictions).all()
 
 
@@ -101,7 +117,7 @@ def test_a_sample_without_reads_is_said_and_has_details_without_prediction(tiny,
     assert 'sample-of-visit-02' not in predictions.index and len(predictions) == 23
     row = details.loc['sample-of-visit-02']
     assert (row['part'], row['reads_used'], row['asvs_used'], row['asvs_cut']) == ('new', 0, 0, 0)
-    assert np.isnan(row['prediction']) and np.isnan(row['true'])
+    assert row[['prediction', 'true', *BOUNDS]].isna().all() and row['flag'] == 'no_reads'
     assert list(details.index) == sorted(before.index) and details.index.name == 'id'
     assert details['asvs_used'].dtype.kind == 'i'
     others = predictions.index
@@ -123,6 +139,106 @@ def test_longer_sequences_than_the_model_reads_are_said_with_their_share_of_read
     # what is read is what was there before
     assert before.equals(after)
     assert list(details['asvs_cut']) == list((tiny.counts[name] > 0).astype(int))
+
+
+def test_intervals_are_as_wide_as_fitting_made_them_or_as_asked_for(tiny, predicted, tiny_regressor):
+    fitted = tiny_regressor.details
+    held_out = fitted.index[fitted['part'] == 'test']
+    _, details, said = warned(predicted, tiny, tiny_regressor.folder)
+    assert said == []
+    for name in BOUNDS:
+        assert list(details.loc[held_out, name]) == pytest.approx(list(fitted.loc[held_out, name]), abs=1e-4 * SCALE)
+    # validation samples are two of each of two groups: 0.3 of three groups is reached by the second smallest error
+    _, narrow, said = warned(predicted, tiny, tiny_regressor.folder, 'narrow', coverage=0.3)
+    own = fitted[fitted['part'] == 'validation']
+    reach = np.sort((own['prediction'] - own['true']).abs())[1]
+    assert said == []
+    assert list(narrow['upper_bound'] - narrow['prediction']) == pytest.approx([reach] * 24)
+    assert list(narrow['prediction'] - narrow['lower_bound']) == pytest.approx([reach] * 24)
+    _, _, said = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
+    assert len(said) == 1 and said[0].startswith('Prediction intervals that promise a coverage of 0.95 need 19 groups ')
+
+
+def test_samples_like_those_of_training_have_no_flag(tiny, predicted, regressor):
+    _, details, said = warned(predicted, tiny, regressor)
+    assert set(details['flag']) == {'ok'} and list(details['share_of_reads_near']) == [1.0] * 24 and said == []
+
+
+def test_reversed_sequences_are_seen_and_turned_where_that_is_asked_for(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    tiny.sequences = {name: backward(sequence) for name, sequence in tiny.sequences.items()}
+    after, details, said = warned(predicted, tiny, regressor, 'reversed')
+    assert set(details['flag']) == {'reversed'} and set(details['share_of_reads_reversed']) == {1.0}
+    assert (after != before).all()
+    assert said == [
+        '100% of the reads of the table are in sequences unlike those that the model learned from (100% reversed, 0% '
+        'like none of these in either direction): they are the reverse complement of what it knows; set turn_reversed '
+        'to True.'
+    ]
+    lines = []
+    turned, details, said = warned(predicted, tiny, regressor, 'turned', turn_reversed=True, say=lines.append)
+    assert turned.equals(before) and set(details['flag']) == {'ok'} and said == []
+    assert lines[0] == 'Turned: 30 of 30 sequences, whose reverse complement the model knows.'
+
+
+def test_only_what_is_reversed_is_turned(tiny, predicted, regressor):
+    before, _ = predicted(tiny, regressor)
+    tiny.sequences['feature07'] = backward(tiny.sequences['feature07'])
+    lines = []
+    after, details = predicted(tiny, regressor, 'turned', turn_reversed=True, say=lines.append)
+    assert after.equals(before) and details['share_of_reads_reversed'].max() == 0
+    assert lines[0] == 'Turned: 1 of 30 sequences, whose reverse complement the model knows.'
+
+
+def test_sequences_of_another_region_are_said_once(tiny, predicted, regressor):
+    random = np.random.default_rng(9)
+    tiny.sequences = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
+    _, details, said = warned(predicted, tiny, regressor)
+    assert set(details['flag']) == {'other_region'}
+    assert said == [
+        '100% of the reads of the table are in sequences unlike those that the model learned from (0% reversed, 100% '
+        'like none of these in either direction): they may be of another region of the gene; give a model that was '
+        'trained on this region.'
+    ]
+
+
+@pytest.fixture
+def strangers(tiny):
+    """The samples most of whose reads are in ASVs that have another sequence now than the model knows."""
+    random = np.random.default_rng(9)
+    names = [f'feature{i:02d}' for i in range(10)]
+    tiny.sequences |= {name: ''.join(random.choice(list('ACGT'), 50)) for name in names}
+    share = tiny.counts[names].sum(axis=1) / tiny.counts.sum(axis=1)
+    assert 3 < (share > 0.5).sum() < 12
+    return share.index[share > 0.5]
+
+
+def test_a_model_abstains_from_samples_that_it_does_not_cover(tiny, predicted, regressor, strangers):
+    every, before = predicted(tiny, regressor)
+    assert list(before.index[before['flag'] != 'ok']) == list(strangers) and len(every) == 24
+    tiny.counts.iloc[20] = 0
+    empty = tiny.counts.index[20]
+    lines = []
+    given, details, said = warned(predicted, tiny, regressor, 'abstained', abstain=True, say=lines.append)
+    assert list(given.index) == [name for name in tiny.counts.index if name not in {*strangers, empty}]
+    assert list(given) == pytest.approx(list(every[given.index]), abs=1e-4 * SCALE)
+    assert details.loc[strangers, ['prediction', *BOUNDS]].isna().all(axis=None)
+    assert details.loc[given.index, ['prediction', *BOUNDS]].notna().all(axis=None)
+    assert set(details.loc[strangers, 'flag']) == {'other_region'} and len(details) == 24
+    assert lines[-1] == f'Abstained: {len(strangers)} samples ({len(strangers)} other_region).'
+    assert said == ['Left out: 1 sample of the table without any reads (e.g. sample-of-visit-20).']
+
+
+def test_a_table_of_which_no_sample_is_covered_is_refused_where_the_model_is_to_abstain(
+    tiny, predicted, regressor, strangers
+):
+    tiny.counts = tiny.counts.loc[strangers]
+    with pytest.warns(AAMWarning, match='of the reads of the table are in'), pytest.raises(UserError) as error:
+        predicted(tiny, regressor, abstain=True)
+    assert str(error.value) == (
+        f'Every sample of the table has a flag ({len(strangers)} other_region), so that there is none to predict; set '
+        'abstain to False to see them in the details.'
+    )
 
 
 def test_an_encoder_is_no_regressor(tiny, predicted, tiny_encoder):

@@ -1,10 +1,14 @@
-"""Attention over ragged sequences is plain attention, sequence by sequence."""
+"""Attention over ragged sequences is plain attention, sequence by sequence; little is kept for the gradient."""
+
+import gc
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from q2_aam.model.layers import SHORTEST_IN_BUCKET, Block, layout_of, ragged_attention
+from q2_aam.model.layers import SHORTEST_IN_BUCKET, Block, layout_of, ragged_attention, recomputed
+from q2_aam.model.network import KEPT_A_TOKEN
 
 SIZES = [[5], [4, 4, 4], [1, 1, 1], [3, 7, 1, 7, 2, 20, 19, 6], list(range(1, 30)), [9, 1]]
 
@@ -20,12 +24,16 @@ def dense_attention(qkv_S3HE):
     return torch.einsum('hst,the->she', scores_HSS.softmax(-1), v_SHE).flatten(1)
 
 
+def attention(qkv, layout):
+    return layout.collect(ragged_attention(layout.spread(qkv), layout))
+
+
 @pytest.mark.parametrize('sizes', SIZES)
 def test_ragged_attention_equals_dense_attention_of_each_sequence(sizes):
     offsets = offsets_of(sizes)
     qkv = torch.randn(sum(sizes), 3, 2, 4, generator=torch.Generator().manual_seed(1)) * 2
     expected = torch.cat([dense_attention(qkv[a:b]) for a, b in zip(offsets[:-1], offsets[1:])])
-    torch.testing.assert_close(ragged_attention(qkv, layout_of(offsets)), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attention(qkv, layout_of(offsets)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('sizes', SIZES)
@@ -34,7 +42,7 @@ def test_the_gradient_of_ragged_attention_is_that_of_dense_attention(sizes):
     qkv = torch.randn(sum(sizes), 3, 2, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
     expected = torch.cat([dense_attention(qkv[a:b]) for a, b in zip(offsets[:-1], offsets[1:])])
     (wanted,) = torch.autograd.grad(expected.sin().sum(), qkv)
-    (found,) = torch.autograd.grad(ragged_attention(qkv, layout_of(offsets)).sin().sum(), qkv)
+    (found,) = torch.autograd.grad(attention(qkv, layout_of(offsets)).sin().sum(), qkv)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -93,6 +101,79 @@ def test_a_block_reads_each_sequence_alone(scrambled):
     offsets = offsets_of(sizes)
     x_ND = torch.randn(sum(sizes), 16, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        together = block(x_ND, layout_of(offsets))
+        layout = layout_of(offsets)
+        together = layout.collect(block(layout.spread(x_ND), layout))
         alone = [block(x_ND[a:b], layout_of(np.array([0, b - a]))) for a, b in zip(offsets[:-1], offsets[1:])]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-5)
+
+
+def plain_block(block, x_ND):
+    """The block on one sequence, written out."""
+    qkv = block.query_key_value(block.attention_norm(x_ND)).unflatten(-1, (3, block.heads, -1))
+    x_ND = x_ND + block.attention_out(dense_attention(qkv))
+    return x_ND + block.feed_forward_out(F.gelu(block.feed_forward_in(block.feed_forward_norm(x_ND))))
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+def test_outputs_and_gradients_of_a_block_are_those_of_its_layers_composed(scrambled, dtype, tolerance):
+    block = scrambled(Block(16, 2, 2)).to(dtype)
+    x_ND = torch.randn(7, 16, dtype=dtype, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    inputs = [x_ND, *block.parameters()]
+    expected, found = plain_block(block, x_ND), block(x_ND, layout_of(np.array([0, 7])))
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    wanted = torch.autograd.grad(expected.sin().sum(), inputs)
+    gradients = torch.autograd.grad(found.sin().sum(), inputs)
+    assert all(gradient.abs().max() > 0 for gradient in wanted)
+    torch.testing.assert_close(gradients, wanted, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+def test_the_gradient_of_a_block_is_that_of_finite_differences(scrambled):
+    block = scrambled(Block(4, 2, 2)).double()
+    layout = layout_of(offsets_of([3, 1]))
+    x_ND = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: layout.collect(block(layout.spread(x), layout)), x_ND)
+
+
+def test_what_is_computed_again_ends_before_the_product(scrambled):
+    linear, runs = scrambled(torch.nn.Linear(4, 4)), []
+    linear.register_forward_hook(lambda *_: runs.append('product'))
+
+    def cheap(x):
+        runs.append('cheap')
+        return x.sin()
+
+    x = torch.ones(2, 4, requires_grad=True)
+    recomputed(lambda x: linear(cheap(x)), x).sum().backward()
+    assert runs == ['cheap', 'product', 'cheap']
+    torch.testing.assert_close(x.grad, (linear.weight.sum(0) * torch.ones(2, 4).cos()), rtol=1e-6, atol=1e-6)
+
+
+def kept(block, x, layout):
+    """Floats that the block keeps for its gradient, for each place and unit of width, its input included."""
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    def alive():
+        tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+        return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+
+    before = alive()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = block(x, layout)
+    storages = alive() | {place: tensor.untyped_storage().nbytes() for place, tensor in saved.items()}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in block.parameters()}
+    new = set(storages) - set(before) - weights - {y.untyped_storage().data_ptr()}
+    return 1 + sum(storages[place] for place in new) / 4 / x.numel()
+
+
+@pytest.mark.parametrize('ratio', [1, 4])
+def test_a_block_keeps_for_its_gradient_what_memory_is_reckoned_with(ratio):
+    block = Block(64, 2, ratio)
+    alike, unlike = layout_of(offsets_of([20] * 20)), layout_of(offsets_of([20] * 10 + [10] * 20))
+    x = torch.randn(400, 64).requires_grad_()
+    # where there is one bucket, attention's outputs need not be joined
+    assert kept(block, x, alike) == pytest.approx(KEPT_A_TOKEN - 1 + ratio, abs=0.1)
+    assert kept(block, x, unlike) == pytest.approx(KEPT_A_TOKEN + ratio, abs=0.1)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from q2_aam.model.losses import TARGET_LOSSES, distance_loss, nucleotide_loss
+from q2_aam.model.losses import TARGET_LOSSES, class_loss, distance_loss, nucleotide_loss
 
 
 def test_guessing_nucleotides_costs_1():
@@ -96,3 +96,17 @@ def test_target_losses_of_an_error_of_a_half_and_of_three(name, expected):
 def test_predicting_the_mean_of_a_scaled_target_costs_1():
     target = torch.tensor([-1.0, 1.0, -1.0, 1.0])
     assert [TARGET_LOSSES[name](torch.zeros(4), target).item() for name in TARGET_LOSSES] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('classes', [2, 3, 7])
+def test_guessing_among_any_number_of_classes_costs_1(classes):
+    true = torch.arange(classes)
+    assert class_loss(torch.zeros(classes, classes), true, torch.ones(classes)).item() == pytest.approx(1)
+
+
+def test_a_class_counts_by_its_weight_and_not_by_its_share_of_the_batch():
+    logits = torch.log(torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.25, 0.75]]))
+    loss = class_loss(logits, torch.tensor([1, 0, 0]), torch.tensor([0.5, 3.0]))
+    assert loss.item() == pytest.approx((3 * math.log(2) + 2 * 0.5 * math.log(4)) / 3 / math.log(2))
+    # a batch of the weightier class only is not scaled down
+    assert class_loss(logits[:1], torch.tensor([1]), torch.tensor([0.5, 3.0])).item() == pytest.approx(3)

@@ -95,6 +95,18 @@ def everything(network, study, max_floats):
     return found, {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
+def test_the_last_chunks_that_fit_are_kept_and_the_first_are_computed_twice(network, study):
+    floats = network._floats(np.full(15, 8), 2)
+    network.max_floats = int(floats[:8].sum())
+    # a chunk is a quarter of what fits: 2 of the 15 ASVs, and what is left over
+    assert network._chunks(floats) == [(i, min(i + 2, 15), i >= 8) for i in range(0, 15, 2)]
+    calls = []
+    network.asv_encoder.register_forward_pre_hook(lambda *_: calls.append('asvs'))
+    batch = make_batch(study, range(9))
+    network.encode_asvs(batch.codes, batch.lengths)[0].sum().backward()
+    assert len(batch.codes) == 15 and len(calls) == 8 + 4
+
+
 @pytest.mark.parametrize('max_floats', [1, 20_000])
 def test_work_that_is_cut_into_chunks_gives_the_same_outputs_and_gradients(network, study, max_floats):
     whole, whole_gradient = everything(network, study, 2**28)
@@ -137,11 +149,12 @@ def test_the_same_seed_draws_the_same_network(config_of):
     assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
 
 
-def test_bfloat16_gives_nearly_the_same_in_float32_tensors(network, study):
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16])
+def test_half_precision_gives_nearly_the_same_in_float32_tensors(network, study, precision):
     batch = make_batch(study, range(9))
     with torch.no_grad():
         exact = network.encode(batch)
-        network.precision = torch.bfloat16
+        network.precision = precision
         rounded = network.encode(batch)
     for name in ('summary', 'mean', 'unions'):
         one, two = getattr(exact, name), getattr(rounded, name)

@@ -21,11 +21,13 @@ BROUGHT_BY_QIIME2 = {
     'h5py',
     'numpy',
     'pandas',
+    'q2-feature-table',
     'q2-sample-classifier',
     'q2-types',
     'q2cli',
     'qiime2',
     'scikit-bio',
+    'scikit-learn',
     'scipy',
 }
 

@@ -30,7 +30,8 @@ def warned(tiny, fitted):
     def warn(**options):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            run = fitted(tiny, **options)
+            # so low that even two groups are enough for intervals
+            run = fitted(tiny, coverage=0.5, **options)
         return run, list(dict.fromkeys(str(one.message) for one in said if issubclass(one.category, AAMWarning)))
 
     return warn
@@ -118,7 +119,7 @@ def test_an_empty_table(tiny, refusal):
 
 
 def test_a_sequence_under_two_ids_is_merged(tiny, warned, fitted):
-    before = fitted(tiny, 'before')
+    before = fitted(tiny, 'before', coverage=0.5)
     tiny.counts['twin'] = tiny.counts['feature11'] // 2
     tiny.counts['feature11'] -= tiny.counts['twin']
     tiny.sequences['twin'] = tiny.sequences['feature11']

@@ -98,5 +98,5 @@ def test_memory_is_shared_out_in_floats(monkeypatch):
     cpu, cuda = types.SimpleNamespace(type='cpu'), types.SimpleNamespace(type='cuda')
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (10e9, 20e9))
     assert devices.floats_a_chunk(2.0, cpu) == devices.floats_a_chunk(2.0, cuda) == 250_000_000
-    assert devices.floats_a_chunk(AUTO, cpu) == 500_000_000
+    assert devices.floats_a_chunk(AUTO, cpu) == 31_250_000
     assert devices.floats_a_chunk(AUTO, cuda) == 1_000_000_000

@@ -1,5 +1,6 @@
 """Fitting a regressor: three parts of whole groups, no look at test labels, the best epoch, the unit of the target."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -68,11 +69,77 @@ def test_labels_of_test_samples_change_no_byte_of_the_model(tiny, fitted, tiny_r
 
 
 def test_labels_of_validation_samples_change_no_weight_of_a_given_epoch(tiny, fitted):
+    options = {'epochs': 1, 'kernel_head': False, 'target_scaling': 'standard'}
+    before = fitted(tiny, 'before', **options)
+    tiny.target[ids_of(before, 'validation')] += 5
+    after = fitted(tiny, 'after', **options)
+    assert bytes_of(before) == bytes_of(after)
+    assert before.history.series('validation', 'mae') != after.history.series('validation', 'mae')
+    # what they are for
+    targets = [bundle.read_config(run.folder).target for run in (before, after)]
+    assert targets[0].calibration != targets[1].calibration
+    assert dataclasses.replace(targets[0], calibration=targets[1].calibration) == targets[1]
+
+
+def test_labels_of_validation_samples_teach_the_kernel_head_and_not_the_network(tiny, fitted):
     before = fitted(tiny, 'before', epochs=1)
     tiny.target[ids_of(before, 'validation')] += 5
     after = fitted(tiny, 'after', epochs=1)
-    assert same_model(before, after)
-    assert before.history.series('validation', 'mae') != after.history.series('validation', 'mae')
+    one, two = load_file(before.folder / WEIGHTS), load_file(after.folder / WEIGHTS)
+    changed = {name for name in one if not one[name].equal(two[name])}
+    assert {'kernel.center', 'kernel.asvs.coefficients'} <= changed
+    assert all(name.startswith('kernel.') for name in changed)
+
+
+def test_without_the_kernel_head_the_network_is_alone(tiny, fitted, tiny_regressor):
+    run = fitted(tiny, kernel_head=False)
+    alone, both = load_file(run.folder / WEIGHTS), load_file(tiny_regressor.folder / WEIGHTS)
+    assert all(alone[name].equal(both[name]) for name in alone)
+    assert {name.split('.')[0] for name in set(both) - set(alone)} == {'kernel'}
+    assert bundle.read_config(run.folder).blend is None and bundle.read_config(tiny_regressor.folder).blend
+    assert not any('weight' in row[3] for row in run.history.rows)
+    assert not any(line.startswith('Prediction: ') for line in run.said)
+    (said,) = [line for line in tiny_regressor.said if line.startswith('Prediction: ')]
+    network, kernel = (tiny_regressor.history.series('run', f'{name}_weight')[0] for name in ('network', 'kernel'))
+    assert said == f'Prediction: {network:.2f} times the network and {kernel:.2f} times the kernel head.'
+
+
+def test_intervals_are_those_of_errors_on_validation_samples(tiny, fitted):
+    run = fitted(tiny, coverage=0.6)
+    details = run.details
+    assert list(details.columns)[:5] == ['part', 'prediction', 'true', 'lower_bound', 'upper_bound']
+    bounds = details[['lower_bound', 'upper_bound']]
+    learned = details['part'] == 'training'
+    assert bounds[learned].isna().all(axis=None) and bounds[~learned].notna().all(axis=None)
+    # two groups of two, and 0.6 of three groups: the smallest error up to which their weights sum to 1.8 is the largest
+    own = details[details['part'] == 'validation']
+    reach = (own['prediction'] - own['true']).abs().max()
+    for sign, name in ((-1, 'lower_bound'), (1, 'upper_bound')):
+        assert list(bounds[name][~learned]) == pytest.approx(list(details['prediction'][~learned] + sign * reach))
+    tested = details[details['part'] == 'test']
+    held = ((tested['prediction'] - tested['true']).abs() <= reach).mean()
+    figures = json.loads((run.folder / bundle.CARD_FILE).read_text())['figures']
+    assert figures['test']['interval_coverage'] == pytest.approx(held)
+    assert figures['test']['interval_width'] == pytest.approx(2 * reach)
+    assert run.history.series('test', 'final_interval_width') == [pytest.approx(2 * reach)]
+    # where the calibration was learned, coverage means nothing
+    assert not any('interval_width' in figures[part] for part in ('training', 'validation'))
+
+
+def test_a_model_knows_the_asvs_of_its_training_samples_only(tiny, fitted, tiny_regressor):
+    # parts depend on groups and the seed, not on counts
+    tiny.counts.loc[ids_of(tiny_regressor, 'training'), ['feature04', 'feature10']] = 0
+    run = fitted(tiny)
+    assert ids_of(run, 'training') == ids_of(tiny_regressor, 'training')
+    learned = tiny.counts.loc[ids_of(run, 'training')].sum() > 0
+    assert (~learned).sum() == 2
+    _, _, arrays = bundle.load(run.folder)
+    known = {''.join('-ACGTN'[code] for code in row if code) for row in arrays['references']}
+    assert known == {tiny.sequences[name] for name in tiny.counts.columns[learned]}
+    strangers = (tiny.counts.loc[:, ~learned].sum(axis=1) / tiny.counts.sum(axis=1))[run.details.index]
+    assert strangers.max() > 0.1
+    assert list(run.details['share_of_reads_near']) == pytest.approx(list(1 - strangers), abs=1e-6)
+    assert list(run.details['share_of_reads_other_region']) == pytest.approx(list(strangers), abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, fitted, tiny_regressor):
@@ -113,7 +180,7 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
     drawn = json.loads((resumed.folder / bundle.CARD_FILE).read_text())['seed']
     assert seed in (0, drawn)
     whole = fitted(tiny, 'whole', random_seed=drawn, **call)
-    assert bytes_of(resumed) == bytes_of(whole)
+    assert bytes_of(resumed) == bytes_of(whole) and bundle.read_config(whole.folder).blend is not None
     assert figures_of(resumed) == figures_of(whole)
     assert resumed.details.equals(whole.details)
 
@@ -126,7 +193,7 @@ def test_memory_cuts_the_work_and_not_the_result(tiny, fitted, monkeypatch, tiny
 
 def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fitted):
     # a rate so high that the error goes up and down
-    run = fitted(tiny, epochs=30, patience=3, learning_rate=0.05)
+    run = fitted(tiny, epochs=30, patience=3, learning_rate=0.05, kernel_head=False)
     errors = run.history.series('validation', 'mae')
     best = int(run.history.series('validation', 'best_epoch')[-1])
     assert best == 1 + int(np.argmin(errors))
@@ -137,16 +204,18 @@ def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fi
 
 
 @pytest.mark.parametrize('loss', ['mse', 'mae', 'huber'])
-@pytest.mark.parametrize('scaling', ['standard', 'minmax', 'none'])
+@pytest.mark.parametrize('scaling', ['standard', 'root', 'minmax', 'none'])
 def test_a_target_is_learned_and_given_back_in_its_own_unit(tiny, fitted, loss, scaling):
     if scaling != 'none':
         tiny.target = 1000 + 50 * tiny.target
     run = fitted(tiny, loss=loss, target_scaling=scaling, epochs=12, patience=12, learning_rate=0.01, groups=False)
     training = ids_of(run, 'training')
     target = bundle.read_config(run.folder).target
+    assert target.root == (scaling == 'root')
     own = tiny.target[training]
     center, scale = {
         'standard': (own.mean(), own.std(ddof=0)),
+        'root': (np.sqrt(own).mean(), np.sqrt(own).std(ddof=0)),
         'minmax': (own.min(), own.max() - own.min()),
         'none': (0.0, 1.0),
     }[scaling]
@@ -194,10 +263,83 @@ def test_frozen_parts_of_the_encoder_keep_every_byte(tiny, fitted, tiny_encoder,
     assert resolved == ('asv' if freeze == 'auto' else freeze)
 
 
-def test_predictions_of_a_frozen_encoder_are_those_of_the_saved_model(tiny, fitted, predicted, tiny_encoder):
-    run = fitted(tiny, encoder=tiny_encoder.folder, freeze='asv')
+@pytest.mark.parametrize('freeze', [None, 'none', 'asv', 'encoder'])
+@pytest.mark.parametrize('kernel_head', [True, False])
+def test_the_saved_model_predicts_test_samples_as_the_one_in_memory_did(
+    tiny, fitted, predicted, tiny_encoder, freeze, kernel_head
+):
+    given = {} if freeze is None else {'encoder': tiny_encoder.folder, 'freeze': freeze}
+    run = fitted(tiny, kernel_head=kernel_head, **given)
+    blend = bundle.read_config(run.folder).blend
+    # the mean embedding of ASVs says something only where the ASV encoder has not learned from the very samples
+    frozen = freeze in ('asv', 'encoder')
+    assert (blend and blend.views) == ((('asvs', 'mean') if frozen else ('asvs',)) if kernel_head else None)
     predictions, _ = predicted(tiny, run.folder)
-    assert list(predictions) == pytest.approx(list(run.details['prediction']), abs=1e-3)
+    test = ids_of(run, 'test')
+    assert list(predictions[test]) == pytest.approx(list(run.predictions), abs=1e-5)
+    tiny.counts = tiny.counts.loc[test[:1]]
+    alone, _ = predicted(tiny, run.folder, 'alone')
+    assert alone.iloc[0] == pytest.approx(predictions[test[0]], abs=1e-5)
+
+
+def test_the_saved_model_reads_no_more_asvs_than_the_one_in_memory_did(tiny, fitted, predicted, tiny_encoder):
+    run = fitted(tiny, encoder=tiny_encoder.folder, max_asvs_per_sample=6)
+    assert (run.details['asvs_used'] == 6).any()
+    predictions, _ = predicted(tiny, run.folder)
+    assert list(predictions[ids_of(run, 'test')]) == pytest.approx(list(run.predictions), abs=1e-5)
+
+
+def test_what_details_say_of_learned_samples_was_left_out(tiny, fitted, predicted):
+    options = {'epochs': 12, 'patience': 12, 'learning_rate': 0.01, 'target_scaling': 'standard'}
+    run = fitted(tiny, 'both', **options)
+    predictions, _ = predicted(tiny, run.folder)
+    learned = run.details.index[run.details['part'] != 'test']
+    errors = [(own[learned] - tiny.target[learned]).abs().mean() for own in (predictions, run.details['prediction'])]
+    # the saved head has learned them
+    assert errors[0] < 0.9 * errors[1]
+    run = fitted(tiny, 'network', kernel_head=False, **options)
+    predictions, _ = predicted(tiny, run.folder, 'again')
+    assert list(predictions) == pytest.approx(list(run.details['prediction']), abs=1e-4)
+
+
+def test_a_skewed_target_is_learned_as_its_square_root_and_said(tiny, fitted):
+    tiny.target **= 3
+    run = fitted(tiny)
+    config = bundle.read_config(run.folder)
+    assert config.call.training.target_scaling == 'root' and config.target.root
+    assert 'Target: the square root of "age" is learned, and squared again in predictions.' in run.said
+    assert (run.details['prediction'] >= 0).all()
+
+
+def test_a_square_root_of_negative_values_is_refused(tiny, fitted, tiny_regressor, work_dir):
+    # a test sample's would do no harm, and its label is not looked at
+    tiny.target[ids_of(tiny_regressor, 'test')] = -1.0
+    fitted(tiny, 'sound', target_scaling='root')
+    validation = ids_of(tiny_regressor, 'validation')[1]
+    tiny.target[validation] = -2.5
+    with pytest.raises(UserError) as error:
+        fitted(tiny, target_scaling='root')
+    assert str(error.value) == (
+        f'Parameter target_scaling is root, but "age" is -2.5 for sample {validation}; choose standard.'
+    )
+    assert list(work_dir.iterdir()) == []
+    run = fitted(tiny, 'auto')
+    assert bundle.read_config(run.folder).call.training.target_scaling == 'standard'
+
+
+def test_noise_is_in_nucleotides_that_training_reads_and_in_none_that_prediction_does(
+    tiny, fitted, predicted, tiny_regressor, tiny_encoder
+):
+    run = fitted(tiny, 'noisy', nucleotide_noise=0.3)
+    assert run.history.series('training', 'loss') != tiny_regressor.history.series('training', 'loss')
+    predictions, _ = predicted(tiny, run.folder)
+    assert list(predictions[ids_of(run, 'test')]) == pytest.approx(list(run.predictions), abs=1e-5)
+    # a frozen ASV encoder has read them once and for all
+    plain, noisy = (
+        fitted(tiny, name, encoder=tiny_encoder.folder, nucleotide_noise=share)
+        for name, share in (('plain', 0.0), ('frozen', 0.3))
+    )
+    assert bytes_of(noisy) == bytes_of(plain)
 
 
 def test_freezing_without_an_encoder_is_refused(tiny, fitted):

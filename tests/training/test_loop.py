@@ -23,6 +23,7 @@ class Line(nn.Module):
         super().__init__()
         self.config = types.SimpleNamespace(width=8)
         self.max_floats = 2**20
+        self.precision = torch.float32
         self.slope = nn.Parameter(torch.tensor([[0.5]]))
         self.offset = nn.Parameter(torch.tensor([0.0]))
 
@@ -207,3 +208,16 @@ def test_a_bar_is_shown_on_a_terminal_only(monkeypatch):
     assert '\repoch 1 [###############...............] 2/4' in screen.getvalue()
     # the line is clean when the epoch's own line is printed
     assert screen.getvalue().endswith(' ' * 60 + '\r')
+
+
+def test_steps_that_overflow_float16_are_left_out_and_said():
+    def half(network, rows, generator):
+        # a gradient of 300 times the scale of the loss: more than float16 holds until the scale is 128
+        return (network.slope[0].half() * 300).float().sum() + 0 * network.offset.sum(), {}
+
+    network, said = Line(), []
+    network.precision = torch.float16
+    schedule = FitConfig.from_flat({'batch_size': 4, 'learning_rate': 0.05}).training
+    train(network, Task(ROWS, half, lambda network: {}), schedule, 1, 1, None, said.append)
+    assert said[0] == 'Left out 3 steps of epoch 1, whose gradient overflowed float16.'
+    assert network.slope.item() < 0.5

@@ -1,4 +1,4 @@
-"""When memory runs out, work is cut into smaller chunks and done again; precision follows the device."""
+"""When memory runs out, work is cut into smaller chunks and done again; precision and compiler are as asked for."""
 
 import types
 
@@ -7,7 +7,11 @@ import torch
 
 from q2_aam.config import PretrainConfig
 from q2_aam.errors import UserError
+from q2_aam.model.layers import Block, layout_of
+from q2_aam.training import devices
 from q2_aam.training.devices import MOST_HALVINGS, choose_precision, place, with_less_memory
+
+CPU = torch.device('cpu')
 
 
 class Network(torch.nn.Linear):
@@ -60,9 +64,9 @@ def _raise(text):
 
 
 def test_precision_follows_the_device_unless_it_is_given():
-    cpu = torch.device('cpu')
-    assert choose_precision('auto', cpu) == torch.float32
-    assert choose_precision('bfloat16', cpu) == torch.bfloat16
+    assert choose_precision('auto', CPU) == torch.float32
+    assert choose_precision('bfloat16', CPU) == torch.bfloat16
+    assert choose_precision('float16', CPU) == torch.float16
     assert choose_precision('float32', types.SimpleNamespace(type='cuda')) == torch.float32
 
 
@@ -70,7 +74,46 @@ def test_placing_sets_memory_and_precision():
     network = place(
         Network(),
         PretrainConfig.from_flat({'precision': 'bfloat16', 'max_memory_gb': 1.0}).runtime,
-        torch.device('cpu'),
+        CPU,
     )
     assert network.precision == torch.bfloat16
     assert network.max_floats == 125_000_000
+
+
+def test_a_compiler_that_fails_is_one_sentence(monkeypatch):
+    def fail(*_):
+        raise RuntimeError('No working C++ compiler found\nset CXX')
+
+    monkeypatch.setattr(torch, 'compile', lambda function: fail)
+    with pytest.raises(UserError) as error:
+        place(Network(), PretrainConfig.from_flat({'compile': True}).runtime, CPU)
+    assert str(error.value) == (
+        'Parameter compile is given, but PyTorch cannot compile here (No working C++ compiler found); leave it out, or '
+        'install a C++ compiler (on a GPU also Triton).'
+    )
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_outputs_and_gradients():
+    fault = devices._fault_of_compiler(CPU)
+    if fault is not None:
+        pytest.skip(f'PyTorch cannot compile here: {fault}')
+    torch.manual_seed(1)
+    network = torch.nn.ModuleList([Block(16, 2, 2), Block(16, 2, 2)])
+
+    def run(sizes):
+        generator = torch.Generator().manual_seed(2)
+        layout = layout_of([0, *torch.tensor(sizes).cumsum(0).tolist()])
+        x = layout.spread(torch.randn(sum(sizes), 16, generator=generator))
+        network.zero_grad()
+        for block in network:
+            x = block(x, layout)
+        layout.collect(x).sin().sum().backward()
+        return [x.detach(), *(parameter.grad.clone() for parameter in network.parameters())]
+
+    plain = [run(sizes) for sizes in ([3, 9, 4], [5, 5])]
+    names = list(network.state_dict())
+    place(network, PretrainConfig.from_flat({'compile': True}).runtime, CPU)
+    assert network[0]._feed_forward is not network[1]._feed_forward
+    torch.testing.assert_close([run(sizes) for sizes in ([3, 9, 4], [5, 5])], plain, rtol=1e-4, atol=1e-5)
+    assert list(network.state_dict()) == names

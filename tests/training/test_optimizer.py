@@ -1,4 +1,6 @@
-"""The learning rate rises, then falls along a cosine; only matrices decay; slow parts learn slowly or not at all."""
+"""The learning rate rises, then falls along a cosine; only matrices decay; slow parts learn slowly or not at all;
+in float16 the loss is scaled, and a step whose gradient overflows is left out.
+"""
 
 import math
 
@@ -6,8 +8,18 @@ import pytest
 import torch
 
 from q2_aam.config import FitConfig, ModelConfig
+from q2_aam.errors import UserError
 from q2_aam.model.network import Network
-from q2_aam.training.optimizer import LAST_SHARE, base_learning_rate, make_optimizer, set_learning_rate
+from q2_aam.training.optimizer import (
+    FIRST_LOSS_SCALE,
+    LARGEST_LOSS_SCALE,
+    LAST_SHARE,
+    STEPS_TO_DOUBLE,
+    LossScale,
+    base_learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 
 
 def schedule(**options):
@@ -68,3 +80,68 @@ def test_a_schedule_without_rise_or_without_fall_stays_within_its_bounds(warmup_
     optimizer = torch.optim.AdamW([{'params': [torch.zeros(1)], 'lr': 1.0, 'peak': 1.0}])
     shares = [set_learning_rate(optimizer, step, 7, warmup_fraction) for step in range(7)]
     assert max(shares) == pytest.approx(1.0) and min(shares) > 0
+
+
+@pytest.fixture
+def weight():
+    """A weight of 1 and plain gradient descent of rate 1, so that a step shows the gradient."""
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    return weight, torch.optim.SGD([weight], lr=1.0)
+
+
+def test_the_scale_of_the_loss_leaves_no_trace_in_a_step(weight):
+    weight, optimizer = weight
+    scale = LossScale(torch.float16)
+    (scale.value * 0.25 * weight).sum().backward()
+    scale.step(optimizer, [weight], clip=0)
+    assert weight.item() == 0.75
+
+
+def test_a_gradient_is_clipped_after_its_scale_is_taken_away(weight):
+    weight, optimizer = weight
+    scale = LossScale(torch.float16)
+    (scale.value * 0.25 * weight).sum().backward()
+    scale.step(optimizer, [weight], clip=0.125)
+    assert weight.item() == pytest.approx(0.875, abs=1e-6)
+
+
+def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(weight):
+    weight, optimizer = weight
+    scale = LossScale(torch.float16)
+    weight.grad = torch.tensor([math.inf])
+    scale.step(optimizer, [weight], clip=1.0)
+    assert (weight.item(), scale.value, scale.skipped) == (1.0, FIRST_LOSS_SCALE / 2, 1)
+
+
+def test_the_scale_doubles_where_it_holds_up_to_its_bound(weight):
+    weight, optimizer = weight
+    scale, seen = LossScale(torch.float16), []
+    for _ in range(7):
+        for _ in range(STEPS_TO_DOUBLE):
+            weight.grad = torch.zeros(1)
+            scale.step(optimizer, [weight], clip=0)
+        seen.append(scale.value)
+    assert seen == [2.0**11, 2.0**12, 2.0**13, 2.0**14, LARGEST_LOSS_SCALE, LARGEST_LOSS_SCALE, LARGEST_LOSS_SCALE]
+
+
+def test_a_gradient_that_overflows_unscaled_is_one_sentence(weight):
+    weight, optimizer = weight
+    scale = LossScale(torch.float16)
+    weight.grad = torch.tensor([math.nan])
+    with pytest.raises(UserError) as error:
+        for _ in range(11):
+            scale.step(optimizer, [weight], clip=0)
+    assert scale.skipped == 10
+    assert str(error.value) == (
+        'Parameter precision is float16, in which the gradient overflows; use bfloat16 or float32, or lower '
+        'learning_rate.'
+    )
+
+
+@pytest.mark.parametrize('precision', [torch.float32, torch.bfloat16])
+def test_other_precisions_scale_nothing_and_leave_nothing_out(weight, precision):
+    weight, optimizer = weight
+    scale = LossScale(precision)
+    weight.grad = torch.tensor([0.5])
+    scale.step(optimizer, [weight], clip=0)
+    assert (weight.item(), scale.value, scale.skipped) == (0.5, 1.0, 0)

@@ -259,3 +259,10 @@ def test_a_study_of_nothing_but_unknown_letters_still_learns_distances(tiny, pre
     run = pretrained(tiny)
     assert all(np.isnan(run.history.series('training', 'nucleotide_accuracy')))
     assert all(np.isfinite(run.history.series('training', 'loss')))
+
+
+def test_float16_learns_nearly_the_same_and_the_card_says_so(tiny, pretrained):
+    exact, rounded = pretrained(tiny, 'exact'), pretrained(tiny, 'rounded', precision='float16')
+    one, two = (run.history.last('training')['loss'] for run in (exact, rounded))
+    assert one != two and two == pytest.approx(one, rel=0.02)
+    assert json.loads((rounded.folder / bundle.CARD_FILE).read_text())['precision'] == 'float16'

@@ -41,7 +41,7 @@ def test_the_model_and_what_was_derived_are_said():
     say_model(network, config, CPU, 12, said.append)
     parameters = sum(value.numel() for value in network.state_dict().values())
     assert said == [
-        'Model: width 16, 1 ASV layer on tokens of 6 nucleotides, 2 sample layers, 1 head, 8 memberships; '
+        'Model: width 16, 1 ASV layer on tokens of 10 nucleotides, 2 sample layers, 1 head, 8 memberships; '
         f'{parameters:,} parameters.',
         'Training: 9 epochs at most, batches of up to 64 samples, highest learning rate 0.004, seed 12, on cpu.',
     ]

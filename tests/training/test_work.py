@@ -23,6 +23,8 @@ HASHES = {'table': 'a' * 64, 'sequences': 'b' * 64}
 def another_value(opt):
     if opt.choices:
         return next(choice for choice in opt.choices if choice != opt.default)
+    if opt.kind is bool:
+        return not opt.default
     if isinstance(opt.default, str):
         return opt.low + 1 if opt.kind is int else (opt.low + opt.high) / 2
     return opt.default + 1 if opt.default + 1 <= (opt.high or np.inf) else (opt.low + opt.high) / 3

@@ -82,6 +82,86 @@ def test_wrong_content_is_refused_in_one_sentence(written, text, sentence):
     assert message.startswith(sentence) and message.endswith('.')
 
 
+CLASSES = 'id\tpart\tprediction\ttrue\tprobability_10\tprobability_mid way\n'
+
+
+@pytest.mark.parametrize('row', ['s\ttest\t10\t10\t0.75\t0.25\n', 's\tnew\t\t\t\t\n', 's\ttest\tmid way\t10\t0\t1\n'])
+def test_classes_with_their_probabilities_are_accepted(written, row):
+    written(CLASSES + row).validate('max')
+
+
+@pytest.mark.parametrize(
+    'row, sentence',
+    [
+        (
+            's\ttest\t10.0\t10\t0.75\t0.25\n',
+            "The prediction of sample s (line 2) must be one of the classes 10, mid way or empty, but it is '10.0'.",
+        ),
+        (
+            's\ttest\t10\t10\t0.75\t1.25\n',
+            'The probability of class mid way for sample s (line 2) must be a number from 0 to 1 or empty, but it is '
+            "'1.25'.",
+        ),
+        (
+            's\ttest\t10\t10\tnan\t0.25\n',
+            "The probability of class 10 for sample s (line 2) must be a number from 0 to 1 or empty, but it is 'nan'.",
+        ),
+    ],
+)
+def test_wrong_classes_and_probabilities_are_refused_in_one_sentence(written, row, sentence):
+    with pytest.raises(ValidationError) as error:
+        written(CLASSES + row).validate('max')
+    assert str(error.value).split('\n\n')[-1] == sentence
+
+
+INTERVALS = 'id\tpart\tprediction\ttrue\tlower_bound\tupper_bound\n'
+
+
+@pytest.mark.parametrize('row', ['s\ttest\t1\t2\t-0.5\t3\n', 's\ttest\t1\t2\t1\t1\n', 's\ttraining\t1\t2\t\t\n'])
+def test_intervals_are_accepted_and_may_be_empty(written, row):
+    written(INTERVALS + row).validate('max')
+
+
+@pytest.mark.parametrize(
+    'lower, upper', [('3', '2'), ('', '2'), ('1', ''), ('nan', '2'), ('low', 'high'), ('-inf', '2')]
+)
+def test_intervals_that_are_none_are_refused_in_one_sentence(written, lower, upper):
+    with pytest.raises(ValidationError) as error:
+        written(f'{INTERVALS}s\ttest\t1\t2\t{lower}\t{upper}\n').validate('max')
+    assert str(error.value).split('\n\n')[-1] == (
+        'The interval of sample s (line 2) must be two numbers, the lower one first, or empty, but it is '
+        f'{lower!r} to {upper!r}.'
+    )
+
+
+def test_classes_that_look_like_numbers_stay_words_on_the_way():
+    frame = pd.DataFrame(
+        {
+            'part': ['test', 'new'],
+            'prediction': ['01', np.nan],
+            'true': ['1.0', np.nan],
+            'probability_01': [0.6, np.nan],
+            'probability_1.0': [0.4, np.nan],
+        },
+        index=pd.Index(['a', 'b'], name='id'),
+    )
+    artifact = qiime2.Artifact.import_data(DETAILS, frame)
+    pd.testing.assert_frame_equal(artifact.view(pd.DataFrame), frame)
+    metadata = artifact.view(qiime2.Metadata)
+    kinds = [column.type for column in metadata.columns.values()]
+    assert kinds == ['categorical', 'categorical', 'categorical', 'numeric', 'numeric']
+    assert metadata.get_column('prediction').to_series()['a'] == '01'
+
+
+def test_classes_that_no_sample_is_known_to_be_of_are_metadata_too():
+    frame = pd.DataFrame(
+        {'part': 'new', 'prediction': 'x', 'true': np.nan, 'probability_x': 0.75, 'probability_y': 0.25},
+        index=pd.Index(['a'], name='id'),
+    )
+    metadata = qiime2.Artifact.import_data(DETAILS, frame).view(qiime2.Metadata)
+    assert metadata.get_column('true').to_series().isna().all()
+
+
 def test_level_min_reads_the_first_rows_only(written):
     text = LONG + 's99\tnowhere\t1\t2\n'
     written(text).validate('min')

@@ -11,6 +11,7 @@ CLASSES = {
     'AAMRegressor': 'AAMModelDirectoryFormat',
     'AAMClassifier': 'AAMModelDirectoryFormat',
     'AAMTrainingHistory': 'AAMTrainingHistoryDirectoryFormat',
+    'AAMMetrics': 'AAMMetricsDirectoryFormat',
     'SampleData[AAMPredictionDetails]': 'AAMPredictionDetailsDirectoryFormat',
 }
 

@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 
 from q2_aam import bundle
-from q2_aam.config import FitConfig, PredictConfig, PretrainConfig
+from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig, PretrainConfig
 from q2_aam.data.batches import make_batch
 from q2_aam.data.inputs import read_study
-from q2_aam.inference.predict import predict
-from q2_aam.training.fit import fit_regressor
+from q2_aam.inference.predict import predict, predict_classes
+from q2_aam.training.fit import fit_classifier, fit_regressor
 from q2_aam.training.pretrain import pretrain
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -53,24 +53,24 @@ def write_inputs():
 
 
 def main():
-    """Write inputs, both bundles and what they give for the inputs."""
+    """Write inputs, a bundle of each kind and what they give for the inputs."""
     target = write_inputs()
     table, matrix = FOLDER / 'table.biom', FOLDER / 'distances.tsv'
-    for kind in (bundle.ENCODER, bundle.REGRESSOR):
+    for kind in bundle.CALLS:
         shutil.rmtree(FOLDER / kind, ignore_errors=True)
         (FOLDER / kind).mkdir()
     pretraining = PretrainConfig.from_flat(FORM | SCHEDULE | {'validation_fraction': 0.25})
     pretrain(table, FOLDER / bundle.ENCODER, pretraining, distance_matrix=matrix)
-    fit_regressor(
-        table,
-        target,
-        FOLDER / bundle.REGRESSOR,
-        FitConfig.from_flat(SCHEDULE | {'epochs': 60, 'patience': 60}),
-        encoder=FOLDER / bundle.ENCODER,
-    )
-    predictions, _ = predict(table, FOLDER / bundle.REGRESSOR, PredictConfig())
-    predictions.to_csv(FOLDER / 'predictions.tsv', sep='\t')
-    network, _ = bundle.load(FOLDER / bundle.ENCODER)
+    longer = SCHEDULE | {'epochs': 60, 'patience': 60}
+    encoder = FOLDER / bundle.ENCODER
+    fit_regressor(table, target, FOLDER / bundle.REGRESSOR, FitConfig.from_flat(longer), encoder=encoder)
+    stages = pd.Series(np.where(target < 4.5, 'früh', '2'), target.index, name='stage')
+    fit_classifier(table, stages, FOLDER / bundle.CLASSIFIER, FitClassifierConfig.from_flat(longer), encoder=encoder)
+    _, details = predict(table, FOLDER / bundle.REGRESSOR, PredictConfig())
+    details[['prediction', 'lower_bound', 'upper_bound', 'flag']].to_csv(FOLDER / 'predictions.tsv', sep='\t')
+    _, probabilities, _ = predict_classes(table, FOLDER / bundle.CLASSIFIER, PredictClassesConfig())
+    probabilities.to_csv(FOLDER / 'probabilities.tsv', sep='\t')
+    network, _, _ = bundle.load(FOLDER / bundle.ENCODER)
     study, _ = read_study(table)
     with torch.no_grad():
         unions = network.encode(make_batch(study, np.arange(len(study)))).unions

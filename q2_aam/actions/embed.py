@@ -1,0 +1,111 @@
+"""The actions `predict-distances` and `embed`: samples by a pretrained encoder, without labels or a tree."""
+
+import skbio
+from q2_types.distance_matrix import DistanceMatrix
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.feature_table import BIOMV210Format
+from q2_types.ordination import PCoAResults
+
+from q2_aam.config import DistancesConfig, EmbedConfig
+from q2_aam.types import AAMEncoder, AAMModelDirectoryFormat
+
+from .examples_embed import embed_example, predict_distances_example
+from .shared import INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .signature import descriptions, flat, parameters
+
+ENCODER_DESCRIPTION = 'The encoder, from pretrain with a distance_matrix or a phylogeny.'
+
+DISTANCES_DESCRIPTION = (
+    'Predict the distances between the samples of a feature table, such as UniFrac, with an encoder that was '
+    'pretrained with distances. No phylogeny is needed and nothing is inserted into one: ASVs that the encoder never '
+    'saw are read by their sequence. The distance of two samples does not depend on the other samples of the table. '
+    'Samples without reads are left out.'
+)
+
+EMBED_DESCRIPTION = (
+    'Embed the samples of a feature table by a pretrained encoder and lay them out, for Emperor, by their principal '
+    'components (the principal coordinates of their Euclidean distances). The ordination takes memory that grows with '
+    'the number of samples, not with its square. No phylogeny is needed. Axes depend on which samples are laid out '
+    'together; the distance of two samples does not. Samples without reads are left out.'
+)
+
+
+@flat(DistancesConfig)
+def predict_distances(
+    table: BIOMV210Format,
+    encoder: AAMModelDirectoryFormat,
+    sequences: DNAFASTAFormat = None,
+    *,
+    config: DistancesConfig,
+) -> skbio.DistanceMatrix:
+    # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
+    from q2_aam.inference.embed import predict_distances as run
+
+    return _matrix(run(str(table), str(encoder), config, sequences=path_of(sequences)))
+
+
+@flat(EmbedConfig)
+def embed(
+    table: BIOMV210Format,
+    encoder: AAMModelDirectoryFormat,
+    sequences: DNAFASTAFormat = None,
+    *,
+    config: EmbedConfig,
+) -> (skbio.OrdinationResults, skbio.DistanceMatrix):
+    from q2_aam.inference.embed import embed as run
+
+    found, distances = run(str(table), str(encoder), config, sequences=path_of(sequences))
+    pcoa = skbio.OrdinationResults(
+        'PCoA',
+        'Principal Coordinate Analysis',
+        eigvals=found.eigenvalues,
+        samples=found.samples,
+        proportion_explained=found.proportions,
+    )
+    return pcoa, _matrix(distances)
+
+
+def _matrix(distances):
+    # float32 is written in half the digits of float64
+    return skbio.DistanceMatrix(distances.to_numpy(), list(distances.index))
+
+
+def register(plugin):
+    """Register the actions with the plugin object."""
+    inputs = {'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'encoder': AAMEncoder}
+    input_descriptions = {
+        'table': INPUT_DESCRIPTIONS['table'],
+        'sequences': INPUT_DESCRIPTIONS['sequences'],
+        'encoder': ENCODER_DESCRIPTION,
+    }
+    plugin.methods.register_function(
+        function=predict_distances,
+        inputs=inputs,
+        parameters=parameters(DistancesConfig),
+        outputs=[('distance_matrix', DistanceMatrix)],
+        input_descriptions=input_descriptions,
+        parameter_descriptions=descriptions(DistancesConfig),
+        output_descriptions={
+            'distance_matrix': 'Predicted distances between all samples, in the unit of those that were learned.'
+        },
+        name='Predict distances between samples without a phylogeny',
+        description=DISTANCES_DESCRIPTION,
+        citations=cite('vaswani2017', 'lozupone2005'),
+        examples={'predict_distances_of_new_samples': predict_distances_example},
+    )
+    plugin.methods.register_function(
+        function=embed,
+        inputs=inputs,
+        parameters=parameters(EmbedConfig),
+        outputs=[('pcoa', PCoAResults), ('distance_matrix', DistanceMatrix)],
+        input_descriptions=input_descriptions,
+        parameter_descriptions=descriptions(EmbedConfig),
+        output_descriptions={
+            'pcoa': 'Where the samples lie, with the share of the variance that each axis explains.',
+            'distance_matrix': 'Euclidean distances between the embeddings, of max_samples_in_matrix samples at most.',
+        },
+        name='Embed samples and lay them out',
+        description=EMBED_DESCRIPTION,
+        citations=cite('vaswani2017', 'lozupone2005'),
+        examples={'embed_samples': embed_example},
+    )

@@ -1,0 +1,218 @@
+"""What a pretrained encoder says of samples without any label: distances among them, and where they lie.
+
+Shapes: B samples, D width, K memberships.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from q2_aam import bundle
+from q2_aam.config import AUTO
+from q2_aam.data.inputs import read_study
+from q2_aam.data.parts import NEW
+from q2_aam.data.readings import reading_of
+from q2_aam.errors import UserError
+from q2_aam.training.devices import choose_device, place, use_threads, with_less_memory
+from q2_aam.training.evaluate import embed_samples
+from q2_aam.training.report import device_name, say_study
+from q2_aam.training.work import temporary_folder
+
+from .matrix import check_room, euclidean, pairs_matrix
+
+MEMBERSHIPS = 'memberships'
+# which samples stand in a matrix that cannot hold all is drawn, but the same at each call
+DRAW = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Ordination:
+    """Principal coordinates of samples.
+
+    Attributes
+    ----------
+    samples : pandas.DataFrame
+        Coordinates; index: sample ids, columns: PC1, PC2, ...
+    eigenvalues : pandas.Series
+        Sum of squares along each axis, largest first.
+    proportions : pandas.Series
+        Share of each axis in the sum over all axes, those that are not given included.
+    """
+
+    samples: pd.DataFrame
+    eigenvalues: pd.Series
+    proportions: pd.Series
+
+
+def predict_distances(table, encoder, config, sequences=None, say=print):
+    """Predict the distances between all samples of a table: without a tree, from sequences and abundances.
+
+    Parameters
+    ----------
+    table : path
+        BIOM 2.1 HDF5.
+    encoder : path
+        Bundle of an encoder that was pretrained with distances.
+    config : q2_aam.config.DistancesConfig
+    sequences : path, optional
+        FASTA with the sequence of each feature; without it the feature ids are the sequences.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float32, ids by ids, in the unit of the distances that were learned; samples without reads are not in it.
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used, the encoder learned no distances, or the matrix does not fit the memory.
+    """
+    device = choose_device(config.runtime.device)
+    network, made, _ = bundle.load(encoder, bundle.ENCODER)
+    if made.distance_divisor is None:
+        raise UserError(
+            'The encoder was pretrained without distances and can predict none; pretrain one with a distance_matrix or '
+            'a phylogeny.'
+        )
+    with temporary_folder() as work, use_threads(config.runtime.threads):
+        study = _read(table, sequences, made, work, say)
+        check_room(len(study), config.runtime.max_memory_gb)
+        say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
+        network = place(network, config.runtime, device)
+
+        def distances():
+            unions_BK = _of_each_sample(network, study, made, device, lambda part: part.unions)
+            return pairs_matrix(unions_BK, network.distance_head, network.max_floats)
+
+        found = with_less_memory(network, distances)
+    # in place: a second matrix may not fit
+    found *= np.float32(made.distance_divisor)
+    return _by_ids(found, study.sample_ids)
+
+
+def embed(table, encoder, config, sequences=None, say=print):
+    """Embed the samples of a table, and lay them out.
+
+    Parameters
+    ----------
+    table : path
+        BIOM 2.1 HDF5.
+    encoder : path
+        Bundle of an encoder.
+    config : q2_aam.config.EmbedConfig
+    sequences : path, optional
+        FASTA with the sequence of each feature; without it the feature ids are the sequences.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    ordination : Ordination
+        Of all samples with reads.
+    distances : pandas.DataFrame
+        float32, ids by ids: Euclidean distances between embeddings, of at most ``max_samples_in_matrix`` samples.
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used, there are fewer than two samples, the encoder has no such embedding, or the matrix
+        does not fit the memory.
+    """
+    device = choose_device(config.runtime.device)
+    network, made, _ = bundle.load(encoder, bundle.ENCODER)
+    chosen = config.embedding
+    if chosen.embedding == MEMBERSHIPS and made.distance_divisor is None:
+        raise UserError(
+            'The encoder was pretrained without distances and has no memberships to embed samples by; pretrain one '
+            'with a distance_matrix or a phylogeny, or set embedding to mean.'
+        )
+    with temporary_folder() as work, use_threads(config.runtime.threads):
+        study = _read(table, sequences, made, work, say)
+        if len(study) < 2:
+            raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
+        check_room(min(len(study), chosen.max_samples_in_matrix), config.runtime.max_memory_gb)
+        say(f'Encoder: embeds samples by {chosen.embedding}, on {device_name(device)}.')
+        network = place(network, config.runtime, device)
+        rows = _rows_of_matrix(len(study), chosen.max_samples_in_matrix, say)
+
+        def embeddings():
+            samples_BD = _of_each_sample(network, study, made, device, _EMBEDDINGS[chosen.embedding](network))
+            return samples_BD, pairs_matrix(samples_BD[torch.from_numpy(rows)], euclidean, network.max_floats)
+
+        samples_BD, found = with_less_memory(network, embeddings)
+        ordination = ordinate(samples_BD.double().cpu().numpy(), study.sample_ids, chosen.number_of_dimensions)
+    first = ordination.proportions.iloc[:3].sum()
+    say(f'Ordination: the first {min(3, len(ordination.proportions))} axes explain {first:.1%} of the variance.')
+    return ordination, _by_ids(found, [study.sample_ids[row] for row in rows])
+
+
+def ordinate(embeddings, ids, dimensions=AUTO):
+    """Return the principal coordinates of embeddings, float64 [B, D], of two or more samples.
+
+    Principal components are the principal coordinates of Euclidean distances (Gower 1966,
+    doi:10.1093/biomet/53.3-4.325), and the singular values of [B, D] cost no matrix of [B, B]. Each axis points to
+    where its largest loading is positive.
+    """
+    centred = embeddings - embeddings.mean(axis=0)
+    left, singular, right = np.linalg.svd(centred, full_matrices=False)
+    signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    # centring takes one axis away
+    axes = min(len(embeddings) - 1, embeddings.shape[1])
+    axes = axes if dimensions == AUTO else min(axes, dimensions)
+    names = [f'PC{axis + 1}' for axis in range(axes)]
+    total = (singular**2).sum()
+    values = singular[:axes] ** 2
+    return Ordination(
+        pd.DataFrame((left * signs * singular)[:, :axes], index=pd.Index(ids, name='id'), columns=names),
+        pd.Series(values, index=names),
+        pd.Series(values / total if total > 0 else values, index=names),
+    )
+
+
+def _read(table, sequences, made, work, say):
+    study, _ = read_study(table, sequences, max_length=made.call.model.max_sequence_length, folder=work)
+    say_study(study, {NEW: len(study)}, say)
+    return study
+
+
+def _of_each_sample(network, study, made, device, take):
+    """Return what `take` takes of the SampleEmbeddings, [B, ...] by rows of the study, on `device`."""
+    # samples of like richness together, so that little is padded
+    order = np.argsort(study.richness, kind='stable')
+    parts = embed_samples(network, study, order, device, reading=reading_of(made.call.data))
+    taken = torch.cat([take(part) for part in parts])
+    return taken[torch.from_numpy(np.argsort(order)).to(device)]
+
+
+def _shares(network):
+    """Memberships weighted by the root of their branch's length and scaled to length 1.
+
+    The product of two samples is then the length of the branches they share over the geometric mean of what each has
+    (Ochiai's coefficient). Without the scaling, distances tell above all how many ASVs a sample has.
+    """
+    root_K = F.softplus(network.distance_head.weight.detach()).sqrt()
+    return lambda part: F.normalize(part.unions * root_K, dim=1)
+
+
+_EMBEDDINGS = {
+    MEMBERSHIPS: _shares,
+    'mean': lambda network: lambda part: part.mean,
+    'summary': lambda network: lambda part: part.summary,
+}
+
+
+def _rows_of_matrix(samples, most, say):
+    if samples <= most:
+        return np.arange(samples)
+    say(f'Distances: of {most:,} samples, drawn at random; max_samples_in_matrix allows no more.')
+    return np.sort(np.random.default_rng(DRAW).permutation(samples)[:most])
+
+
+def _by_ids(values, ids):
+    index = pd.Index(ids, name='id')
+    return pd.DataFrame(values, index=index, columns=index, copy=False)

@@ -1,0 +1,34 @@
+"""How good several methods were on the same folds, as an artifact: one row a figure, a difference or a verdict."""
+
+from qiime2.plugin import ValidationError, model
+
+from q2_aam.inference.verdict import METRICS_COLUMNS
+
+from .tsv import check_columns, is_number, read_rows
+
+WORDS = ('method', 'repeat', 'fold', 'metric')
+NUMBERS = ('samples', 'value', 'spread', 'lower', 'upper')
+
+
+class AAMMetricsFormat(model.TextFileFormat):
+    """Tab-separated rows of METRICS_COLUMNS; numbers may be missing (empty), and so may `against` and `note`."""
+
+    def _validate_(self, level):
+        rows = read_rows(self, level)
+        check_columns(rows, METRICS_COLUMNS)
+        line = None
+        for line, cells in rows:
+            for column, cell in zip(METRICS_COLUMNS, cells):
+                if column in WORDS and not cell.strip():
+                    raise ValidationError(f'Column {column} is empty at line {line}.')
+                if column in NUMBERS and cell and not is_number(cell):
+                    raise ValidationError(
+                        f'Column {column} must hold numbers or be empty, but line {line} has {cell!r}.'
+                    )
+        if line is None:
+            raise ValidationError('The metrics have no rows.')
+
+
+AAMMetricsDirectoryFormat = model.SingleFileDirectoryFormat(
+    'AAMMetricsDirectoryFormat', 'metrics.tsv', AAMMetricsFormat
+)

@@ -1,0 +1,245 @@
+"""Each labelled sample is predicted once a repeat by a model that knew nothing of its label or group."""
+
+import inspect
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+from q2_types.distance_matrix import LSMatFormat
+from q2_types.feature_table import BIOMV210Format
+
+from q2_aam.actions import cross_validate as pipelines
+from q2_aam.actions import cross_validate_steps as steps
+from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig, FitConfig, PredictConfig
+from q2_aam.errors import UserError
+
+QUICK = {'folds': 3, 'random_seed': 5, 'width': 16, 'threads': 1}
+
+
+class Context:
+    """A context whose actions only record what they are given; their results are opaque, as in parallel runs."""
+
+    def __init__(self, outputs):
+        self.calls, self.outputs = [], outputs
+
+    def get_action(self, plugin, action):
+        def act(*given, **more):
+            self.calls.append(types.SimpleNamespace(plugin=plugin, name=action, given=given, **more))
+            return tuple(f'{action} {len(self.calls)} {number}' for number in range(self.outputs.get(action, 1)))
+
+        return act
+
+    def of(self, name):
+        return [call for call in self.calls if call.name == name]
+
+
+@pytest.fixture
+def context():
+    return Context({'fit_regressor': 4, 'predict': 2, 'fit_classifier': 5, 'predict_classes': 3, '_collate_numbers': 3})
+
+
+@pytest.fixture
+def run(small, context):
+    def run(column='age', groups=True, **more):
+        function = pipelines.cross_validate if column == 'age' else pipelines.cross_validate_classifier
+        return function(
+            context,
+            table=small.table,
+            metadata=small.metadata.get_column(column),
+            groups=small.metadata.get_column('subject') if groups else None,
+            **(QUICK | more),
+        )
+
+    return run
+
+
+def ids_of(call):
+    return set(call.metadata.ids)
+
+
+def test_no_label_and_no_group_of_a_test_sample_reaches_the_fit(run, context, small):
+    run(repeats=2)
+    subjects = small.metadata.get_column('subject').to_series()
+    fits, cuts = context.of('fit_regressor'), context.of('filter_samples')
+    assert len(fits) == 6 and len(cuts) == 12
+    for number, call in enumerate(fits):
+        training, test = map(ids_of, cuts[2 * number : 2 * number + 2])
+        assert ids_of(call) == training
+        assert training | test == set(small.metadata.ids) and not training & test
+        assert not set(subjects[list(training)]) & set(subjects[list(test)])
+        # the part that is judged is the fold
+        assert call.test_fraction == 0.0
+    for repeat in (cuts[1:6:2], cuts[7::2]):
+        assert sorted(name for call in repeat for name in ids_of(call)) == sorted(small.metadata.ids)
+    assert all(cut.metadata.column_count == 0 for cut in cuts), 'what cuts a table carries no labels'
+
+
+def test_each_fold_is_predicted_by_its_own_model(run, context):
+    run()
+    numbers = {id(call): number + 1 for number, call in enumerate(context.calls)}
+    for cut, fitted, predicted in zip(
+        context.of('filter_samples')[1::2], context.of('fit_regressor'), context.of('predict')
+    ):
+        assert predicted.regressor == f'fit_regressor {numbers[id(fitted)]} 0'
+        assert predicted.table == f'filter_samples {numbers[id(cut)]} 0'
+
+
+def test_every_parameter_reaches_the_fit_and_seeds_differ(run, context):
+    run(repeats=2, learning_rate=0.01, max_asvs_per_sample=7, precision='float32')
+    fits = context.of('fit_regressor')
+    for call in fits:
+        values = {opt.name: getattr(call, opt.name) for opt in FitConfig.options()}
+        given = {'learning_rate': 0.01, 'max_asvs_per_sample': 7, 'precision': 'float32', 'width': 16, 'threads': 1}
+        given |= {'test_fraction': 0.0, 'random_seed': call.random_seed}
+        assert values == FitConfig.from_flat(given).to_flat()
+    assert len({call.random_seed for call in fits}) == 6
+    assert all(call.precision == 'float32' for call in context.of('predict'))
+
+
+@pytest.mark.parametrize('config', [CrossValidateConfig, CrossValidateClassifierConfig])
+def test_all_parameters_of_a_fit_but_the_test_fraction_are_there(config):
+    of_fit = pipelines.NUMBERS.config if config is CrossValidateConfig else pipelines.CLASSES.config
+    missing = {opt.name for opt in of_fit.options()} - {opt.name for opt in config.options()}
+    assert missing == {'test_fraction'}
+    # what predict has more is for tables from elsewhere, and the coverage for numbers only
+    more = {opt.name for opt in PredictConfig.options()} - {opt.name for opt in config.options()}
+    assert more == {'turn_reversed', 'abstain'} | ({'coverage'} if config is CrossValidateClassifierConfig else set())
+
+
+def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):
+    for seed in (5, 5, 0, 0):
+        run(random_seed=seed)
+    first, again, drawn, other = (context.of('filter_samples')[start : start + 6] for start in range(0, 24, 6))
+    assert list(map(ids_of, first)) == list(map(ids_of, again))
+    assert list(map(ids_of, drawn)) != list(map(ids_of, other))
+    seeds = [call.random_seed for call in context.of('_collate_numbers')]
+    assert seeds[:2] == [5, 5] and 0 < seeds[2] != seeds[3] > 0
+
+
+def test_baselines_learn_from_the_same_samples_and_can_be_left_out(run, context):
+    run()
+    scored, fits = context.of('_score_baselines'), context.of('fit_regressor')
+    assert [ids_of(call) for call in scored] == [ids_of(call) for call in fits]
+    assert [call.training_table for call in scored] == [call.table for call in fits]
+    assert [call.test_table for call in scored] == [call.table for call in context.of('predict')]
+    (collate,) = context.of('_collate_numbers')
+    assert len(collate.baselines) == len(collate.details) == 3
+    run(baselines=False)
+    assert len(context.of('_score_baselines')) == 3
+    assert context.of('_collate_numbers')[1].baselines is None
+
+
+def test_every_group_is_a_fold_where_one_is_left_out(run, context):
+    run(leave_one_group_out=True)
+    assert len(context.of('fit_regressor')) == 10
+    assert context.of('_collate_numbers')[0].folds == 10
+
+
+def test_results_are_those_of_the_last_step(run):
+    assert [name.split()[0] for name in run()] == ['_collate_numbers'] * 3
+
+
+def test_classes_take_the_classifier(run, context):
+    run('stage')
+    fits, predicted = context.of('fit_classifier'), context.of('predict_classes')
+    assert len(fits) == len(predicted) == 3
+    assert all(isinstance(call.metadata, qiime2.CategoricalMetadataColumn) for call in fits)
+    # the last of its outputs is the details
+    assert all(
+        name.startswith('predict_classes') and name.endswith('2') for name in context.of('_collate_classes')[0].details
+    )
+    assert not context.of('fit_regressor')
+
+
+def test_too_many_folds_are_refused_before_anything_is_fitted(run, context):
+    with pytest.raises(UserError, match='^Cross-validation in 11 folds needs at least 11 groups'):
+        run(folds=11)
+    assert context.calls == []
+
+
+def test_a_pipeline_really_has_its_parameters_and_no_annotations():
+    signature = inspect.signature(pipelines.cross_validate)
+    assert list(signature.parameters)[:4] == ['ctx', 'table', 'metadata', 'sequences']
+    assert signature.parameters['folds'].default == 5
+    assert signature.parameters['metadata'].default is inspect.Parameter.empty
+    assert not hasattr(pipelines.cross_validate, '__signature__') and not pipelines.cross_validate.__annotations__
+
+
+@pytest.fixture
+def folds():
+    """Details and baselines of two repeats of two folds of four samples in two groups, and their metadata."""
+    true = pd.Series([1.0, 2, 3, 4], pd.Index(['a', 'b', 'c', 'd'], name='id'), name='age')
+    details, baselines = [], []
+    for shift, names in ((0, 'ab'), (0, 'cd'), (1, 'ca'), (1, 'db')):
+        index = pd.Index(list(names), name='id')
+        more = {'part': 'new', 'prediction': true[index] + shift, 'true': np.nan, 'reads_used': 10.0}
+        details.append(pd.DataFrame(more, index))
+        baselines.append(pd.DataFrame({'part': 'new', 'prediction': np.nan, 'ridge': true[index] + 2}, index))
+    groups = qiime2.NumericMetadataColumn(pd.Series([1.0, 1, 2, 2], true.index, name='site'))
+    return types.SimpleNamespace(
+        true=qiime2.NumericMetadataColumn(true), details=details, baselines=baselines, groups=groups
+    )
+
+
+def test_numbers_are_collated_to_means_and_what_the_models_said(folds, capsys):
+    predictions, details, metrics = steps._collate_numbers(
+        folds.details, folds.true, 2, 1, folds.baselines, folds.groups, pretrained=True
+    )
+    assert predictions.to_dict() == {'a': 1.5, 'b': 2.5, 'c': 3.5, 'd': 4.5} and predictions.name == 'age'
+    assert list(details) == ['part', 'prediction', 'true', 'fold', 'prediction_spread', 'ridge', 'reads_used']
+    assert details.loc['c'].tolist() == ['test', 3.5, 3.0, 2, pytest.approx(0.5**0.5), 5.0, 10.0]
+    difference = metrics[metrics['metric'] == 'mae_difference'].iloc[0]
+    assert (difference['value'], difference['against'], difference['samples']) == (-1.5, 'ridge', 4)
+    said = capsys.readouterr().out.splitlines()
+    assert said[2].startswith('| AAM | 0.5 +- 0.71 |')
+    assert said[-1] == metrics.iloc[-1]['note']
+    assert said[-1].startswith('Best of the others: ridge. AAM is better here than ridge by 1.5; 95 % interval')
+    assert said[-1].endswith('never their labels.')
+
+
+def test_without_baselines_there_is_still_a_verdict(folds):
+    *_, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1)
+    assert metrics['against'].eq('').all() and 'nothing to compare with' in metrics.iloc[-1]['note']
+
+
+def test_an_abstention_is_in_the_details_but_not_in_the_predictions(folds):
+    for frame in (folds.details[0], folds.details[2]):
+        frame.loc['a', 'prediction'] = np.nan
+    predictions, details, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1, folds.baselines)
+    assert list(predictions.index) == ['b', 'c', 'd'] and np.isnan(details.loc['a', 'prediction'])
+    assert metrics[metrics['metric'] == 'mae_difference'].iloc[0]['samples'] == 3
+
+
+def test_classes_are_collated_to_the_likeliest_in_the_mean_over_repeats():
+    true = pd.Series(['x', 'y', 'y'], pd.Index(['a', 'b', 'c'], name='id'), name='stage')
+    details = []
+    for names, share in (('ab', 0.9), ('c', 0.2), ('ac', 0.3), ('b', 0.4)):
+        index = pd.Index(list(names), name='id')
+        more = {'part': 'new', 'prediction': 'y', 'true': None, 'probability_x': share, 'probability_y': 1 - share}
+        details.append(pd.DataFrame({**more, 'reads_used': 10.0}, index))
+    predictions, probabilities, frame, metrics = steps._collate_classes(
+        details, qiime2.CategoricalMetadataColumn(true), 2, 1
+    )
+    assert predictions.to_dict() == {'a': 'x', 'b': 'x', 'c': 'y'} and predictions.name == 'stage'
+    np.testing.assert_allclose(probabilities.loc['a'], [0.6, 0.4])
+    assert frame['true'].tolist() == ['x', 'y', 'y'] and frame['prediction'].tolist() == ['x', 'x', 'y']
+    np.testing.assert_allclose(frame['probability_x'], [0.6, 0.65, 0.25])
+    accuracy = metrics[(metrics['metric'] == 'accuracy') & (metrics['fold'] == 'all')]
+    # first repeat: a right, b wrong, c right; second: a wrong, b right, c right
+    assert accuracy['value'].tolist() == [pytest.approx(2 / 3)] * 3
+
+
+def test_the_step_of_baselines_hands_over_paths_and_labels_of_training_samples(small, monkeypatch):
+    table, matrix = small.table.view(BIOMV210Format), small.distances.view(LSMatFormat)
+    found = steps._score_baselines(table, table, small.metadata.get_column('age'), matrix, 3, 1)
+    assert list(found)[:4] == ['part', 'prediction', 'random_forest', 'extra_trees'] and list(found)[-1] == 'median'
+    assert found['part'].eq('new').all() and found['prediction'].isna().all() and len(found) == 20
+    found = steps._score_baselines(table, table, small.metadata.get_column('stage'), None, 3, 1)
+    assert 'majority|young' in found and found.filter(like='|').notna().all(axis=None)
+
+
+def test_steps_are_registered_under_names_that_newer_command_lines_hide(plugin):
+    assert {'_score_baselines', '_collate_numbers', '_collate_classes'} < set(plugin.methods)
+    assert set(plugin.pipelines) >= {'cross_validate', 'cross_validate_classifier'}

@@ -1,0 +1,147 @@
+"""Errors of cross-validation on real labels, beside those of the methods that researchers have already.
+
+    python tests/benchmarks/accuracy.py [--data FOLDER --target COLUMN --groups COLUMN] [--seeds 5]
+        [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE] [--methods all|baselines]
+        [--set width=64 epochs=20] [--seed 1] [--quick]
+
+FOLDER of --data holds table.qza, metadata.tsv and, unless feature ids are sequences, rep-seqs.qza; that of --encoder is
+the bundle of a pretrained encoder. What is run is what `qiime aam cross-validate` runs: the same folds, the same
+baselines, the same intervals. Figures are means over seeds, +- the standard deviation over them.
+"""
+
+import argparse
+import pathlib
+import tempfile
+
+import bench
+import biom
+import h5py
+import pandas as pd
+
+from q2_aam.config import FitConfig, PredictConfig
+from q2_aam.data.folds import labels_with_reads, plan_folds, seed_of_fit
+from q2_aam.inference.baselines import predict_fold
+from q2_aam.inference.collate import OURS, gather_numbers
+from q2_aam.inference.predict import predict
+from q2_aam.inference.verdict import compare, table_of
+from q2_aam.training.fit import fit_regressor
+
+QUICK = {'width': 16, 'asv_layers': 1, 'sample_layers': 1, 'attention_heads': 2, 'memberships': 16, 'epochs': 1}
+
+
+def read_arguments():
+    """Return the arguments."""
+    return bench.arguments(
+        __doc__,
+        **{
+            'target': {'default': 'month_of_life', 'help': 'numeric column of metadata.tsv'},
+            'groups': {'default': 'subject', 'help': 'column of metadata.tsv; none: every sample is a group'},
+            'seeds': {'type': int, 'default': 1, 'help': 'repeats, each with other folds (unless groups are left out)'},
+            'folds': {'type': int, 'default': 5},
+            'leave-one-group-out': {'action': 'store_true'},
+            'encoder': {'type': pathlib.Path},
+            'distances': {'type': pathlib.Path, 'help': 'distance matrix, tab-separated or .qza'},
+            'methods': {'choices': ('all', 'baselines'), 'default': 'all'},
+            'set': {'nargs': '*', 'default': [], 'type': setting, 'metavar': 'NAME=VALUE', 'help': 'of fit-regressor'},
+        },
+    )
+
+
+def setting(text):
+    """Return (name, value) of a parameter of fit-regressor, given as name=value."""
+    name, _, value = text.partition('=')
+    known = {opt.name: opt for opt in FitConfig.options()}
+    if name not in known:
+        raise argparse.ArgumentTypeError(f'fit-regressor has no parameter {name}')
+    opt = known[name]
+    if opt.kind is bool:
+        return name, value == 'True'
+    return name, value if opt.kind is str or (opt.auto and value == 'auto') else opt.kind(value)
+
+
+def read_columns(folder, target, groups):
+    """Return the target (numbers) and the groups (words or None) by sample id."""
+    frame = pd.read_csv(folder / 'metadata.tsv', sep='\t', index_col=0, dtype=str)
+    frame = frame[~frame.index.str.startswith('#')].rename_axis('id')
+    named = None if groups == 'none' else frame[groups].dropna().astype(object)
+    return frame[target].astype(float), named
+
+
+def cut(table, ids, path):
+    """Write those samples of a table, and the features they have, as BIOM 2.1."""
+    part = table.filter(set(ids), axis='sample', inplace=False).remove_empty(axis='observation')
+    with h5py.File(path, 'w') as file:
+        part.to_hdf5(file, 'accuracy.py')
+    return path
+
+
+def our_predictions(options, files, training, folder, groups, seed):
+    """Fit on the training part of a fold and return the predictions of its test part."""
+    runtime = {'device': options.device.type}
+    settings = runtime | (QUICK if options.quick else {}) | dict(options.set)
+    config = FitConfig.from_flat(settings | {'test_fraction': 0.0, 'random_seed': seed})
+    model = folder / 'model'
+    model.mkdir()
+    given = {'sequences': files.sequences, 'say': lambda line: None}
+    fit_regressor(
+        files.training, training, model, config, encoder=options.encoder, groups=groups,
+        distance_matrix=files.distances, **given,
+    )  # fmt: skip
+    return predict(files.test, model, PredictConfig.from_flat(runtime), **given)[1]['prediction']
+
+
+def run(options, work):
+    """Return what every method predicts of every sample, out of fold."""
+    files = argparse.Namespace(
+        table=bench._unpack(options.data / 'table.qza', 'data/feature-table.biom', work), sequences=None
+    )
+    if (options.data / 'rep-seqs.qza').exists():
+        files.sequences = bench._unpack(options.data / 'rep-seqs.qza', 'data/dna-sequences.fasta', work)
+    files.distances = options.distances
+    if options.distances and options.distances.suffix == '.qza':
+        files.distances = bench._unpack(options.distances, 'data/distance-matrix.tsv', work)
+    target, groups = read_columns(options.data, options.target, options.groups)
+    labels = labels_with_reads(files.table, target, groups)
+    plan = plan_folds(
+        labels.values, labels.groups, options.folds, options.seeds, options.seed, options.leave_one_group_out
+    )
+    target = pd.Series(labels.values, pd.Index(labels.sample_ids, name='id'), name=labels.name)
+    with h5py.File(files.table) as file:
+        table = biom.Table.from_hdf5(file)
+    ours, baselines = [], []
+    for repeat, of_repeat in enumerate(plan):
+        for fold in range(of_repeat.max() + 1):
+            folder = work / f'{repeat}-{fold}'
+            folder.mkdir()
+            training, test = target[of_repeat != fold], target[of_repeat == fold]
+            files.training = cut(table, training.index, folder / 'training.biom')
+            files.test = cut(table, test.index, folder / 'test.biom')
+            seed = seed_of_fit(options.seed, repeat, fold)
+            baselines.append(predict_fold(files.training, files.test, training, seed, 1, files.distances))
+            if options.methods == 'all':
+                ours.append(our_predictions(options, files, training, folder, groups, seed))
+            else:
+                # then it is forests, as users have them, that the others are compared with
+                ours.append(baselines[-1].pop('random_forest').rename('prediction'))
+            error = (ours[-1] - test).abs().mean()
+            print(
+                f'repeat {repeat + 1}, fold {fold + 1}: {len(test)} samples, mean absolute error {error:.3g}',
+                flush=True,
+            )
+    return gather_numbers(target, groups, ours, baselines, int(plan.max()) + 1)
+
+
+def main():
+    options = read_arguments()
+    bench.say_machine(options)
+    with tempfile.TemporaryDirectory() as work:
+        found = run(options, pathlib.Path(work))
+    metrics, verdict = compare(found, options.seed, options.encoder is not None)
+    lines = [*table_of(metrics), verdict]
+    if options.methods == 'baselines':
+        lines = [line.replace(OURS, 'random_forest') for line in lines]
+    print(*lines, sep='\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,83 @@
+"""The benchmark of accuracy reads a study as it is shared, and prints the comparison."""
+
+import argparse
+import importlib
+import pathlib
+import sys
+import zipfile
+
+import biom
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture
+def accuracy(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+    return importlib.import_module('accuracy')
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A study as artifacts and metadata."""
+    files = tiny.write(tmp_path / 'inputs')
+    folder = tmp_path / 'study'
+    folder.mkdir()
+    for name, path, inside in (
+        ('table.qza', files.table, 'data/feature-table.biom'),
+        ('rep-seqs.qza', files.sequences, 'data/dna-sequences.fasta'),
+        ('distances.qza', files.distance_matrix, 'data/distance-matrix.tsv'),
+    ):
+        with zipfile.ZipFile(folder / name, 'w') as file:
+            file.write(path, f'uuid/{inside}')
+    rows = [f'{name}\t{tiny.target[name]}\t{tiny.groups[name]}\n' for name in tiny.target.index]
+    (folder / 'metadata.tsv').write_text('sample-id\tage\tsubject\n#q2:types\tnumeric\tcategorical\n' + ''.join(rows))
+    return folder
+
+
+def run(accuracy, monkeypatch, folder, *more):
+    given = ['--data', folder, '--target', 'age', '--distances', folder / 'distances.qza', '--folds', 3, *more]
+    monkeypatch.setattr(sys, 'argv', ['accuracy.py', *map(str, given)])
+    accuracy.main()
+
+
+def test_every_method_has_a_line_and_the_verdict_ends_it(accuracy, monkeypatch, folder, capsys):
+    run(accuracy, monkeypatch, folder, '--quick', '--set', 'memberships=8')
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith('| ')]
+    methods = ['AAM', 'random_forest', 'extra_trees', 'ridge', 'nearest_neighbours', 'gaussian_process', 'median']
+    assert [line.split(' | ')[0] for line in table] == ['| method', *(f'| {name}' for name in methods)]
+    assert lines[-1].startswith('Best of the others: ') and 'of "age"' in lines[-1]
+
+
+def test_baselines_alone_are_compared_with_the_forest_over_seeds(accuracy, monkeypatch, folder, capsys):
+    run(accuracy, monkeypatch, folder, '--methods', 'baselines', '--seeds', 2, '--groups', 'none')
+    text = capsys.readouterr().out
+    assert 'repeat 2, fold 3: ' in text and 'AAM' not in text
+    lines = [line for line in text.splitlines() if line.startswith('| random_forest | ')]
+    assert len(lines) == 1 and '+-' in lines[0]
+
+
+def test_metadata_are_read_as_numbers_and_words(accuracy, tiny, folder):
+    target, groups = accuracy.read_columns(folder, 'age', 'subject')
+    assert target.to_dict() == tiny.target.to_dict() and target.name == 'age'
+    assert groups.to_dict() == tiny.groups.to_dict()
+    assert accuracy.read_columns(folder, 'age', 'none')[1] is None
+
+
+def test_a_cut_table_keeps_the_counts_of_its_samples(accuracy, tiny, tmp_path):
+    table = biom.Table(tiny.counts.to_numpy().T, list(tiny.counts.columns), list(tiny.counts.index))
+    chosen = list(tiny.counts.index[:3])
+    part = biom.load_table(str(accuracy.cut(table, chosen, tmp_path / 'part.biom')))
+    expected = tiny.counts.loc[chosen].loc[:, tiny.counts.loc[chosen].sum() > 0]
+    np.testing.assert_array_equal(part.matrix_data.toarray().T, expected)
+    assert list(part.ids()) == chosen
+
+
+def test_parameters_are_read_by_their_type(accuracy):
+    found = [accuracy.setting(text) for text in ('width=64', 'epochs=auto', 'learning_rate=1e-3', 'freeze=none')]
+    assert found == [('width', 64), ('epochs', 'auto'), ('learning_rate', 0.001), ('freeze', 'none')]
+    with pytest.raises(argparse.ArgumentTypeError, match='fit-regressor has no parameter depth'):
+        accuracy.setting('depth=3')

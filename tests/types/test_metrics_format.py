@@ -1,0 +1,66 @@
+"""Metrics are read row by row, and can be looked at as DataFrame and Metadata."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+qiime2 = pytest.importorskip('qiime2')
+
+from qiime2.plugin import ValidationError  # noqa: E402
+
+from q2_aam.inference.collate import OURS, OutOfFold  # noqa: E402
+from q2_aam.inference.verdict import compare  # noqa: E402
+from q2_aam.types import AAMMetrics, AAMMetricsFormat  # noqa: E402
+
+
+@pytest.fixture
+def frame():
+    ids = np.array(list('abcdefgh'), dtype=object)
+    predicted = {OURS: np.arange(8.0), 'ridge': np.ones(8), 'gaussian_process': np.full(8, np.nan)}
+    return compare(OutOfFold('age "x"', ids, ids, np.zeros(8, int), np.arange(8) % 2, np.zeros(8), predicted), 1)[0]
+
+
+def test_what_a_comparison_gives_is_kept_as_it_is(frame):
+    artifact = qiime2.Artifact.import_data(AAMMetrics, frame)
+    pd.testing.assert_frame_equal(artifact.view(pd.DataFrame).fillna({'against': '', 'note': ''}), frame)
+
+
+def test_metrics_are_viewed_as_metadata_with_an_id_for_each_row(frame):
+    metadata = qiime2.Artifact.import_data(AAMMetrics, frame).view(qiime2.Metadata)
+    assert metadata.ids[0] == '01' and len(metadata.ids) == len(frame)
+    kinds = {name: column.type for name, column in metadata.columns.items()}
+    assert [name for name, kind in kinds.items() if kind == 'numeric'] == [
+        'samples', 'value', 'spread', 'lower', 'upper',
+    ]  # fmt: skip
+    assert metadata.get_column('note').to_series().iloc[-1] == frame['note'].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    'old, new, sentence',
+    [
+        (
+            'method\tagainst',
+            'against\tmethod',
+            'The header must be method, against, repeat, fold, metric, samples, value',
+        ),
+        ('\nAAM\t', '\n\t', 'Column method is empty at line 2.'),
+        ('\tmae\t', '\t \t', 'Column metric is empty at line 2.'),
+        ('\tmae\t4\t', '\tmae\tfour\t', "Column samples must hold numbers or be empty, but line 2 has 'four'."),
+        ('\tmae\t4\t', '\tmae\t4\t\t', 'Line 2 has 12 cells, but the header names 11 columns.'),
+    ],
+)
+def test_wrong_content_is_refused_in_one_sentence(frame, tmp_path, old, new, sentence):
+    path = tmp_path / 'metrics.tsv'
+    text = frame.to_csv(sep='\t', index=False)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValidationError) as caught:
+        AAMMetricsFormat(str(path), mode='r').validate()
+    assert sentence in str(caught.value)
+
+
+def test_metrics_without_rows_are_refused(frame, tmp_path):
+    path = tmp_path / 'metrics.tsv'
+    frame[:0].to_csv(path, sep='\t', index=False)
+    with pytest.raises(ValidationError, match='The metrics have no rows.'):
+        AAMMetricsFormat(str(path), mode='r').validate()
