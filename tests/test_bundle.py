@@ -54,6 +54,7 @@ ODD = {
     'freeze': 'encoder',
     'encoder_learning_rate_ratio': 0.5,
     'kernel_head': False,
+    'random_forest': False,
     'loss': 'mae',
     'target_scaling': 'minmax',
     'coverage': 0.75,

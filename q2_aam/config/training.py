@@ -131,6 +131,11 @@ class LabelledTraining(Schedule):
         'Whether a Gaussian process on abundances, fitted to the training and validation samples, is blended with the '
         'network: with few labels it errs less. The model then holds random mixtures of three samples each.',
     )
+    random_forest: bool = option(
+        True,
+        'Whether a random forest is fitted beside the model, to tell how well it would have done on the test samples. '
+        'It is no part of the model.',
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
 from .report import make_card, say_model, say_study
 from .work import hash_files, hash_series, name_of_run, run_folder, seed_of_run
+from .yardstick import forest_figures
 
 STEPS = 400
 # Small batches where labels are few, so that an epoch is more than a step or two.
@@ -164,6 +165,7 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
         target = _calibrated(goal, outputs, rows[VALIDATION])
         references = _references(study, rows[TRAINING], seed)
         figures = _score(history, goal, target, outputs, rows, config, seed)
+        _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
         history.log(0, 0, 'run', random_seed=seed)
         bundle.save(
             folder,
@@ -366,3 +368,18 @@ def _score(history, goal, target, outputs, rows, config, seed):
             for plot, predicted, true in goal.points(target, outputs[own], own):
                 history.add_points(plot, part, predicted, true, generator)
     return figures
+
+
+def _compare_with_forest(history, goal, study, rows, config, seed, figures, say):
+    """Say, log and add to the figures of the test part what a random forest makes of it."""
+    if not config.training.random_forest or not len(rows[TEST]):
+        return
+    learned = np.concatenate([rows[TRAINING], rows[VALIDATION]])
+    found = forest_figures(goal, study, learned, rows[TEST], seed, config.runtime.threads)
+    own = figures[TEST][goal.headline]
+    figures[TEST] |= {f'random_forest_{name}': value for name, value in found.items()}
+    history.log(0, 0, TEST, **{f'random_forest_{name}': value for name, value in found.items()})
+    say(
+        f'Test samples: {goal.headline.replace("_", " ")} {own:.3g}; a random forest on the same samples: '
+        f'{found[goal.headline]:.3g}. One split of few samples proves little; cross-validate tells more.'
+    )

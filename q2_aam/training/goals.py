@@ -23,6 +23,8 @@ from .kernel import blend
 # Temperatures from e^-3 to e^3; beyond them probabilities are all alike, or 0 and 1.
 LARGEST_LOG_TEMPERATURE = 3.0
 CALIBRATION_BINS = 10
+# Its best epoch was chosen on the very samples that then weigh it against the kernel head, so that it looks too good.
+SAMPLES_TO_TRUST_NETWORK = 200
 
 
 class NumericGoal:
@@ -34,13 +36,15 @@ class NumericGoal:
         Of the bundle, and of the action.
     score : str
         The figure of the validation part that is to be small.
+    headline : str
+        The figure of the test part that its user is told.
     outputs : int
         Of the network.
     align : callable
         See :func:`q2_aam.data.targets.align_labels`.
     """
 
-    kind, call, score = bundle.REGRESSOR, 'fit-regressor', 'mae'
+    kind, call, score, headline = bundle.REGRESSOR, 'fit-regressor', 'mae', 'mae'
     align = staticmethod(align_labels)
 
     def __init__(self, labels, training_rows, training):
@@ -74,7 +78,11 @@ class NumericGoal:
 
     def figures(self, target, outputs, rows):
         """Return {figure: value} of outputs for `rows`, read as `target` tells."""
-        return regression_figures(target.unscaled(outputs[:, 0]), self.values[rows])
+        return self.figures_of(target.unscaled(outputs[:, 0]), rows)
+
+    def figures_of(self, predicted, rows):
+        """Return {figure: value} of predictions for `rows`, whoever made them."""
+        return regression_figures(predicted, self.values[rows])
 
     def test_figures(self, target, outputs, rows):
         """Return figures, too, that mean something only where `rows` had no say in the calibration."""
@@ -94,7 +102,7 @@ class NumericGoal:
 
         `prior` is the weight of the network where there is no telling.
         """
-        return blend([network, kernel], self.kernel_targets(rows), [prior, 1 - prior])
+        return blend([network, kernel], self.kernel_targets(rows), [prior, 1 - prior], SAMPLES_TO_TRUST_NETWORK)
 
 
 class CategoricalGoal:
@@ -110,6 +118,7 @@ class CategoricalGoal:
         self.outputs = self.target.outputs
         self.balanced = training.class_weights == 'balanced'
         self.score = 'balanced_log_loss' if self.balanced else 'log_loss'
+        self.headline = 'balanced_accuracy' if self.balanced else 'accuracy'
         samples_C = np.bincount(self.values[training_rows], minlength=self.outputs)
         weights_C = samples_C.sum() / (self.outputs * samples_C) if self.balanced else np.ones(self.outputs)
         self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
@@ -139,7 +148,11 @@ class CategoricalGoal:
 
     def figures(self, target, outputs, rows):
         """Return {figure: value} of outputs for `rows`, read as `target` tells."""
-        return classification_figures(target.probabilities(outputs), self.values[rows], self.balanced)
+        return self.figures_of(target.probabilities(outputs), rows)
+
+    def figures_of(self, probabilities, rows):
+        """Return {figure: value} of probabilities for `rows`, whoever made them."""
+        return classification_figures(probabilities, self.values[rows], self.balanced)
 
     def test_figures(self, target, outputs, rows):
         """Return nothing: every figure of classes means something everywhere."""

@@ -24,7 +24,7 @@ NOISES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 # Labelled samples on which both are chosen: the cost grows with their cube.
 MOST_TO_CHOOSE = 1000
 # Four landmarks a sample span what the samples themselves do (same error on ECAM); the cost grows with their cube.
-LANDMARKS_A_SAMPLE, MOST_LANDMARKS = 4, 2048
+LANDMARKS_A_SAMPLE, MOST_LANDMARKS = 4, 4096
 MIXED = 3
 FOLDS = 10
 JITTER = 1e-6
@@ -112,17 +112,17 @@ def choose(samples, targets_NO, groups_N):
     return best[1:]
 
 
-def blend(members_VNO, targets_NO, prior_V=None):
+def blend(members_VNO, targets_NO, prior_V=None, prior_samples=PRIOR_SAMPLES):
     """Return the weights [V], at least 0 and 1 in all, with which members sum to what is nearest to the targets.
 
-    Least squares, drawn to `prior_V` (default: all alike) as strongly as ``PRIOR_SAMPLES`` samples would.
+    Least squares, drawn to `prior_V` (default: all alike) as strongly as that many samples would.
     """
     members_VX = np.asarray(members_VNO, dtype=np.float64).reshape(len(members_VNO), -1)
     prior_V = np.full(len(members_VX), 1 / len(members_VX)) if prior_V is None else np.asarray(prior_V)
     mean_X = prior_V @ members_VX
     apart_VX = members_VX - mean_X
     gram_VV = apart_VX @ apart_VX.T
-    strength = PRIOR_SAMPLES * np.trace(gram_VV) / len(gram_VV) / max(1, len(targets_NO))
+    strength = prior_samples * np.trace(gram_VV) / len(gram_VV) / max(1, len(targets_NO))
     if strength == 0:
         return prior_V
     off_V = np.linalg.solve(gram_VV + strength * np.eye(len(gram_VV)), apart_VX @ (np.ravel(targets_NO) - mean_X))
@@ -144,11 +144,12 @@ def _solve(samples, landmarks, length, noise, targets_NO, fold_N):
     among_MM[np.diag_indices(len(among_MM))] += JITTER
     among_MM *= noise
     folds = [np.flatnonzero(fold_N == fold) for fold in np.unique(fold_N)]
-    grams = [_gram(samples, landmarks, length, targets_NO, own) for own in folds]
-    gram_MM, right_MO = sum(gram for gram, _ in grams), sum(right for _, right in grams)
+    gram_MM, right_MO = _gram(samples, landmarks, length, targets_NO, np.arange(len(targets_NO)))
     left_out_NO = np.zeros_like(targets_NO)
     # of a single group nothing would be left to learn from: its outputs stay those of the mean
-    for own, (gram, right) in zip(folds, grams) if len(folds) > 1 else ():
+    for own in folds if len(folds) > 1 else ():
+        # computed again and not kept: ten of them are more than a gigabyte
+        gram, right = _gram(samples, landmarks, length, targets_NO, own)
         coefficients = _ridge(among_MM + gram_MM - gram, right_MO - right)
         for block in _blocks(own):
             left_out_NO[block] = radial(samples[block], landmarks, length) @ coefficients

@@ -13,7 +13,7 @@ from q2_aam.errors import UserError
 from q2_aam.model.kernel_head import ASVS, MEAN
 from q2_aam.training import blend as module
 from q2_aam.training import kernel
-from q2_aam.training.blend import blend_in_kernel_head, choose_scaling
+from q2_aam.training.blend import NETWORK_WEIGHT, blend_in_kernel_head, choose_scaling
 from q2_aam.training.goals import CategoricalGoal, NumericGoal
 
 # subjects, of two samples each, of the tiny study
@@ -182,7 +182,7 @@ def test_labels_of_test_samples_change_nothing(tiny, study, mean):
 
 
 @pytest.mark.parametrize('mean', [True, False])
-def test_the_network_counts_as_one_view_does_where_there_is_no_telling(tiny, study, mean):
+def test_network_and_kernel_head_are_weighed_on_validation_samples(tiny, study, mean):
     asvs_AD = np.ones((30, 4), dtype=np.float32) if mean else None
     goal, asked = numeric(tiny, study), []
     network = np.random.default_rng(2).normal(size=(24, 1))
@@ -196,7 +196,7 @@ def test_the_network_counts_as_one_view_does_where_there_is_no_telling(tiny, stu
     ((own, others, rows, prior),) = asked
     assert (blend.network, blend.kernel) == (0.25, 0.5)
     assert blend.views == tuple(head.views) == ((ASVS, MEAN) if mean else (ASVS,))
-    assert prior == pytest.approx(1 / 3 if mean else 1 / 2)
+    assert prior == NETWORK_WEIGHT
     # weighed on validation samples, none of which either has learned
     assert list(rows) == list(ROWS['validation'])
     assert np.array_equal(own, network[rows])
@@ -207,7 +207,7 @@ def test_a_network_that_is_right_gets_more_weight_than_one_that_is_wrong(tiny, s
     goal = numeric(tiny, study)
     right = goal.target.scaled(goal.values)[:, None]
     good, bad = blended(goal, study, right)[0], blended(goal, study, -right)[0]
-    assert good.network > 0.5 > bad.network and bad.kernel > good.kernel
+    assert good.network > NETWORK_WEIGHT > bad.network and bad.kernel > good.kernel
     assert good.network + good.kernel == pytest.approx(1) == bad.network + bad.kernel
 
 

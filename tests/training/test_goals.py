@@ -207,9 +207,10 @@ def test_outputs_of_numbers_are_weighed_by_what_validation_samples_say_and_by_th
     found = NumericGoal(labels(values), np.arange(25), training)
     rows = np.arange(25, 50)
     right, wrong = values[rows][:, None], np.zeros((25, 1))
-    # as many samples as the prior counts for half: half of the way from it to the better
-    assert found.weights(right, wrong, rows, 0.5) == pytest.approx([0.75, 0.25])
-    assert found.weights(wrong, right, rows, 0.5) == pytest.approx([0.25, 0.75])
+    # 25 samples say that one is right, 200 that both are alike: by the least squares of two members that differ by
+    # values v, with both v^2 / 2 in the gram, (25 / 2) / (25 / 2 + 200 / 4) / 2 = 0.1 beyond the half
+    assert found.weights(right, wrong, rows, 0.5) == pytest.approx([0.6, 0.4], abs=0.02)
+    assert found.weights(wrong, right, rows, 0.5) == pytest.approx([0.4, 0.6], abs=0.02)
     # where both say the same, there is no telling
     assert found.weights(right, right, rows, 1 / 3) == pytest.approx([1 / 3, 2 / 3])
 
