@@ -135,6 +135,7 @@ def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, f
 
     files, folder, said = _prepare(tiny, place, hashed, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
+    form['random_forest'] = False
     predictions, details, history = fit_regressor(
         files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
         tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
@@ -153,6 +154,7 @@ def run_fit_classifier(
 
     files, folder, said = _prepare(tiny, place, True, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
+    form['random_forest'] = False
     predictions, probabilities, details, history = fit_classifier(
         files.table, tiny.stages if target is None else target, folder, FitClassifierConfig.from_flat(form | options),
         files.sequences, encoder, tiny.groups if groups else None, files.distance_matrix if matrix else None,

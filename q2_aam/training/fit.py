@@ -378,7 +378,7 @@ def _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
     found = forest_figures(goal, study, learned, rows[TEST], seed, config.runtime.threads)
     own = figures[TEST][goal.headline]
     figures[TEST] |= {f'random_forest_{name}': value for name, value in found.items()}
-    history.log(0, 0, TEST, **{f'random_forest_{name}': value for name, value in found.items()})
+    history.log(0, 0, TEST, **{f'final_random_forest_{name}': value for name, value in found.items()})
     say(
         f'Test samples: {goal.headline.replace("_", " ")} {own:.3g}; a random forest on the same samples: '
         f'{found[goal.headline]:.3g}. One split of few samples proves little; cross-validate tells more.'

@@ -68,10 +68,10 @@ def test_its_user_is_told_unless_it_is_not_wanted(fitted, classified, tiny, kind
     fit = {'numbers': fitted, 'classes': classified}[kind]
     done = fit(tiny, 'one', random_forest=wanted)
     told = [line for line in done.said if line.startswith('Test samples: ')]
-    logged = [row for row in done.history.rows if str(row[3]).startswith('random_forest_')]
+    logged = [row for row in done.history.rows if str(row[3]).startswith('final_random_forest_')]
     assert len(told) == wanted == bool(logged)
     if wanted:
-        theirs = done.history.series('test', f'random_forest_{headline}')[-1]
+        theirs = done.history.series('test', f'final_random_forest_{headline}')[-1]
         ours = done.history.series('test', f'final_{headline}')[-1]
         assert told[0] == (
             f'Test samples: {headline.replace("_", " ")} {ours:.3g}; a random forest on the same samples: '
