@@ -29,6 +29,7 @@ BROUGHT_BY_QIIME2 = {
     'scikit-bio',
     'scikit-learn',
     'scipy',
+    'threadpoolctl',
 }
 
 
