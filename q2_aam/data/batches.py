@@ -53,12 +53,7 @@ def make_batch(study, samples, sequences=True, reading=None):
         From :func:`q2_aam.data.readings.reading_of`: what of each sample is taken.
     """
     samples = np.asarray(samples, dtype=np.int64)
-    where, offsets = positions_of(study.offsets, samples)
-    abundances = np.array(study.abundances[where])
-    if reading is not None:
-        keep, abundances = reading(abundances, offsets)
-        where, abundances = where[keep], abundances[keep]
-        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    where, abundances, offsets = read_samples(study, samples, reading)
     distinct, inverse = np.unique(study.asvs[where], return_inverse=True)
     codes = lengths = None
     if sequences:
@@ -73,6 +68,17 @@ def make_batch(study, samples, sequences=True, reading=None):
         abundances=torch.from_numpy(abundances),
         offsets=torch.from_numpy(offsets),
     )
+
+
+def read_samples(study, samples, reading=None):
+    """Return the positions in the study of what is read of `samples`, its abundances, and where each sample begins."""
+    where, offsets = positions_of(study.offsets, samples)
+    abundances = np.array(study.abundances[where])
+    if reading is not None:
+        keep, abundances = reading(abundances, offsets)
+        where, abundances = where[keep], abundances[keep]
+        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    return where, abundances, offsets
 
 
 def positions_of(offsets, samples):

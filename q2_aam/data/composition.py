@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 import scipy.sparse
 
-from .batches import positions_of
+from .batches import read_samples
 
 # log(READS * share + 1): abundances count by their order of magnitude, those far below one read in 10,000 for little.
 READS = 1e4
@@ -61,12 +61,7 @@ def composition_of(study, rows, keys_A, asvs_AD=None, reading=None):
     reading : callable, optional
         See :func:`q2_aam.data.batches.make_batch`.
     """
-    where, offsets = positions_of(study.offsets, np.asarray(rows, dtype=np.int64))
-    abundances = np.array(study.abundances[where])
-    if reading is not None:
-        keep, abundances = reading(abundances, offsets)
-        where, abundances = where[keep], abundances[keep]
-        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    where, abundances, offsets = read_samples(study, np.asarray(rows, dtype=np.int64), reading)
     weights = np.log1p(READS * abundances).astype(np.float32)
     shape = (len(rows), len(keys_A))
     asvs_BA = scipy.sparse.csr_matrix((weights, study.asvs[where], offsets), shape=shape)
