@@ -9,7 +9,6 @@ import numpy as np
 
 from q2_aam.data.references import References
 from q2_aam.errors import UserError
-from q2_aam.model.kernel_head import KernelHead
 
 from .bundle_config import (
     CALLS,
@@ -17,9 +16,9 @@ from .bundle_config import (
     CONFIG_FILE,
     ENCODER,
     FORMAT_VERSION,
-    KERNEL,
     LOWER,
     PROBABILITY,
+    PROFILE,
     REGRESSOR,
     UPPER,
     Blend,
@@ -50,8 +49,8 @@ __all__ = [
     'Classes',
     'Target',
     'check',
-    'kernel_head_of',
     'load',
+    'profile_head_of',
     'read_config',
     'save',
     'sha256',
@@ -140,12 +139,14 @@ def load(folder, kind=None):
     return network.eval(), config, arrays
 
 
-def kernel_head_of(arrays, config):
-    """Return the KernelHead among the arrays of a bundle, None if it has none; ValueError if it is damaged."""
+def profile_head_of(arrays, config):
+    """Return the ProfileHead among the arrays of a bundle, None if it has none; ValueError if it is damaged."""
+    from q2_aam.model.profile_head import ProfileHead
+
     if config.blend is None:
         return None
-    own = {name.removeprefix(KERNEL): array for name, array in arrays.items() if name.startswith(KERNEL)}
-    return KernelHead.from_arrays(own, config.call.model.width, config.target.outputs)
+    own = {name.removeprefix(PROFILE): array for name, array in arrays.items() if name.startswith(PROFILE)}
+    return ProfileHead.from_arrays(own, config.blend.members, config.target.outputs)
 
 
 def read_config(folder):
@@ -190,7 +191,7 @@ def _check_tensors(path, config, level):
                     raise ValueError(f'The {_called(name, config)} of the model are not all numbers; train it again.')
             if config.references is not None:
                 References(tensors.get_tensor('references'), **config.references)
-            kernel_head_of({name: tensors.get_tensor(name) for name in config.arrays}, config)
+            profile_head_of({name: tensors.get_tensor(name) for name in config.arrays}, config)
     except SafetensorError as error:
         raise ValueError(
             f"The model's {MODEL_FILE} is damaged or cut off ({error}); get the artifact again from where it was made."

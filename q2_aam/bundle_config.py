@@ -9,7 +9,6 @@ import numpy as np
 
 from q2_aam.config import AUTO, Call, FitClassifierConfig, FitConfig, PretrainConfig
 from q2_aam.data.references import References
-from q2_aam.model.kernel_head import ASVS, MEAN, types_of_arrays
 from q2_aam.training.intervals import Calibration
 
 CONFIG_FILE = 'config.json'
@@ -23,12 +22,19 @@ LOWER, UPPER = 'lower_bound', 'upper_bound'
 # Fields of BundleConfig that ask for arrays beside the network's weights. A model that has no such part has no such
 # field in its file.
 ARRAYS = ('references', 'blend')
-# Before the names of the kernel head's arrays.
-KERNEL = 'kernel.'
+# Least difficulty of a sample, in standard deviations of the target: quantiles that cross say nothing.
+LEAST_DIFFICULTY = 0.1
+# Share of a sample in known ASVs from which on the profile head has its full weight.
+KNOWN_ENOUGH = 0.5
+# Before the names of the profile head's arrays, and these.
+PROFILE = 'profile.'
+PROFILE_ARRAYS = {'keys': 'int64', 'scale': 'float32'} | {
+    f'{layer}.{kind}': 'float32'
+    for layer in ('first', 'first_norm', 'second', 'second_norm', 'out')
+    for kind in ('weight', 'bias')
+}
 # The types of arrays, as numpy and as safetensors name them.
 TYPES = {'float32': 'F32', 'float64': 'F64', 'int32': 'I32', 'int64': 'I64', 'uint8': 'U8'}
-# Least probability that the kernel head gives a class: what it gives is not bounded by 0.
-LEAST_PROBABILITY = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,9 @@ class Target:
         Share of new samples whose true value they are to hold; there if, and only if, there is a calibration.
     root : bool
         Whether it is the square root of the column that is scaled.
+    quantiles : bool
+        Whether there are three outputs: the median, and the quantiles that end an interval. Prediction intervals are
+        then wider where these are farther apart.
     """
 
     name: str
@@ -53,6 +62,7 @@ class Target:
     calibration: Calibration | None = None
     coverage: float | None = None
     root: bool = False
+    quantiles: bool = False
 
     def __post_init__(self):
         numbers = (self.center, self.scale)
@@ -61,8 +71,11 @@ class Target:
                 'The target must have a name, a finite center and a scale above 0, but it has the name '
                 f'{self.name!r}, the center {self.center!r} and the scale {self.scale!r}.'
             )
-        if not isinstance(self.root, bool):
-            raise ValueError(f'The target must say true or false of its root, but it says {self.root!r}.')
+        for name in ('root', 'quantiles'):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(
+                    f'The target must say true or false of its {name}, but it says {getattr(self, name)!r}.'
+                )
         if isinstance(self.calibration, dict):
             check_names(self.calibration, names_of(Calibration), f'calibration of {CONFIG_FILE}')
             object.__setattr__(self, 'calibration', Calibration(**self.calibration))
@@ -73,11 +86,13 @@ class Target:
                 'The target must have a calibration and a coverage above 0 and below 1, or neither, but its coverage '
                 f'is {self.coverage!r}.'
             )
+        if self.calibration.by_difficulty != self.quantiles:
+            raise ValueError('The calibration of the target must be by difficulty if, and only if, it has quantiles.')
 
     @property
     def outputs(self):
         """How many outputs the network has for it."""
-        return 1
+        return 3 if self.quantiles else 1
 
     def scaled(self, values):
         """Return values of the column as the network is to give them."""
@@ -88,16 +103,19 @@ class Target:
         values = outputs * self.scale + self.center
         return np.maximum(values, 0) ** 2 if self.root else values
 
-    def from_kernel(self, outputs):
-        """Return outputs of the kernel head as the network gives its own: they are alike."""
-        return outputs
+    def difficulty(self, outputs):
+        """Return half the distance of the outer quantiles, float64 [samples], in the unit of the column; else None."""
+        if not self.quantiles:
+            return None
+        least = LEAST_DIFFICULTY * (self.unscaled(1.0) - self.unscaled(-1.0)) / 2
+        return np.maximum((self.unscaled(outputs[:, 2]) - self.unscaled(outputs[:, 1])) / 2, least)
 
     def columns(self, outputs):
-        """Return what outputs [samples, 1] say, as columns in the unit of the target: prediction and interval."""
+        """Return what outputs [samples, outputs] say, as columns in the unit of the target: prediction and interval."""
         predictions = self.unscaled(outputs[:, 0])
         if self.calibration is None:
             return {'prediction': predictions}
-        lower, upper = self.calibration.bounds(predictions, self.coverage)
+        lower, upper = self.calibration.bounds(predictions, self.coverage, self.difficulty(outputs))
         return {'prediction': predictions, LOWER: lower, UPPER: upper}
 
 
@@ -139,10 +157,6 @@ class Classes:
         shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return shares / shares.sum(axis=1, keepdims=True)
 
-    def from_kernel(self, outputs):
-        """Return outputs of the kernel head, which are shares, as the network gives its own: as logarithms."""
-        return np.log(np.maximum(outputs, LEAST_PROBABILITY))
-
     def columns(self, outputs):
         """Return what outputs [samples, classes] say, as columns: the likeliest class, the probability of each."""
         probabilities = self.probabilities(outputs)
@@ -153,31 +167,39 @@ class Classes:
 
 @dataclasses.dataclass(frozen=True)
 class Blend:
-    """How outputs of the network and of the kernel head are put together: each times its weight.
+    """How outputs of the network and of the profile head are put together: each times its weight.
 
     Attributes
     ----------
-    network, kernel : float
-    views : tuple of str
-        Those of the kernel head.
+    network, profile : float
+    alone : float
+        Weight of the network for samples of which the profile head knows nothing.
+    members : int
+        Those of the profile head.
     """
 
     network: float
-    kernel: float
-    views: tuple
+    profile: float
+    alone: float
+    members: int
 
     def __post_init__(self):
-        if isinstance(self.views, list):
-            object.__setattr__(self, 'views', tuple(self.views))
-        weights = (self.network, self.kernel)
+        weights = (self.network, self.profile)
+        if not _is_number(self.alone) or not self.alone > 0:
+            raise ValueError(f'The weight of a network alone must be a number above 0, but it is {self.alone!r}.')
         if not all(_is_number(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
             raise ValueError(f'The weights of a blend must be numbers of at least 0 and not both 0, but it is {self}.')
-        if self.views not in ((ASVS,), (ASVS, MEAN)):
-            raise ValueError(f'The views of a blend must be {ASVS}, or {ASVS} and {MEAN}, but they are {self.views!r}.')
+        if type(self.members) is not int or self.members < 1:
+            raise ValueError(f'The members of a blend must be a whole number above 0, but they are {self.members!r}.')
 
-    def outputs(self, network, kernel):
-        """Return outputs [samples, outputs] from those of both."""
-        return self.network * network + self.kernel * kernel
+    def outputs(self, network, profile, known):
+        """Return outputs [samples, outputs] from those of both.
+
+        `known` [samples] is the share of a sample that the profile head knows. Where it is small, the network, which
+        reads ASVs that nobody has seen before, takes over.
+        """
+        share = np.minimum(known / KNOWN_ENOUGH, 1)[:, None]
+        return share * (self.network * network + self.profile * profile) + (1 - share) * self.alone * network
 
 
 # What a model of a kind predicts; an encoder predicts nothing.
@@ -202,7 +224,7 @@ class BundleConfig:
         The numbers of :class:`q2_aam.data.references.References`, whose sequences are an array of this name; None of
         an encoder.
     blend : Blend or None
-        Where a kernel head stands beside the network's.
+        Where a profile head stands beside the network.
     """
 
     kind: str
@@ -217,7 +239,7 @@ class BundleConfig:
         """The type, as safetensors names it, of each array that lies beside the network's weights, by its name."""
         types = {} if self.references is None else {'references': 'uint8'}
         if self.blend is not None:
-            types |= {KERNEL + name: kind for name, kind in types_of_arrays(self.blend.views).items()}
+            types |= {PROFILE + name: kind for name, kind in PROFILE_ARRAYS.items()}
         return {name: TYPES[kind] for name, kind in types.items()}
 
     def to_json(self):

@@ -3,6 +3,7 @@
 Nothing here imports QIIME 2 or, when it is loaded, torch.
 """
 
+import contextlib
 import dataclasses
 import types
 
@@ -128,7 +129,20 @@ def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **
     return types.SimpleNamespace(folder=folder, history=history, said=said, files=files)
 
 
-def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, **options):
+@contextlib.contextmanager
+def few_steps(quick=True):
+    """Let a profile head take 20 steps instead of the hundreds that are its default, unless `quick` is False."""
+    from q2_aam.training import profile
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('FEWEST_STEPS', 'MOST_STEPS') if quick else ():
+            patch.setattr(profile, name, 20)
+        yield
+
+
+def run_fit(
+    tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, quick=True, **options
+):
     """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was said."""
     from q2_aam.config import FitConfig
     from q2_aam.training.fit import fit_regressor
@@ -136,17 +150,18 @@ def run_fit(tiny, place, encoder=None, groups=True, matrix=False, hashed=True, f
     files, folder, said = _prepare(tiny, place, hashed, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
-    predictions, details, history = fit_regressor(
-        files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
-        tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
-    )  # fmt: skip
+    with few_steps(quick):
+        predictions, details, history = fit_regressor(
+            files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
+            tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
+        )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, details=details, history=history, said=said, files=files
     )
 
 
 def run_fit_classifier(
-    tiny, place, encoder=None, groups=True, matrix=False, files=None, say=None, target=None, **options
+    tiny, place, encoder=None, groups=True, matrix=False, files=None, say=None, target=None, quick=True, **options
 ):
     """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was said."""
     from q2_aam.config import FitClassifierConfig
@@ -155,11 +170,12 @@ def run_fit_classifier(
     files, folder, said = _prepare(tiny, place, True, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
-    predictions, probabilities, details, history = fit_classifier(
-        files.table, tiny.stages if target is None else target, folder, FitClassifierConfig.from_flat(form | options),
-        files.sequences, encoder, tiny.groups if groups else None, files.distance_matrix if matrix else None,
-        say=say or said.append,
-    )  # fmt: skip
+    with few_steps(quick):
+        predictions, probabilities, details, history = fit_classifier(
+            files.table, tiny.stages if target is None else target, folder,
+            FitClassifierConfig.from_flat(form | options), files.sequences, encoder, tiny.groups if groups else None,
+            files.distance_matrix if matrix else None, say=say or said.append,
+        )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, probabilities=probabilities, details=details, history=history,
         said=said, files=files,

@@ -53,7 +53,7 @@ ODD = {
     'patience': 2,
     'freeze': 'encoder',
     'encoder_learning_rate_ratio': 0.5,
-    'kernel_head': False,
+    'profile_head': False,
     'random_forest': False,
     'loss': 'mae',
     'target_scaling': 'minmax',

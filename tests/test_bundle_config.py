@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from q2_aam import bundle
-from q2_aam.bundle_config import BundleConfig, Classes, Target
+from q2_aam.bundle_config import BundleConfig, Target
 from q2_aam.config import AUTO
 from q2_aam.training.intervals import Calibration, calibrate
 
@@ -95,6 +95,11 @@ NO_COVERAGE = 'The target must have a calibration and a coverage above 0 and bel
         ),
         ({'unit': 'years'}, "The model's target of config.json has a field that format version 1 does not know: unit."),
         ({'root': 1}, 'The target must say true or false of its root, but it says 1.'),
+        ({'quantiles': None}, 'The target must say true or false of its quantiles, but it says None.'),
+        (
+            {'quantiles': True},
+            'The calibration of the target must be by difficulty if, and only if, it has quantiles.',
+        ),
         ({'coverage': 1}, f'{NO_COVERAGE}1.'),
         ({'coverage': None}, f'{NO_COVERAGE}None.'),
         ({'coverage': 'most'}, f"{NO_COVERAGE}'most'."),
@@ -118,11 +123,20 @@ def test_a_target_that_cannot_be_told_is_refused(change, sentence):
 
 @pytest.mark.parametrize(
     'change',
-    [{'scores': 3}, {'members': 0}, {'scores': []}, {'scores': [float('nan')]}, {'weights': [2.0]}, {'groups': '1'}],
+    [
+        {'scores': 3},
+        {'members': 0},
+        {'members': [0]},
+        {'scores': []},
+        {'scores': [1.0]},
+        {'scores': [float('nan')] * 6},
+        {'weights': [2.0] * 6},
+        {'groups': '1'},
+    ],
 )
 def test_a_calibration_that_is_none_is_refused(change):
     fields = fields_of('regressor')
-    assert len(fields['target']['calibration']['scores']) == 1
+    assert len(fields['target']['calibration']['scores']) == 6
     fields['target']['calibration'].update(change)
     assert refusal(fields).startswith('The calibration of a model must be sorted scores of 0 or more, ')
 
@@ -160,25 +174,26 @@ def test_a_model_with_a_target_needs_no_blend_and_an_encoder_has_none():
     ('change', 'sentence'),
     [
         (
-            {'network': -0.5, 'kernel': 1},
+            {'network': -0.5, 'profile': 1},
             'The weights of a blend must be numbers of at least 0 and not both 0, but it is '
-            "Blend(network=-0.5, kernel=1, views=('asvs', 'mean')).",
+            'Blend(network=-0.5, profile=1, alone=1.0, members=3).',
         ),
         (
-            {'network': 0, 'kernel': 0},
+            {'network': 0, 'profile': 0},
             'The weights of a blend must be numbers of at least 0 and not both 0, but it is '
-            "Blend(network=0, kernel=0, views=('asvs', 'mean')).",
+            'Blend(network=0, profile=0, alone=1.0, members=3).',
         ),
         (
-            {'network': 'half', 'kernel': True},
+            {'network': 'half', 'profile': True},
             'The weights of a blend must be numbers of at least 0 and not both 0, but it is '
-            "Blend(network='half', kernel=True, views=('asvs', 'mean')).",
+            "Blend(network='half', profile=True, alone=1.0, members=3).",
         ),
-        (
-            {'views': ['mean']},
-            "The views of a blend must be asvs, or asvs and mean, but they are ('mean',).",
-        ),
-        ({'views': 'asvs'}, "The views of a blend must be asvs, or asvs and mean, but they are 'asvs'."),
+        ({'alone': 0}, 'The weight of a network alone must be a number above 0, but it is 0.'),
+        ({'alone': 'all'}, "The weight of a network alone must be a number above 0, but it is 'all'."),
+        ({'members': 0}, 'The members of a blend must be a whole number above 0, but they are 0.'),
+        ({'members': 3.0}, 'The members of a blend must be a whole number above 0, but they are 3.0.'),
+        ({'members': True}, 'The members of a blend must be a whole number above 0, but they are True.'),
+        ({'members': [3]}, 'The members of a blend must be a whole number above 0, but they are [3].'),
         ({'forest': 1}, "The model's blend of config.json has a field that format version 1 does not know: forest."),
     ],
 )
@@ -191,13 +206,20 @@ def test_a_blend_that_cannot_be_told_is_refused(change, sentence):
 def test_a_blend_that_is_no_object_or_lacks_a_field_is_refused():
     fields = fields_of('classifier')
     assert refusal(fields | {'blend': 0.5}) == "The model's blend of config.json must be an object, but it is 0.5."
-    del fields['blend']['views']
-    assert refusal(fields) == "The model's blend of config.json lacks the field views of format version 1."
+    del fields['blend']['members']
+    assert refusal(fields) == "The model's blend of config.json lacks the field members of format version 1."
 
 
-def test_a_blend_is_each_output_times_its_weight():
-    network, kernel = np.array([[1.0, 2.0]]), np.array([[-4.0, 8.0]])
-    assert bundle.Blend(0.5, 0.25, ('asvs',)).outputs(network, kernel).tolist() == [[-0.5, 3.0]]
+@pytest.mark.parametrize(('known', 'share'), [(1.0, 1.0), (0.8, 1.0), (0.5, 1.0), (0.25, 0.5), (0.1, 0.2), (0.0, 0.0)])
+def test_a_blend_is_each_output_times_its_weight_and_leaves_to_the_network_what_is_not_known(known, share):
+    network, profile = np.array([[1.0, 2.0]]), np.array([[-4.0, 8.0]])
+    found = bundle.Blend(0.5, 0.25, 3.0, 3).outputs(network, profile, np.array([known]))
+    assert found == pytest.approx(share * (0.5 * network + 0.25 * profile) + (1 - share) * 3 * network)
+
+
+def test_a_blend_leaves_to_the_network_what_of_each_sample_is_not_known():
+    found = bundle.Blend(0.5, 0.5, 1.0, 3).outputs(np.zeros((3, 1)), np.full((3, 1), 8.0), np.array([1.0, 0.25, 0.0]))
+    assert found.tolist() == [[4], [2], [0]]
 
 
 @pytest.mark.parametrize(
@@ -244,6 +266,21 @@ def test_columns_of_a_target_are_prediction_and_interval_in_its_unit():
     }
 
 
+def test_intervals_of_quantiles_are_as_wide_as_these_are_apart():
+    calibration = calibrate([1.0, 2.0], difficulty=[0.5, 0.5])
+    target = Target('age', 10.0, 2.0, calibration, 0.5, quantiles=True)
+    assert target.outputs == 3
+    # outer quantiles 4 and 16, 9 and 10; crossed ones count as a tenth of a standard deviation
+    outputs = np.array([[0.0, -3.0, 3.0], [1.0, -0.5, 0.0], [2.0, 1.0, -1.0]])
+    assert target.difficulty(outputs) == pytest.approx([6, 0.5, 0.2])
+    columns = target.columns(outputs)
+    assert columns['prediction'] == pytest.approx([10, 12, 14])
+    # three quarters of two groups and a new one: the larger of the scores 2 and 4
+    assert columns['upper_bound'] - columns['prediction'] == pytest.approx([6 * 4, 0.5 * 4, 0.2 * 4])
+    assert columns['prediction'] - columns['lower_bound'] == pytest.approx([6 * 4, 0.5 * 4, 0.2 * 4])
+    assert Target('age', 0.0, 1.0).difficulty(outputs) is None
+
+
 def test_a_square_root_is_scaled_and_squared_again_and_never_predicts_below_0():
     target = Target('age', 2.0, 0.5, calibrate([1.0]), 0.5, root=True)
     values = np.array([0.0, 4.0, 9.0])
@@ -254,15 +291,6 @@ def test_a_square_root_is_scaled_and_squared_again_and_never_predicts_below_0():
     assert columns['prediction'].tolist() == [0, 0, 16]
     # intervals are in the unit of the column
     assert columns['upper_bound'].tolist() == [1, 1, 17]
-
-
-def test_outputs_of_the_kernel_head_are_made_like_those_of_the_network():
-    outputs = np.array([[0.5, 0.25, -0.1]])
-    assert Target('age', 1.0, 2.0).from_kernel(outputs) is outputs
-    classes = Classes('stage', ('a', 'b', 'c'), 1.0)
-    assert classes.from_kernel(outputs)[0] == pytest.approx(np.log([0.5, 0.25, 0.01]))
-    # shares are probabilities but for the least one
-    assert classes.probabilities(classes.from_kernel(outputs))[0] == pytest.approx(np.array([50, 25, 1]) / 76)
 
 
 def test_a_calibration_without_coverage_is_no_target():

@@ -54,8 +54,7 @@ def _collate_numbers(
     groups: qiime2.MetadataColumn = None,
     pretrained: bool = False,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame):
-    ours = [one['prediction'] for one in details]
-    found = gather_numbers(metadata.to_series(), _groups(groups), ours, _of_methods(baselines), folds)
+    found = gather_numbers(metadata.to_series(), _groups(groups), details, _of_methods(baselines), folds)
     metrics = _judge(found, random_seed, pretrained)
     means = means_of(found)
     frame = _details(details, means['prediction'], metadata, means.drop(columns='prediction'))

@@ -126,10 +126,10 @@ class LabelledTraining(Schedule):
     distance_weight: float = option(
         0.1, 'Weight of the distances beside the target, where a distance matrix is given.', low=0.0, high=1e6
     )
-    kernel_head: bool = option(
+    profile_head: bool = option(
         True,
-        'Whether a Gaussian process on abundances, fitted to the training and validation samples, is blended with the '
-        'network: with few labels it errs less. The model then holds random mixtures of three samples each.',
+        'Whether small networks that know each ASV by name, not by its sequence, learn from abundances beside the '
+        'transformer and are blended with it: on ASVs that were there in training they err less.',
     )
     random_forest: bool = option(
         True,
@@ -143,21 +143,22 @@ class FitTraining(LabelledTraining):
     loss: str = option(
         'huber',
         'Which errors of the scaled target training makes small: squared (mse), absolute (mae, where outliers matter '
-        'less), or huber, squared up to 1 and absolute beyond.',
-        choices=('mse', 'mae', 'huber'),
+        'less), or huber, squared up to 1 and absolute beyond. quantile learns the median and the ends of the interval '
+        'that coverage asks for, so that prediction intervals are wider for samples that are harder to predict.',
+        choices=('mse', 'mae', 'huber', 'quantile'),
     )
     target_scaling: str = option(
         AUTO,
         'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), its square root '
         'likewise (root), to 0 to 1 (minmax), or not at all. Learned on training samples and undone in the output. '
-        'auto: root for a target that is never below 0 where groups left out are predicted better so, else standard.',
+        'auto: root for a target that is never below 0 and whose square root is less skewed, else standard.',
         choices=('auto', 'standard', 'root', 'minmax', 'none'),
     )
     coverage: float = option(
         0.9,
         'Share of new samples (of new groups, where there are groups) whose true value the prediction intervals in the '
-        'details are to hold. With fewer than coverage / (1 - coverage) groups in the validation part (9 for 0.9), as '
-        'is usual in small studies, intervals are as wide as its largest error.',
+        'details are to hold. With fewer than coverage / (1 - coverage) groups of training and validation samples (9 '
+        'for 0.9) they promise less, and a warning says so.',
         low=0.01,
         high=0.99,
     )

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from q2_aam.bundle_config import LOWER, UPPER
+
 OURS = 'AAM'
 # Between a method and a class in the name of a column of probabilities; no method has it in its name.
 OF = '|'
@@ -28,6 +30,8 @@ class OutOfFold:
         The first is ours.
     classes : tuple of str
         Empty for a numeric target.
+    bounds : float64 [rows, 2] or None
+        Ends of our prediction intervals; NaN where there is none.
     """
 
     target: str
@@ -38,6 +42,7 @@ class OutOfFold:
     true: np.ndarray
     predicted: dict
     classes: tuple = ()
+    bounds: np.ndarray | None = None
 
     def errors(self, method, balanced=False):
         """Return the error of each row: absolute, or 1 for a wrong class; NaN where nothing was predicted.
@@ -63,8 +68,9 @@ def gather_numbers(target, groups, ours, baselines, folds):
         True values by sample id; its name is that of the metadata column.
     groups : pandas.Series or None
         Group by sample id.
-    ours : list of pandas.Series
-        Predictions of our models by sample id: of the first fold, the second ..., then those of the next repeat.
+    ours : list of pandas.DataFrame
+        Details of our models by sample id: of the first fold, the second ..., then those of the next repeat. Of their
+        columns `prediction`, and `lower_bound` and `upper_bound` if they are there, are taken.
     baselines : list of pandas.DataFrame
         As many, one column a method; empty if there is nothing to compare with.
     folds : int
@@ -74,12 +80,13 @@ def gather_numbers(target, groups, ours, baselines, folds):
     -------
     OutOfFold
     """
-    predicted = {OURS: np.concatenate([one.to_numpy(dtype=np.float64) for one in ours])}
+    predicted = {OURS: np.concatenate([one['prediction'].to_numpy(dtype=np.float64) for one in ours])}
     if baselines:
         for method in baselines[0].columns:
             columns = [frame[method].reindex(one.index) for one, frame in zip(ours, baselines)]
             predicted[method] = np.concatenate([column.to_numpy(dtype=np.float64) for column in columns])
-    return _gathered(target, groups, ours, predicted, folds)
+    bounds = np.concatenate([one.reindex(columns=[LOWER, UPPER]).to_numpy(dtype=np.float64) for one in ours])
+    return dataclasses.replace(_gathered(target, groups, ours, predicted, folds), bounds=bounds)
 
 
 def gather_classes(target, groups, ours, baselines, folds):

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from q2_aam.training.intervals import interval_figures
+
 from .collate import OURS
 
 COVERAGE = 0.95
@@ -26,8 +28,14 @@ def figures_of(found, method, rows):
     rows : int64 [rows]
     """
     rows = rows[~np.isnan(found.errors(method)[rows])]
+    if not len(rows):
+        return {}, 0
     of = class_figures if found.classes else number_figures
-    return (of(found.predicted[method][rows], found.true[rows]) if len(rows) else {}), len(rows)
+    figures = of(found.predicted[method][rows], found.true[rows])
+    if method == OURS and found.bounds is not None and not np.isnan(found.bounds[rows]).any():
+        lower, upper = found.bounds[rows].T
+        figures |= interval_figures(lower, upper, found.true[rows])
+    return figures, len(rows)
 
 
 def number_figures(predicted, true):

@@ -15,7 +15,7 @@ from q2_aam.data.readings import reading_of
 from q2_aam.data.references import References
 from q2_aam.errors import AAMWarning, UserError, counted
 from q2_aam.training.devices import choose_device, place, use_threads, with_less_memory
-from q2_aam.training.evaluate import details_of, embed_asvs, kernel_outputs_of, outputs_of, probabilities_of
+from q2_aam.training.evaluate import details_of, embed_asvs, outputs_of, probabilities_of, profile_outputs_of
 from q2_aam.training.intervals import warn_of_few_groups
 from q2_aam.training.report import device_name, say_study
 from q2_aam.training.work import temporary_folder
@@ -112,15 +112,14 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
 
 
 def _outputs(network, made, arrays, study, device, reading):
-    """Return outputs of the network, and of the kernel head where there is one, for all samples of the study."""
+    """Return outputs of the network, and of the profile head where there is one, for all samples of the study."""
     rows = np.arange(len(study))
     asvs = embed_asvs(network, study, np.arange(len(study.codes)), device)
     outputs = outputs_of(network, study, rows, device, asvs, reading)
-    head = bundle.kernel_head_of(arrays, made)
+    head = bundle.profile_head_of(arrays, made)
     if head is None:
         return outputs
-    kernel = kernel_outputs_of(head, study, rows, asvs.cpu().numpy(), reading)
-    return made.blend.outputs(outputs, made.target.from_kernel(kernel))
+    return made.blend.outputs(outputs, *profile_outputs_of(head.to(device), study, rows, reading))
 
 
 def _with_coverage(target, coverage):

@@ -45,6 +45,22 @@ def distance_loss(predicted_BB, true_BB, variance):
     return error_P.square().sum() / max(1, len(error_P)) / variance
 
 
+def quantile_loss(predicted_BQ, true_B, levels_Q):
+    """Mean loss whose smallest value the true quantiles have (Koenker and Bassett 1978, doi:10.2307/1913643).
+
+    Parameters
+    ----------
+    predicted_BQ : [B, Q]
+    true_B : [B]
+    levels_Q : sequence of float
+        Share of values that is to lie below each quantile.
+    """
+    error_BQ = true_B[:, None] - predicted_BQ
+    levels_Q = torch.tensor(levels_Q, dtype=error_BQ.dtype, device=error_BQ.device)
+    # twice, so that the median alone has the mean absolute error
+    return 2 * torch.maximum(levels_Q * error_BQ, (levels_Q - 1) * error_BQ).mean()
+
+
 def class_loss(logits_BC, classes_B, weights_C):
     """Cross-entropy in units of that of guessing among C classes, the samples of each class weighted.
 

@@ -9,7 +9,7 @@ import torch
 
 from q2_aam.bundle import PROBABILITY
 from q2_aam.data.batches import make_batch
-from q2_aam.data.composition import composition_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
 from q2_aam.model.network import SampleEmbeddings
 
 SAMPLES_AT_ONCE = 256
@@ -68,20 +68,30 @@ def outputs_of(network, study, rows, device, asvs_AD=None, reading=None):
     return outputs[np.argsort(order)]
 
 
-def kernel_outputs_of(head, study, rows, asvs_AD=None, reading=None):
-    """Return what a kernel head gives for `rows` of the study, float64 [rows, outputs], some hundred at a time.
+def profile_outputs_of(head, study, rows, reading=None):
+    """Return what a profile head gives for `rows` of the study, some hundred at a time.
 
     Parameters
     ----------
-    head : q2_aam.model.kernel_head.KernelHead
+    head : q2_aam.model.profile_head.ProfileHead
     study, rows, reading
         See :func:`embed_samples`.
-    asvs_AD : float32 [A, D], optional
-        Embeddings of all ASVs of the study, where the head has a view of them.
+
+    Returns
+    -------
+    outputs : float64 [rows, outputs]
+        Mean over its members.
+    known : float64 [rows]
+        Share of a sample, of the sum of its logarithms, in ASVs that the head knows.
     """
     keys_A = sequence_keys(study.codes, study.lengths)
-    blocks = np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE))
-    return np.concatenate([head.outputs(composition_of(study, block, keys_A, asvs_AD, reading)) for block in blocks])
+    outputs, known = [], []
+    for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
+        profiles_BA = profiles_of(study, block, reading)
+        profiles_BC = known_asvs(profiles_BA, keys_A, head.keys_C)
+        outputs.append(head.outputs(profiles_BC).mean(axis=0))
+        known.append(np.asarray(profiles_BC.sum(axis=1) / profiles_BA.sum(axis=1), dtype=np.float64).ravel())
+    return np.concatenate(outputs), np.concatenate(known)
 
 
 @torch.no_grad()
@@ -104,14 +114,6 @@ def regression_figures(predicted, true):
         'rmse': float(np.sqrt((error**2).mean())),
         'r2': float(1 - (error**2).mean() / spread) if spread > 0 else float('nan'),
         'r': float(np.corrcoef(predicted, true)[0, 1]) if both_vary else float('nan'),
-    }
-
-
-def interval_figures(lower, upper, true):
-    """Return the share of true values that their interval holds, ends included, and the mean width of the intervals."""
-    return {
-        'interval_coverage': float(((lower <= true) & (true <= upper)).mean()),
-        'interval_width': float((upper - lower).mean()),
     }
 
 

@@ -24,11 +24,11 @@ from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.losses import distance_loss
 from q2_aam.model.network import Network
 
-from .blend import blend_in_kernel_head, choose_scaling
+from .blend import blend_in_profile_head, learned_rows
 from .checkpoint import Checkpoint
 from .devices import choose_device, place, use_threads
 from .evaluate import details_of, embed_asvs, outputs_of, probabilities_of
-from .goals import CategoricalGoal, NumericGoal
+from .goals import CategoricalGoal, NumericGoal, choose_scaling
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
 from .report import make_card, say_model, say_study
@@ -151,7 +151,7 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
         config = _resolved(config, study, len(rows[TRAINING]), source)
         numbers = {part: len(rows[part]) for part in rows}
         say_study(study, numbers, say)
-        config = _scaled(config, study, labels, rows, seed, say)
+        config = _scaled(config, labels, rows, say)
         goal = goal_of(labels, rows[TRAINING], config.training)
         with reproducible(device, seed):
             network = _start(config, source, study, rows[TRAINING], pairs, goal.outputs, device)
@@ -162,9 +162,9 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
                 network, task.of(rows[TRAINING], source), config.training, config.training.epochs, seed,
                 Checkpoint(work), say, config.training.patience,
             )  # fmt: skip
-        outputs = task.outputs(network, np.arange(len(study)))
-        blend, arrays, outputs = _blended(goal, study, outputs, rows, task.asvs, config, seed, history, say)
-        target = _calibrated(goal, outputs, rows[VALIDATION])
+            outputs = task.outputs(network, np.arange(len(study)))
+            blend, arrays, outputs, unseen = _blended(goal, study, outputs, rows, config, seed, device, history, say)
+        target = _calibrated(goal, outputs, unseen)
         references = _references(study, rows[TRAINING], seed)
         figures = _score(history, goal, target, outputs, rows, config, seed)
         _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
@@ -180,25 +180,29 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
     return target, details, history
 
 
-def _scaled(config, study, labels, rows, seed, say):
+def _scaled(config, labels, rows, say):
     """Return the configuration with the scaling of a numeric target resolved."""
     if not hasattr(config.training, 'target_scaling'):
         return config
-    how = choose_scaling(study, labels, rows, config.training.target_scaling, reading_of(config.data), seed)
+    how = choose_scaling(labels, learned_rows(rows), config.training.target_scaling)
     if how == 'root':
         say(f'Target: the square root of "{labels.name}" is learned, and squared again in predictions.')
     return dataclasses.replace(config, training=dataclasses.replace(config.training, target_scaling=how))
 
 
-def _blended(goal, study, outputs, rows, asvs, config, seed, history, say):
-    """Return the blend and the arrays of its kernel head, if there is to be one, and the outputs of all samples."""
-    if not config.training.kernel_head:
-        return None, {}, outputs
-    asvs_AD = None if asvs is None else asvs.cpu().numpy()
-    blend, head, outputs = blend_in_kernel_head(goal, study, outputs, rows, asvs_AD, reading_of(config.data), seed)
-    history.log(0, 0, 'run', network_weight=blend.network, kernel_weight=blend.kernel)
-    say(f'Prediction: {blend.network:.2f} times the network and {blend.kernel:.2f} times the kernel head.')
-    return blend, {bundle.KERNEL + name: array for name, array in head.arrays().items()}, outputs
+def _blended(goal, study, outputs, rows, config, seed, device, history, say):
+    """Put a profile head beside the network, if there is to be one.
+
+    Returns the blend, the arrays of the head, the outputs of all samples, and the rows of the labelled samples whose
+    outputs are of a model that has not learned from them: a test part is kept out of it for the figures.
+    """
+    if not config.training.profile_head:
+        return None, {}, outputs, rows[VALIDATION]
+    blend, head, outputs = blend_in_profile_head(goal, study, outputs, rows, reading_of(config.data), seed, device, say)
+    history.log(0, 0, 'run', network_weight=blend.network, profile_weight=blend.profile)
+    say(f'Prediction: {blend.network:.2f} times the network and {blend.profile:.2f} times the profile head.')
+    arrays = {bundle.PROFILE + name: array for name, array in head.arrays().items()}
+    return blend, arrays, outputs, learned_rows(rows)
 
 
 def _calibrated(goal, outputs, rows):

@@ -9,22 +9,29 @@ import dataclasses
 import numpy as np
 import scipy.optimize
 import scipy.special
+import scipy.stats
 import torch
 from sklearn import metrics
 
 from q2_aam import bundle
+from q2_aam.config import AUTO
 from q2_aam.data.targets import align_classes, align_labels
-from q2_aam.model.losses import TARGET_LOSSES, class_loss
+from q2_aam.errors import UserError
+from q2_aam.model.losses import TARGET_LOSSES, class_loss, quantile_loss
 
-from .evaluate import interval_figures, regression_figures
-from .intervals import calibrate, warn_of_few_groups
-from .kernel import blend
+from .evaluate import regression_figures
+from .intervals import calibrate, interval_figures, warn_of_few_groups
 
 # Temperatures from e^-3 to e^3; beyond them probabilities are all alike, or 0 and 1.
 LARGEST_LOG_TEMPERATURE = 3.0
 CALIBRATION_BINS = 10
-# Its best epoch was chosen on the very samples that then weigh it against the kernel head, so that it looks too good.
-SAMPLES_TO_TRUST_NETWORK = 200
+# Samples of the validation part that count as one where network and profile head are weighed: those of a group are
+# alike, and the network's best epoch was chosen on them.
+SAMPLES_AS_ONE = 10
+# A square root must make a target this much less skewed: among few samples it may look so by chance.
+LEAST_GAIN = 0.1
+# Least mean squared error of a scaled target that is told from 0.
+LEAST_ERROR = 1e-12
 
 
 class NumericGoal:
@@ -49,9 +56,11 @@ class NumericGoal:
 
     def __init__(self, labels, training_rows, training):
         self.values, self.groups, self.coverage = labels.values, labels.groups, training.coverage
-        self.target = scaling_of(labels.name, labels.values[training_rows], training.target_scaling)
+        target = scaling_of(labels.name, labels.values[training_rows], training.target_scaling)
+        self.target = dataclasses.replace(target, quantiles=training.loss == 'quantile')
         self.outputs = self.target.outputs
-        self.loss_of_scaled = TARGET_LOSSES[training.loss]
+        self.loss_name = training.loss
+        self.levels = (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
 
     @staticmethod
     def strata(labels):
@@ -61,14 +70,17 @@ class NumericGoal:
     def loss(self, outputs_BO, rows):
         """Return the loss of the network's outputs for `rows` of the study."""
         true_B = torch.from_numpy(self.target.scaled(self.values[rows]).astype(np.float32)).to(outputs_BO.device)
-        return self.loss_of_scaled(outputs_BO[:, 0], true_B)
+        if self.target.quantiles:
+            return quantile_loss(outputs_BO, true_B, self.levels)
+        return TARGET_LOSSES[self.loss_name](outputs_BO[:, 0], true_B)
 
     def calibrated(self, outputs, rows):
         """Return the target of the bundle, whose prediction intervals are as wide as errors on these samples ask for.
 
         `outputs` are for `rows` of the study, of which the model that gave them has learned none.
         """
-        calibration = calibrate(self.target.unscaled(outputs[:, 0]) - self.values[rows], self.groups[rows])
+        errors = self.target.unscaled(outputs[:, 0]) - self.values[rows]
+        calibration = calibrate(errors, self.groups[rows], self.target.difficulty(outputs))
         return dataclasses.replace(self.target, calibration=calibration, coverage=self.coverage)
 
     @staticmethod
@@ -93,16 +105,15 @@ class NumericGoal:
         """Yield (plot, predicted, true)."""
         yield 'target', target.unscaled(outputs[:, 0]), self.values[rows]
 
-    def kernel_targets(self, rows):
-        """Return what the kernel head learns of `rows` of the study, float64 [rows, outputs]."""
-        return self.target.scaled(self.values[rows])[:, None]
-
-    def weights(self, network, kernel, rows, prior):
+    def weights(self, network, profile, rows, prior):
         """Return with which weights outputs for `rows`, of which neither has learned, are best put together.
 
-        `prior` is the weight of the network where there is no telling.
+        They sum to 1. `prior` is the weight of the network where there is no telling.
         """
-        return blend([network, kernel], self.kernel_targets(rows), [prior, 1 - prior], SAMPLES_TO_TRUST_NETWORK)
+        errors = (self.target.scaled(self.values[rows]) - outputs[:, 0] for outputs in (network, profile))
+        own, other = (np.log(np.square(error).mean() + LEAST_ERROR) / 2 for error in errors)
+        share = network_share(own, other, len(rows), prior)
+        return share, 1 - share
 
 
 class CategoricalGoal:
@@ -163,18 +174,49 @@ class CategoricalGoal:
         for code, column in enumerate(target.probabilities(outputs).T):
             yield bundle.PROBABILITY + target.classes[code], column, (self.values[rows] == code).astype(float)
 
-    def kernel_targets(self, rows):
-        """Return 1 for the class of a sample and 0 for the others; balanced, as if classes were equally common."""
-        targets_NC = np.eye(self.outputs)[self.values[rows]]
-        return targets_NC / (self.outputs * targets_NC.mean(axis=0)) if self.balanced else targets_NC
+    def weights(self, network, profile, rows, prior):
+        """Return the weights that make both as sure as they may be on `rows`, times the share of each.
 
-    def weights(self, network, kernel, rows, prior):
-        """Return the weights that make both as sure as they may be on `rows`, times `prior` and the rest.
-
-        Which of two is the better classifier, the few samples of a validation part do not tell.
+        `prior` is the share of the network where there is no telling.
         """
-        own, other = (best_temperature(outputs, self.values[rows], self.balanced) for outputs in (network, kernel))
-        return prior / own, (1 - prior) / other
+        true = self.values[rows]
+        own, other = (best_temperature(outputs, true, self.balanced) for outputs in (network, profile))
+        losses = (log_loss(network / own, true, self.balanced), log_loss(profile / other, true, self.balanced))
+        share = network_share(*losses, len(rows), prior)
+        return share / own, (1 - share) / other
+
+
+def choose_scaling(labels, rows, how):
+    """Return `how` a numeric target is to be scaled, with 'auto' resolved.
+
+    The square root is taken of a target that is never below 0 where it is nearer to symmetric: a few large values
+    would have most of the say otherwise.
+
+    Parameters
+    ----------
+    labels : q2_aam.data.targets.Labels
+    rows : int64 [samples]
+        Rows that may be learned from; no others are looked at.
+    how : str
+        The parameter target_scaling.
+
+    Raises
+    ------
+    UserError
+        If the square root is asked for, but there are values below 0.
+    """
+    values = labels.values[rows]
+    if how == 'root' and values.min() < 0:
+        raise UserError(
+            f'Parameter target_scaling is root, but "{labels.name}" is {values.min():g} for sample '
+            f'{labels.sample_ids[rows[values.argmin()]]}; choose standard.'
+        )
+    if how != AUTO:
+        return how
+    if values.min() < 0 or values.min() == values.max():
+        return 'standard'
+    as_it_is, of_root = (abs(scipy.stats.skew(numbers)) for numbers in (values, np.sqrt(values)))
+    return 'root' if of_root < as_it_is - LEAST_GAIN else 'standard'
 
 
 def scaling_of(name, values, how):
@@ -201,14 +243,36 @@ def best_temperature(outputs, true, balanced=False):
     balanced : bool
         Whether each class counts the same, however many samples it has.
     """
-    weights = sample_weights(true, balanced)
 
     def cost(logarithm):
-        own = scipy.special.log_softmax(outputs / np.exp(logarithm), axis=1)[np.arange(len(true)), true]
-        return -np.average(own, weights=weights) + logarithm**2 / (2 * len(true))
+        return log_loss(outputs / np.exp(logarithm), true, balanced) + logarithm**2 / (2 * len(true))
 
     bounds = (-LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE)
     return float(np.exp(scipy.optimize.minimize_scalar(cost, bounds=bounds, method='bounded').x))
+
+
+def log_loss(outputs, true, balanced):
+    """Return the mean log loss of the classes `true`, int64 [samples], given outputs [samples, C]."""
+    own = scipy.special.log_softmax(outputs, axis=1)[np.arange(len(true)), true]
+    return float(-np.average(own, weights=sample_weights(true, balanced)))
+
+
+def network_share(network, profile, samples, prior):
+    """Return the share of the network in a blend, from its mean negative log likelihood and that of the profile head.
+
+    Pseudo-Bayesian model averaging (Yao et al. 2018, doi:10.1214/17-BA1091): whichever makes left-out samples likelier
+    gets the more, the more of these there are.
+
+    Parameters
+    ----------
+    network, profile : float
+        A sample, up to a constant that both have.
+    samples : int
+    prior : float
+        The share where both are alike.
+    """
+    evidence = (profile - network) * samples / SAMPLES_AS_ONE
+    return float(scipy.special.expit(scipy.special.logit(prior) + evidence))
 
 
 def sample_weights(true, balanced):

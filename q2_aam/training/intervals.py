@@ -70,7 +70,7 @@ class Calibration:
         )
 
     def attainable(self, coverage):
-        """Return the coverage that intervals are made for when `coverage` is asked for.
+        """Return the coverage that intervals can promise when `coverage` is asked for.
 
         Of G groups and a new one, each is as likely as any other to have the largest error, so that no finite interval
         can promise more than G / (G + 1): 9 groups are needed for 0.9, 19 for 0.95.
@@ -85,7 +85,8 @@ class Calibration:
         the true value of a sample of a new group with a probability of `coverage` at least (hierarchical conformal
         prediction: Lee, Barber and Willett 2023, doi:10.48550/arXiv.2306.06342; with groups of one sample it is split
         conformal prediction: Lei et al. 2018, doi:10.1080/01621459.2017.1307116). Where groups are too few for that,
-        the quantile would be infinite; the largest score is taken instead, which promises :meth:`attainable`.
+        the quantile would be infinite; then the interval reaches as far as `coverage` of the scores that were seen, and
+        promises nothing.
 
         With members it is CV+ (Barber et al. 2021, doi:10.1214/20-AOS1965; jackknife+ where each left out one group):
         quantiles of each member's prediction plus and minus the errors on what that member had left out. It promises
@@ -106,7 +107,8 @@ class Calibration:
         if (difficulty is not None) != self.by_difficulty:
             raise ValueError('A difficulty is needed for intervals if, and only if, it was there in calibration.')
         scores, weights = np.array(self.scores), np.array(self.weights)
-        rank = self.attainable(coverage) * (self.groups + 1)
+        # the group to come is left out where with it there would be no finite quantile
+        rank = coverage * (self.groups + (self.attainable(coverage) == coverage))
         predictions = np.asarray(predictions, dtype=np.float64)
         scale = np.ones(predictions.shape[-1]) if difficulty is None else np.asarray(difficulty, dtype=np.float64)
         if self.members is None:
@@ -158,16 +160,24 @@ def calibrate(errors, groups=None, difficulty=None, members=None):
     )
 
 
+def interval_figures(lower, upper, true):
+    """Return the share of true values that their interval holds, ends included, and the mean width of the intervals."""
+    return {
+        'interval_coverage': float(((lower <= true) & (true <= upper)).mean()),
+        'interval_width': float((upper - lower).mean()),
+    }
+
+
 def warn_of_few_groups(calibration, coverage):
     """Say, in an AAMWarning, that the groups are too few to promise the coverage that is asked for, if so."""
     attainable = calibration.attainable(coverage)
     if attainable < coverage:
         needed = int(np.ceil(coverage / (1 - coverage) - ROUNDING))
         warnings.warn(
-            f'Prediction intervals that promise a coverage of {coverage:g} need {needed} groups of validation samples '
+            f'Prediction intervals that promise a coverage of {coverage:g} need {needed} groups of labelled samples '
             f'(samples, where there are no groups), and there {"is" if calibration.groups == 1 else "are"} '
-            f'{calibration.groups}: these intervals reach as far as the largest error that was seen, which gives '
-            f'{attainable:.2f}; raise validation_fraction or lower coverage.',
+            f'{calibration.groups}: these hold {coverage:g} of the errors that were seen, and promise nothing for new '
+            f'groups; label more groups or lower coverage to {np.floor(100 * attainable) / 100:g} or less.',
             AAMWarning,
             stacklevel=2,
         )

@@ -1,12 +1,13 @@
 """Errors of cross-validation on real labels, beside those of the methods that researchers have already.
 
     python tests/benchmarks/accuracy.py [--data FOLDER --target COLUMN --groups COLUMN] [--seeds 5]
-        [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE] [--methods all|baselines]
-        [--set width=64 epochs=20] [--seed 1] [--quick]
+        [--classes 3] [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE]
+        [--methods all|baselines] [--set width=64 epochs=20] [--seed 1] [--quick]
 
 FOLDER of --data holds table.qza, metadata.tsv and, unless feature ids are sequences, rep-seqs.qza; that of --encoder is
 the bundle of a pretrained encoder. What is run is what `qiime aam cross-validate` runs: the same folds, the same
-baselines, the same intervals. Figures are means over seeds, +- the standard deviation over them.
+baselines, the same intervals. Figures are means over seeds, +- the standard deviation over them. A column of words is
+one of classes; so is a column of numbers that --classes cuts into as many of about equal size.
 """
 
 import argparse
@@ -18,13 +19,14 @@ import biom
 import h5py
 import pandas as pd
 
-from q2_aam.config import FitConfig, PredictConfig
+from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig
 from q2_aam.data.folds import labels_with_reads, plan_folds, seed_of_fit
+from q2_aam.data.targets import align_classes, align_labels
 from q2_aam.inference.baselines import predict_fold
-from q2_aam.inference.collate import OURS, gather_numbers
-from q2_aam.inference.predict import predict
+from q2_aam.inference.collate import OURS, gather_classes, gather_numbers
+from q2_aam.inference.predict import predict, predict_classes
 from q2_aam.inference.verdict import compare, table_of
-from q2_aam.training.fit import fit_regressor
+from q2_aam.training.fit import fit_classifier, fit_regressor
 
 QUICK = {'width': 16, 'asv_layers': 1, 'sample_layers': 1, 'attention_heads': 2, 'memberships': 16, 'epochs': 1}
 
@@ -34,7 +36,8 @@ def read_arguments():
     return bench.arguments(
         __doc__,
         **{
-            'target': {'default': 'month_of_life', 'help': 'numeric column of metadata.tsv'},
+            'target': {'default': 'month_of_life', 'help': 'column of metadata.tsv'},
+            'classes': {'type': int, 'default': 0, 'help': 'that a numeric column is cut into; 0: it is not'},
             'groups': {'default': 'subject', 'help': 'column of metadata.tsv; none: every sample is a group'},
             'seeds': {'type': int, 'default': 1, 'help': 'repeats, each with other folds (unless groups are left out)'},
             'folds': {'type': int, 'default': 5},
@@ -59,12 +62,19 @@ def setting(text):
     return name, value if opt.kind is str or (opt.auto and value == 'auto') else opt.kind(value)
 
 
-def read_columns(folder, target, groups):
-    """Return the target (numbers) and the groups (words or None) by sample id."""
+def read_columns(folder, target, groups, classes):
+    """Return the target (numbers, or words for classes) and the groups (words or None) by sample id."""
     frame = pd.read_csv(folder / 'metadata.tsv', sep='\t', index_col=0, dtype=str)
     frame = frame[~frame.index.str.startswith('#')].rename_axis('id')
     named = None if groups == 'none' else frame[groups].dropna().astype(object)
-    return frame[target].astype(float), named
+    values = frame[target].dropna()
+    try:
+        numbers = values.astype(float)
+    except ValueError:
+        return values.astype(object), named
+    if not classes:
+        return numbers, named
+    return pd.qcut(numbers, classes).astype(str).astype(object), named
 
 
 def cut(table, ids, path):
@@ -76,18 +86,24 @@ def cut(table, ids, path):
 
 
 def our_predictions(options, files, training, folder, groups, seed):
-    """Fit on the training part of a fold and return the predictions of its test part."""
+    """Fit on the training part of a fold; return the details of its test part, for classes their probabilities."""
     runtime = {'device': options.device.type}
     settings = runtime | (QUICK if options.quick else {}) | dict(options.set)
-    config = FitConfig.from_flat(settings | {'test_fraction': 0.0, 'random_seed': seed})
+    fit, call, new, its = (
+        (fit_classifier, FitClassifierConfig, predict_classes, PredictClassesConfig)
+        if training.dtype == object
+        else (fit_regressor, FitConfig, predict, PredictConfig)
+    )
+    config = call.from_flat(settings | {'test_fraction': 0.0, 'random_seed': seed})
     model = folder / 'model'
     model.mkdir()
     given = {'sequences': files.sequences, 'say': lambda line: None}
-    fit_regressor(
+    fit(
         files.training, training, model, config, encoder=options.encoder, groups=groups,
         distance_matrix=files.distances, **given,
     )  # fmt: skip
-    return predict(files.test, model, PredictConfig.from_flat(runtime), **given)[1]['prediction']
+    *_, probabilities, details = new(files.test, model, its.from_flat(runtime), **given)
+    return probabilities if training.dtype == object else details
 
 
 def run(options, work):
@@ -100,8 +116,11 @@ def run(options, work):
     files.distances = options.distances
     if options.distances and options.distances.suffix == '.qza':
         files.distances = bench._unpack(options.distances, 'data/distance-matrix.tsv', work)
-    target, groups = read_columns(options.data, options.target, options.groups)
-    labels = labels_with_reads(files.table, target, groups)
+    target, groups = read_columns(options.data, options.target, options.groups, options.classes)
+    of_classes = target.dtype == object
+    if of_classes and options.methods == 'baselines':
+        raise SystemExit('accuracy.py: --methods baselines is for columns of numbers.')
+    labels = labels_with_reads(files.table, target, groups, align_classes if of_classes else align_labels)
     plan = plan_folds(
         labels.values, labels.groups, options.folds, options.seeds, options.seed, options.leave_one_group_out
     )
@@ -119,16 +138,22 @@ def run(options, work):
             seed = seed_of_fit(options.seed, repeat, fold)
             baselines.append(predict_fold(files.training, files.test, training, seed, 1, files.distances))
             if options.methods == 'all':
-                ours.append(our_predictions(options, files, training, folder, groups, seed))
+                found = our_predictions(options, files, training, folder, groups, seed)
             else:
                 # then it is forests, as users have them, that the others are compared with
-                ours.append(baselines[-1].pop('random_forest').rename('prediction'))
-            error = (ours[-1] - test).abs().mean()
-            print(
-                f'repeat {repeat + 1}, fold {fold + 1}: {len(test)} samples, mean absolute error {error:.3g}',
-                flush=True,
-            )
-    return gather_numbers(target, groups, ours, baselines, int(plan.max()) + 1)
+                found = baselines[-1][['random_forest']].rename(columns={'random_forest': 'prediction'})
+                del baselines[-1]['random_forest']
+            ours.append(found)
+            print(f'repeat {repeat + 1}, fold {fold + 1}: {len(test)} samples, {error_of(found, test)}', flush=True)
+    gather = gather_classes if of_classes else gather_numbers
+    return gather(target, groups, ours, baselines, int(plan.max()) + 1)
+
+
+def error_of(found, true):
+    """Return, in words, how far predictions, or probabilities of classes, are from what is true."""
+    if true.dtype == object:
+        return f'accuracy {(found.idxmax(axis=1) == true).mean():.3g}'
+    return f'mean absolute error {(found["prediction"] - true).abs().mean():.3g}'
 
 
 def main():

@@ -61,10 +61,14 @@ def test_baselines_alone_are_compared_with_the_forest_over_seeds(accuracy, monke
 
 
 def test_metadata_are_read_as_numbers_and_words(accuracy, tiny, folder):
-    target, groups = accuracy.read_columns(folder, 'age', 'subject')
+    target, groups = accuracy.read_columns(folder, 'age', 'subject', 0)
     assert target.to_dict() == tiny.target.to_dict() and target.name == 'age'
     assert groups.to_dict() == tiny.groups.to_dict()
-    assert accuracy.read_columns(folder, 'age', 'none')[1] is None
+    assert accuracy.read_columns(folder, 'age', 'none', 0)[1] is None
+    cut = accuracy.read_columns(folder, 'age', 'subject', 2)[0]
+    assert cut.dtype == object and sorted(cut.groupby(tiny.target > tiny.target.median()).nunique()) == [1, 1]
+    words = accuracy.read_columns(folder, 'subject', 'subject', 2)[0]
+    assert words.to_dict() == tiny.groups.to_dict()
 
 
 def test_a_cut_table_keeps_the_counts_of_its_samples(accuracy, tiny, tmp_path):
@@ -81,3 +85,25 @@ def test_parameters_are_read_by_their_type(accuracy):
     assert found == [('width', 64), ('epochs', 'auto'), ('learning_rate', 0.001), ('freeze', 'none')]
     with pytest.raises(argparse.ArgumentTypeError, match='fit-regressor has no parameter depth'):
         accuracy.setting('depth=3')
+
+
+def test_intervals_are_counted(accuracy, monkeypatch, folder, capsys):
+    run(accuracy, monkeypatch, folder, '--quick', '--set', 'memberships=8')
+    table = [line.split(' | ') for line in capsys.readouterr().out.splitlines() if line.startswith('| ')]
+    ours, others = dict(zip(table[0], table[1])), dict(zip(table[0], table[2]))
+    assert 0 < float(ours['interval_coverage']) <= 1 and float(ours['interval_width']) > 0
+    assert others['interval_coverage'] == ''
+
+
+def test_a_numeric_column_can_be_cut_into_classes(accuracy, monkeypatch, folder, capsys):
+    run(accuracy, monkeypatch, folder, '--quick', '--classes', 2, '--set', 'memberships=8')
+    text = capsys.readouterr().out
+    table = [line.split(' | ') for line in text.splitlines() if line.startswith('| ')]
+    assert 'balanced_accuracy' in table[0] and 'interval_coverage' not in table[0]
+    assert {'| AAM', '| random_forest', '| logistic'} <= {row[0] for row in table}
+    assert 'repeat 1, fold 3: ' in text and 'accuracy ' in text
+
+
+def test_baselines_alone_are_for_numbers(accuracy, monkeypatch, folder):
+    with pytest.raises(SystemExit, match='^accuracy.py: --methods baselines is for columns of numbers.$'):
+        run(accuracy, monkeypatch, folder, '--methods', 'baselines', '--classes', 2)

@@ -35,6 +35,15 @@ def step_gflop(study, config, seed):
     return size * arithmetic.a_sample(lambda rows: arithmetic.our_step_flops(config, study, rows), batches) / 1e9
 
 
+def unpacked(data, work):
+    """Return the files {name: path} of a study whose artifacts lie in the folder `data`."""
+    return {
+        'table': bench._unpack(data / 'table.qza', 'data/feature-table.biom', work),
+        'phylogeny': bench._unpack(data / 'rooted-tree.qza', 'data/tree.nwk', work),
+        'sequences': bench._unpack(data / 'rep-seqs.qza', 'data/dna-sequences.fasta', work),
+    }
+
+
 def held_out_figures(files, config, folder):
     """Pretrain and return the figures of the last epoch on the validation part."""
     folder.mkdir()
@@ -57,11 +66,7 @@ def main():
     gflop = 40.0 if options.quick else options.gflop
     table = []
     with tempfile.TemporaryDirectory() as work:
-        files = {
-            'table': bench._unpack(options.data / 'table.qza', 'data/feature-table.biom', work),
-            'phylogeny': bench._unpack(options.data / 'rooted-tree.qza', 'data/tree.nwk', work),
-            'sequences': bench._unpack(options.data / 'rep-seqs.qza', 'data/dna-sequences.fasta', work),
-        }
+        files = unpacked(options.data, work)
         for tokens in options.tokens[-2:] if options.quick else options.tokens:
             for ratio in options.ratios:
                 form = {'nucleotides_per_token': tokens, 'feed_forward_ratio': ratio}

@@ -12,13 +12,16 @@ def numbers():
     """Two repeats of two folds on three samples."""
     target = pd.Series([1.0, 2.0, 4.0], ['a', 'b', 'c'], name='age')
     ours = [
-        pd.Series({'a': 1.5, 'c': 4.0}),
-        pd.Series({'b': 2.0}),
-        pd.Series({'b': np.nan}),
-        pd.Series({'c': 5.0, 'a': 1.0}),
+        pd.DataFrame({'prediction': values, 'lower_bound': low, 'flag': 'ok', 'upper_bound': high}, list(ids))
+        for ids, values, low, high in (
+            ('ac', [1.5, 4.0], [1.0, 3.0], [2.0, 5.0]),
+            ('b', [2.0], [0.5], [4.0]),
+            ('b', [np.nan], [np.nan], [np.nan]),
+            ('ca', [5.0, 1.0], [4.5, 0.0], [6.0, 1.5]),
+        )
     ]
     # the rows of other methods may stand in another order
-    baselines = [pd.DataFrame({'ridge': one[::-1] + 1}) for one in ours]
+    baselines = [pd.DataFrame({'ridge': one['prediction'][::-1] + 1}) for one in ours]
     return gather_numbers(target, pd.Series(['x', 'x', 'y'], ['a', 'b', 'c']), ours, baselines, folds=2)
 
 
@@ -29,6 +32,18 @@ def test_each_row_is_a_sample_of_a_fold_of_a_repeat(numbers):
     assert numbers.groups.tolist() == ['x', 'y', 'x', 'x', 'y', 'x']
     assert numbers.true.tolist() == [1, 4, 2, 2, 4, 1]
     np.testing.assert_array_equal(numbers.predicted['ridge'], numbers.predicted[OURS] + 1)
+
+
+def test_intervals_stand_beside_the_predictions_that_they_are_of(numbers):
+    wanted = [[1, 2], [3, 5], [0.5, 4], [np.nan, np.nan], [4.5, 6], [0, 1.5]]
+    np.testing.assert_array_equal(numbers.bounds, wanted)
+    assert numbers.predicted[OURS].tolist()[:3] == [1.5, 4, 2]
+
+
+def test_predictions_without_intervals_have_none():
+    target = pd.Series([1.0, 2.0], ['a', 'b'], name='age')
+    found = gather_numbers(target, None, [pd.DataFrame({'prediction': [1.0, 2.0]}, ['a', 'b'])], [], folds=1)
+    np.testing.assert_array_equal(found.bounds, np.full((2, 2), np.nan))
 
 
 def test_means_over_repeats_ignore_what_was_not_predicted(numbers):
@@ -42,7 +57,8 @@ def test_means_over_repeats_ignore_what_was_not_predicted(numbers):
 
 def test_one_repeat_has_no_spread_and_no_groups_mean_samples():
     target = pd.Series([1.0, 2.0], ['a', 'b'], name='age')
-    found = gather_numbers(target, None, [pd.Series({'a': 1.0}), pd.Series({'b': 2.0})], [], folds=2)
+    ours = [pd.DataFrame({'prediction': [1.0]}, ['a']), pd.DataFrame({'prediction': [2.0]}, ['b'])]
+    found = gather_numbers(target, None, ours, [], folds=2)
     assert list(means_of(found)) == ['fold', 'prediction']
     assert found.groups.tolist() == ['a', 'b']
 

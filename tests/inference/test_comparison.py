@@ -1,5 +1,7 @@
 """Figures are those of the textbook; a difference is exact, and its interval holds the truth as often as it says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -51,6 +53,20 @@ def test_figures_of_classes_equal_those_of_scikit_learn():
 def test_a_part_with_one_class_has_no_area_and_certainty_in_a_wrong_class_a_finite_loss():
     figures = class_figures(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1, 1]))
     assert figures == {'accuracy': 0.5, 'balanced_accuracy': 0.5, 'log_loss': pytest.approx(-np.log(1e-15) / 2)}
+
+
+def test_our_intervals_are_scored_where_every_prediction_has_one():
+    bounds = np.array([[0.0, 2.0], [np.nan, np.nan], [1.0, 5.0], [-3.0, 4.0]])
+    found = dataclasses.replace(found_with([1.0, np.nan, 3, 1], [1, 1, 1, 1]), bounds=bounds)
+    figures, samples = figures_of(found, OURS, np.arange(4))
+    # the truth, 0, is at the end of one, beside one and within one
+    assert (figures['interval_coverage'], samples) == (pytest.approx(2 / 3), 3)
+    assert figures['interval_width'] == pytest.approx((2 + 4 + 7) / 3)
+    # others have none
+    assert 'interval_width' not in figures_of(found, 'other0', np.arange(4))[0]
+    bounds[0] = np.nan
+    assert not {'interval_coverage', 'interval_width'} & set(figures_of(found, OURS, np.arange(4))[0])
+    assert figures_of(found, OURS, np.array([2, 3]))[0]['interval_coverage'] == 0.5
 
 
 def test_figures_are_over_the_samples_that_were_predicted():

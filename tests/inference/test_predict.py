@@ -148,15 +148,29 @@ def test_intervals_are_as_wide_as_fitting_made_them_or_as_asked_for(tiny, predic
     assert said == []
     for name in BOUNDS:
         assert list(details.loc[held_out, name]) == pytest.approx(list(fitted.loc[held_out, name]), abs=1e-4 * SCALE)
-    # validation samples are two of each of two groups: 0.3 of three groups is reached by the second smallest error
+    # 20 samples of 10 groups were left out once each: 0.3 of 11 groups is 3.3, up to which 7 errors are needed
     _, narrow, said = warned(predicted, tiny, tiny_regressor.folder, 'narrow', coverage=0.3)
-    own = fitted[fitted['part'] == 'validation']
-    reach = np.sort((own['prediction'] - own['true']).abs())[1]
-    assert said == []
+    own = fitted[fitted['part'] != 'test']
+    reach = np.sort((own['prediction'] - own['true']).abs())[6]
+    assert said == [] and len(own) == 20
     assert list(narrow['upper_bound'] - narrow['prediction']) == pytest.approx([reach] * 24)
     assert list(narrow['prediction'] - narrow['lower_bound']) == pytest.approx([reach] * 24)
-    _, _, said = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
+    _, wide, said = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
     assert len(said) == 1 and said[0].startswith('Prediction intervals that promise a coverage of 0.95 need 19 groups ')
+    # 0.95 of the errors that were seen: 19 of 20
+    reach = np.sort((own['prediction'] - own['true']).abs())[18]
+    assert list(wide['upper_bound'] - wide['prediction']) == pytest.approx([reach] * 24)
+
+
+def test_where_no_asv_is_known_the_network_predicts_alone(tiny, fitted, predicted, regressor):
+    alone = fitted(tiny, profile_head=False).folder
+    before, _ = predicted(tiny, regressor, 'known')
+    assert (before != predicted(tiny, alone, 'network')[0]).all()
+    random = np.random.default_rng(9)
+    tiny.sequences = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
+    both, _, _ = warned(predicted, tiny, regressor, 'both')
+    network, _, _ = warned(predicted, tiny, alone, 'strange')
+    assert list(both) == pytest.approx(list(network), abs=1e-6 * SCALE)
 
 
 def test_samples_like_those_of_training_have_no_flag(tiny, predicted, regressor):

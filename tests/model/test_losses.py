@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from q2_aam.model.losses import TARGET_LOSSES, class_loss, distance_loss, nucleotide_loss
+from q2_aam.model.losses import TARGET_LOSSES, class_loss, distance_loss, nucleotide_loss, quantile_loss
 
 
 def test_guessing_nucleotides_costs_1():
@@ -110,3 +110,19 @@ def test_a_class_counts_by_its_weight_and_not_by_its_share_of_the_batch():
     assert loss.item() == pytest.approx((3 * math.log(2) + 2 * 0.5 * math.log(4)) / 3 / math.log(2))
     # a batch of the weightier class only is not scaled down
     assert class_loss(logits[:1], torch.tensor([1]), torch.tensor([0.5, 3.0])).item() == pytest.approx(3)
+
+
+def test_the_quantile_loss_is_least_at_the_quantiles():
+    true = torch.arange(11.0) ** 2
+    levels = (0.5, 0.1, 0.9)
+    at = torch.quantile(true, torch.tensor(levels)).repeat(11, 1)
+    least = quantile_loss(at, true, levels)
+    for column in range(3):
+        for step in (-3.0, 3.0):
+            off = at.clone()
+            off[:, column] += step
+            assert quantile_loss(off, true, levels) > least
+    # of the median alone it is the mean absolute error
+    assert quantile_loss(at[:, :1], true, (0.5,)).item() == pytest.approx(TARGET_LOSSES['mae'](at[:, 0], true).item())
+    # one below a value by 2 and one above by 1, at a level of 0.9
+    assert quantile_loss(torch.tensor([[1.0], [4.0]]), torch.tensor([3.0, 3.0]), (0.9,)).item() == pytest.approx(1.9)

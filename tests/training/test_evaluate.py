@@ -5,16 +5,15 @@ import pytest
 import torch
 
 from q2_aam import bundle
-from q2_aam.data.composition import composition_of, sequence_keys
 from q2_aam.data.inputs import read_study
+from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
 from q2_aam.training import evaluate
 from q2_aam.training.evaluate import (
     details_of,
     distances_among,
     embed_asvs,
-    interval_figures,
-    kernel_outputs_of,
     outputs_of,
+    profile_outputs_of,
     regression_figures,
 )
 
@@ -65,19 +64,67 @@ def test_asv_embeddings_come_in_the_order_that_is_asked_for(study, network):
     assert torch.allclose(embed_asvs(network, study, np.array([20, 4, 4]), CPU), whole[[20, 4, 4]], atol=1e-5)
 
 
-def test_outputs_of_a_kernel_head_come_in_the_order_of_the_rows_however_they_are_cut(
-    study, tiny_regressor, monkeypatch
-):
+@pytest.fixture
+def head(tiny_regressor):
     _, config, arrays = bundle.load(tiny_regressor.folder)
-    head = bundle.kernel_head_of(arrays, config)
+    return bundle.profile_head_of(arrays, config)
+
+
+def test_outputs_of_a_profile_head_are_the_mean_of_its_members_in_the_order_of_the_rows(study, head):
     rows = np.array([5, 0, 23, 11, 7, 8, 2])
-    whole = kernel_outputs_of(head, study, rows)
-    assert whole.shape == (7, 1) and whole.dtype == np.float64 and whole.std() > 0.1
+    found, known = profile_outputs_of(head, study, rows)
+    profiles_BC = known_asvs(profiles_of(study, rows), sequence_keys(study.codes, study.lengths), head.keys_C)
+    of_members = head.outputs(profiles_BC)
+    assert found.shape == (7, 1) and found.dtype == np.float64 and found.std() > 0.01
+    assert len(of_members) == 10 and of_members.std(axis=0).min() > 0.001
+    np.testing.assert_allclose(found, of_members.mean(axis=0), rtol=1e-9)
+    # the study that it was fitted to
+    assert known == pytest.approx(np.ones(7))
+
+
+def test_the_size_of_blocks_changes_no_output_of_a_profile_head(study, head, monkeypatch):
+    rows = np.array([5, 0, 23, 11, 7, 8, 2])
+    head.keys_C = head.keys_C.copy()
+    head.keys_C[3] += 1
+    whole, known = profile_outputs_of(head, study, rows)
+    assert (known < 1).any() and (known > 0).all()
+    for place in range(7):
+        alone, own = profile_outputs_of(head, study, rows[[place]])
+        assert alone[0] == pytest.approx(whole[place], abs=1e-5) and own[0] == pytest.approx(known[place])
     monkeypatch.setattr(evaluate, 'SAMPLES_AT_ONCE', 3)
-    assert kernel_outputs_of(head, study, rows) == pytest.approx(whole, abs=1e-12)
+    cut, cut_known = profile_outputs_of(head, study, rows)
+    assert cut == pytest.approx(whole, abs=1e-5) and cut_known == pytest.approx(known)
+
+
+def test_a_profile_head_sees_what_the_reading_leaves(study, head):
+    rows = np.arange(24)
+
+    def reading(abundances, offsets):
+        return abundances > 0.1, abundances
+
+    found, known = profile_outputs_of(head, study, rows, reading)
+    profiles_BC = known_asvs(profiles_of(study, rows, reading), sequence_keys(study.codes, study.lengths), head.keys_C)
+    np.testing.assert_allclose(found, head.outputs(profiles_BC).mean(axis=0), rtol=1e-9)
+    assert not np.array_equal(found, profile_outputs_of(head, study, rows)[0])
+    assert known == pytest.approx(np.ones(24))
+
+
+def test_the_share_that_a_profile_head_knows_is_that_of_logarithms(study, head):
+    rows = np.array([2, 20])
     keys_A = sequence_keys(study.codes, study.lengths)
-    alone = [head.outputs(composition_of(study, [row], keys_A))[0] for row in rows]
-    assert np.array(alone) == pytest.approx(whole, abs=1e-12)
+    dense_BA = profiles_of(study, rows).toarray().astype(np.float64)
+    known_A = np.arange(30) % 3 > 0
+    # keys that no sequence of the study has, in the places of a third
+    head.keys_C = np.where(np.isin(head.keys_C, keys_A[known_A]), head.keys_C, head.keys_C - 1)
+    wanted = dense_BA[:, known_A].sum(axis=1) / dense_BA.sum(axis=1)
+    found, known = profile_outputs_of(head, study, rows)
+    assert 0.3 < wanted.min() and wanted.max() < 0.95
+    assert known.dtype == np.float64 and known == pytest.approx(wanted, rel=1e-5)
+    head.keys_C = np.arange(30)
+    nothing, known = profile_outputs_of(head, study, rows)
+    assert known.tolist() == [0, 0]
+    # a sample of which it knows nothing is to it as one that is empty
+    assert nothing[0] == pytest.approx(nothing[1]) and np.isfinite(nothing).all()
 
 
 def test_distances_are_0_to_oneself_symmetric_and_bounded(study, tiny_encoder):
@@ -95,12 +142,6 @@ def test_figures_are_those_of_a_hand_calculation():
     assert figures['rmse'] == pytest.approx((2 / 3) ** 0.5)
     assert figures['r2'] == pytest.approx(1 - 2 / 8)
     assert figures['r'] == pytest.approx(10 / (14 * 8) ** 0.5)
-
-
-def test_the_coverage_of_intervals_counts_their_ends():
-    lower, upper = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0, 7.0])
-    figures = interval_figures(lower, upper, np.array([0.0, 2.0, 4.5, 2.5]))
-    assert figures == {'interval_coverage': 0.5, 'interval_width': 2.0}
 
 
 def test_figures_that_do_not_exist_are_not_numbers():

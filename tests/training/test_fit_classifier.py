@@ -8,6 +8,7 @@ import pytest
 
 from q2_aam import bundle
 from q2_aam.errors import UserError
+from q2_aam.training import checkpoint
 
 CLASSES = ['10 weeks', 'mid way', 'später']
 
@@ -54,7 +55,7 @@ def test_without_a_test_part_the_validation_samples_are_predicted(tiny, classifi
 def test_classes_are_learned(tiny, classified):
     run = classified(tiny, epochs=20, patience=20, learning_rate=0.01)
     training = run.details.loc[ids_of(run, 'training')]
-    # by the network that learned them, and a kernel head that did not
+    # by members of the profile head that did not learn them
     assert (training['prediction'] == training['true']).mean() > 0.8
     card = json.loads((run.folder / bundle.CARD_FILE).read_text())
     assert (card['kind'], card['target']) == ('classifier', 'stage')
@@ -79,15 +80,20 @@ def test_swapping_the_classes_of_test_samples_changes_no_byte_of_the_model(tiny,
     assert before.history.series('test', 'final_log_loss') != after.history.series('test', 'final_log_loss')
 
 
-def test_the_temperature_comes_from_the_validation_part_and_is_in_the_probabilities(tiny, classified):
-    run = classified(tiny, epochs=6, patience=6, learning_rate=0.01)
+@pytest.mark.parametrize('profile_head', [True, False])
+def test_the_temperature_comes_from_samples_that_were_not_learned_and_is_in_the_probabilities(
+    tiny, classified, profile_head
+):
+    run = classified(tiny, epochs=6, patience=6, learning_rate=0.01, profile_head=profile_head)
     temperature = bundle.read_config(run.folder).target.temperature
     best = int(run.history.series('validation', 'best_epoch')[-1])
     assert min(run.history.series('validation', 'balanced_log_loss')) == pytest.approx(
         run.history.series('validation', 'balanced_log_loss')[best - 1]
     )
     # probabilities to the power of the temperature are those without it: another one has a larger loss
-    own = run.details.loc[ids_of(run, 'validation')]
+    # members of the profile head have left out what they tell of training samples
+    left_out = run.details['part'] != 'test' if profile_head else run.details['part'] == 'validation'
+    own = run.details[left_out]
     plain = probabilities_in(own).to_numpy() ** temperature
     codes = np.searchsorted(CLASSES, own['true'])
 
@@ -120,18 +126,48 @@ def test_the_same_seed_gives_the_same_bytes_and_order_changes_nothing(tiny, clas
 
 
 @pytest.mark.parametrize('freeze', ['none', 'asv'])
-@pytest.mark.parametrize('kernel_head', [True, False])
+@pytest.mark.parametrize('profile_head', [True, False])
 def test_the_saved_model_predicts_test_samples_as_the_one_in_memory_did(
-    tiny, classified, predicted_classes, tiny_encoder, freeze, kernel_head
+    tiny, classified, predicted_classes, tiny_encoder, freeze, profile_head
 ):
-    run = classified(tiny, encoder=tiny_encoder.folder, freeze=freeze, kernel_head=kernel_head)
-    assert (bundle.read_config(run.folder).blend is not None) == kernel_head
+    run = classified(tiny, encoder=tiny_encoder.folder, freeze=freeze, profile_head=profile_head)
+    assert (bundle.read_config(run.folder).blend is not None) == profile_head
     _, probabilities, _ = predicted_classes(tiny, run.folder)
     test = ids_of(run, 'test')
     assert probabilities.loc[test].to_numpy() == pytest.approx(run.probabilities.to_numpy(), abs=1e-5)
     tiny.counts = tiny.counts.loc[test[:1]]
     _, alone, _ = predicted_classes(tiny, run.folder, 'alone')
     assert alone.to_numpy() == pytest.approx(run.probabilities.to_numpy()[:1], abs=1e-5)
+
+
+def test_with_all_its_steps_the_model_learns_and_is_the_same_once_more_and_when_it_is_saved(
+    tiny, classified, predicted_classes
+):
+    """The path of every default: the other tests here let the profile head take few steps."""
+    run, again = (classified(tiny, name, quick=False) for name in ('one', 'again'))
+    assert same_model(run, again) and run.details.equals(again.details)
+    assert run.said[-2].startswith('Profile head: 10 members on 30 ASVs, 2')
+    _, probabilities, _ = predicted_classes(tiny, run.folder)
+    test = ids_of(run, 'test')
+    assert probabilities.loc[test].to_numpy() == pytest.approx(run.probabilities.to_numpy(), abs=1e-5)
+    # what was left out is told apart; 10 of 24 samples are of the most common class
+    learned = run.details[run.details['part'] != 'test']
+    assert (learned['prediction'] == learned['true']).mean() > 0.6
+
+
+def test_an_interrupted_run_is_found_again_and_gives_the_same_model(tiny, classified, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, 'SECONDS_BETWEEN', 0.0)
+    files = tiny.write(tmp_path / 'inputs')
+
+    def interrupt(line):
+        if line.startswith('epoch 1/2'):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        classified(tiny, 'interrupted', files=files, say=interrupt)
+    resumed, whole = classified(tiny, 'resumed', files=files), classified(tiny, 'whole', files=files)
+    assert 'Resumed after epoch 1 of 2.' in resumed.said
+    assert same_model(resumed, whole) and resumed.details.equals(whole.details)
 
 
 def test_an_encoder_and_distances_help_a_classifier_too(tiny, classified, tiny_encoder):

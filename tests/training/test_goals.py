@@ -4,18 +4,24 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
+from sklearn import metrics
 
 from q2_aam import bundle
 from q2_aam.config import FitClassifierConfig, FitConfig
 from q2_aam.data.targets import Labels
-from q2_aam.errors import AAMWarning
+from q2_aam.errors import AAMWarning, UserError
 from q2_aam.training.goals import (
+    SAMPLES_AS_ONE,
     CategoricalGoal,
     NumericGoal,
     best_temperature,
     calibration_error,
+    choose_scaling,
     classification_figures,
+    log_loss,
+    network_share,
     scaling_of,
 )
 
@@ -153,6 +159,20 @@ def numeric(coverage=0.5):
     return NumericGoal(dataclasses.replace(labels(np.arange(8.0)), groups=groups), np.arange(4), training)
 
 
+def test_quantiles_are_learned_and_scale_the_errors():
+    training = dataclasses.replace(FitConfig().training, coverage=0.5, target_scaling='minmax', loss='quantile')
+    found = NumericGoal(labels(np.arange(8.0)), np.arange(5), training)
+    assert found.outputs == 3 and found.target.quantiles
+    true = torch.tensor([0.0, 1.0]) / 4
+    outputs = torch.stack([true, true - 0.25, true + 0.25], dim=1)
+    # both ends are a quarter off, on the side that costs a quarter; twice, in the mean of three
+    assert found.loss(outputs, np.arange(2)).item() == pytest.approx(2 * 2 * 0.25 * 0.25 / 3)
+    # errors 1 and 2 of samples whose quantiles lie 2 and 8 apart
+    outputs = np.array([[5.0 + 1, 4, 6], [6.0 - 2, 0, 8]]) / 4
+    calibration = found.calibrated(outputs, np.array([5, 6])).calibration
+    assert calibration.by_difficulty and calibration.scores == pytest.approx([0.5, 1])
+
+
 def test_errors_of_validation_samples_make_intervals_each_group_counting_once():
     found = numeric()
     assert (found.target.center, found.target.scale, found.target.calibration) == (0, 3, None)
@@ -188,31 +208,59 @@ def test_the_scaling_of_a_target_is_that_of_a_hand_calculation(how, center, scal
     assert scaling_of('age', np.array([4.0, 4.0]), how) == bundle.Target('age', 0.0, 1.0)
 
 
-def test_the_kernel_head_learns_scaled_numbers():
-    assert numeric().kernel_targets(np.array([6, 0])).tolist() == [[2.0], [0.0]]
-
-
-def test_the_kernel_head_learns_shares_of_classes_as_if_they_were_equally_common():
-    rows = np.arange(8)
-    # of the classes 10, a, b there are 2, 2 and 4
-    assert goal('none').kernel_targets(rows).tolist() == np.eye(3)[[2, 1, 2, 0, 2, 1, 0, 2]].tolist()
-    balanced = goal().kernel_targets(rows)
-    assert balanced[3] == pytest.approx([4 / 3, 0, 0]) and balanced[0] == pytest.approx([0, 0, 2 / 3])
-    assert balanced.mean(axis=0) == pytest.approx(1 / 3)
-
-
-def test_outputs_of_numbers_are_weighed_by_what_validation_samples_say_and_by_the_prior():
+def unscaled(values):
+    """A goal of numbers that are learned as they are."""
     training = dataclasses.replace(FitConfig().training, target_scaling='none')
-    values = np.random.default_rng(3).normal(size=50)
-    found = NumericGoal(labels(values), np.arange(25), training)
-    rows = np.arange(25, 50)
-    right, wrong = values[rows][:, None], np.zeros((25, 1))
-    # 25 samples say that one is right, 200 that both are alike: by the least squares of two members that differ by
-    # values v, with both v^2 / 2 in the gram, (25 / 2) / (25 / 2 + 200 / 4) / 2 = 0.1 beyond the half
-    assert found.weights(right, wrong, rows, 0.5) == pytest.approx([0.6, 0.4], abs=0.02)
-    assert found.weights(wrong, right, rows, 0.5) == pytest.approx([0.4, 0.6], abs=0.02)
-    # where both say the same, there is no telling
-    assert found.weights(right, right, rows, 1 / 3) == pytest.approx([1 / 3, 2 / 3])
+    return NumericGoal(labels(np.asarray(values, dtype=float)), np.arange(len(values)), training)
+
+
+@pytest.mark.parametrize(('times', 'odds'), [(1, 2 / 9), (3, 8 / 9), (10, 1024 / 9)])
+def test_of_two_the_one_that_is_twice_as_far_off_has_half_the_odds_as_often_as_samples_count_as_one(times, odds):
+    values = np.random.default_rng(3).normal(size=times * SAMPLES_AS_ONE)
+    rows = np.arange(len(values))
+    near, far = values[:, None] + 0.5, values[:, None] - 1
+    # the odds of a network are 1 to 9 beforehand
+    own = odds / (1 + odds)
+    found = unscaled(values).weights(near, far, rows, 0.1)
+    assert found == pytest.approx((own, 1 - own)) and all(type(weight) is float for weight in found)
+    odds = 1 / 81 / odds
+    assert unscaled(values).weights(far, near, rows, 0.1) == pytest.approx((odds / (1 + odds), 1 / (1 + odds)))
+
+
+def test_weights_are_of_the_scaled_target_and_of_the_rows_that_are_asked_about():
+    found = unscaled([1e6, 0.0, 9.0, 36.0, -1e6])
+    # square roots 0, 3 and 6, scaled -1, 0 and 1
+    found.target = bundle.Target('age', 3.0, 3.0, root=True)
+    # root mean squares of what they are off by: 1 and 3
+    network, profile = np.array([[0.0], [-1], [0]]), np.array([[-1.0], [0], [1 + 27**0.5]])
+    odds = 3 ** (3 / SAMPLES_AS_ONE) / 9
+    found = found.weights(network, profile, np.array([1, 2, 3]), 0.1)
+    assert found == pytest.approx((odds / (1 + odds), 1 / (1 + odds)))
+
+
+@pytest.mark.parametrize('samples', [1, 500])
+def test_outputs_that_are_right_in_everything_have_weights_that_are_numbers(samples):
+    values = np.arange(1.0, samples + 1)
+    rows, right, wrong = np.arange(samples), values[:, None], np.zeros((samples, 1))
+    for network, profile, at_least in ((right, wrong, (0.1, 0.0)), (wrong, right, (0.0, 0.9))):
+        found = unscaled(values).weights(network, profile, rows, 0.1)
+        assert sum(found) == pytest.approx(1) and min(found) >= 0
+        assert all(weight >= least for weight, least in zip(found, at_least))
+    # one sample proves little
+    assert (found[1] > 0.999) == (samples > 1)
+
+
+@pytest.mark.parametrize(
+    ('prior', 'evidence', 'share'), [(0.1, 0.0, 0.1), (0.5, np.log(3), 0.75), (0.2, -np.log(4), 1 / 17)]
+)
+def test_the_share_of_the_network_follows_the_likelihood_of_samples(prior, evidence, share):
+    samples = 3 * SAMPLES_AS_ONE
+    assert network_share(1.0, 1.0 + evidence / 3, samples, prior) == pytest.approx(share)
+
+
+def test_where_both_say_the_same_there_is_no_telling():
+    same = np.arange(5.0)[:, None]
+    assert unscaled(np.ones(5)).weights(same, same, np.arange(5), 1 / 3) == pytest.approx((1 / 3, 2 / 3))
 
 
 def test_outputs_of_classes_are_weighed_by_the_prior_each_as_sure_as_it_may_be():
@@ -224,3 +272,87 @@ def test_outputs_of_classes_are_weighed_by_the_prior_each_as_sure_as_it_may_be()
     # twice as sure as it may be, and half as sure
     weights = found.weights(2 * logits, logits / 2, np.arange(20000), 1 / 3)
     assert weights == pytest.approx([1 / 3 / 2, 2 / 3 * 2], rel=0.05)
+
+
+@pytest.mark.parametrize('class_weights', ['none', 'balanced'])
+def test_the_better_classifier_has_more_of_the_say(class_weights):
+    found, rows = goal(class_weights), np.arange(8)
+    balanced = class_weights == 'balanced'
+    # a network that says nothing, and outputs that are right as a rule
+    right = 2 * np.eye(3)[found.values]
+    right[0] = [2, 0, 0]
+    temperature = best_temperature(right, found.values, balanced)
+    plain = metrics.log_loss(
+        found.values,
+        scipy.special.softmax(right / temperature, axis=1),
+        sample_weight=(8 / np.array([2, 2, 4]))[found.values] if balanced else None,
+    )
+    assert log_loss(right / temperature, found.values, balanced) == pytest.approx(plain)
+    share = network_share(np.log(3), plain, 8, 0.1)
+    assert share < 0.1
+    # of what says nothing every temperature is alike: there it is that of no evidence
+    own, other = found.weights(np.zeros((8, 3)), right, rows, 0.1)
+    assert (own, other) == pytest.approx((share, (1 - share) / temperature), rel=1e-3)
+
+
+def test_weights_of_the_same_classes_twice_sum_to_one_division_by_the_temperature():
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 2, (8, 3))
+    own, other = goal('none').weights(logits, logits, np.arange(8), 0.1)
+    assert own + other == pytest.approx(1 / best_temperature(logits, goal().values))
+
+
+AGES = np.linspace(0, 12, 25)
+
+
+@pytest.mark.parametrize(
+    ('values', 'chosen'),
+    [
+        # symmetric as it is, and not so as its root
+        (AGES, 'standard'),
+        (AGES**2, 'root'),
+        (AGES**3, 'root'),
+        (np.exp(AGES / 2), 'root'),
+        # a long tail to the left grows longer
+        (144 - AGES**2, 'standard'),
+        # less skewed, but hardly
+        (AGES + 100 + AGES**2 / 20, 'standard'),
+        # one below 0
+        (AGES**3 - 1, 'standard'),
+        (np.full(25, 4.0), 'standard'),
+        (np.zeros(25), 'standard'),
+    ],
+)
+def test_the_square_root_is_taken_where_it_is_nearer_to_symmetric(values, chosen):
+    assert choose_scaling(labels(values), np.arange(25), 'auto') == chosen
+
+
+def test_the_skew_is_compared_whatever_its_sign():
+    # a skew of 0.7 becomes one of -0.7 at about the power of 3/4
+    values = np.array([0.0, 1, 2, 3, 4, 10])
+    skew = [abs(((own - own.mean()) ** 3).mean() / own.std() ** 3) for own in (values, np.sqrt(values))]
+    assert skew[1] < skew[0] and choose_scaling(labels(values), np.arange(6), 'auto') == 'root'
+    values = np.array([0.0, 9, 9, 10, 11, 11, 13])
+    skew = [((own - own.mean()) ** 3).mean() / own.std() ** 3 for own in (values, np.sqrt(values))]
+    assert skew[1] < skew[0] < 0 and choose_scaling(labels(values), np.arange(7), 'auto') == 'standard'
+
+
+@pytest.mark.parametrize('how', ['standard', 'root', 'minmax', 'none'])
+def test_a_scaling_that_is_given_is_taken(how):
+    assert choose_scaling(labels(AGES**3), np.arange(25), how) == how
+    assert choose_scaling(labels(AGES), np.arange(25), how) == how
+
+
+def test_samples_that_are_not_to_be_learned_from_choose_no_scaling():
+    values = np.concatenate([AGES, [1e9, 1e9, -5.0]])
+    assert choose_scaling(labels(values), np.arange(25), 'auto') == 'standard'
+    values[:25] **= 3
+    assert choose_scaling(labels(values), np.arange(25), 'auto') == 'root'
+    assert choose_scaling(labels(values), np.arange(25), 'root') == 'root'
+
+
+def test_a_square_root_of_a_negative_value_is_refused():
+    rows = np.array([1, 2, 4])
+    with pytest.raises(UserError) as error:
+        choose_scaling(labels(np.array([-9.0, 4, 3, -8, -0.5])), rows, 'root')
+    assert str(error.value) == 'Parameter target_scaling is root, but "stage" is -0.5 for sample s4; choose standard.'

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from q2_aam.errors import AAMWarning
-from q2_aam.training.intervals import Calibration, calibrate, warn_of_few_groups
+from q2_aam.training.intervals import Calibration, calibrate, interval_figures, warn_of_few_groups
 
 
 def test_split_conformal_takes_the_score_of_the_right_rank():
@@ -75,17 +75,55 @@ def test_samples_are_predicted_alike_alone_and_among_many(monkeypatch):
     assert np.array_equal(whole, calibration.bounds(predictions, 0.9))
 
 
-def test_few_groups_give_finite_intervals_that_say_what_they_promise():
+def test_few_groups_give_finite_intervals_that_hold_as_much_of_what_was_seen():
     calibration = calibrate([1, 2, 3, 4, 5, 6], list('aabbcc'))
-    assert calibration.bounds([0.0], 0.9)[1] == [6]
     assert calibration.attainable(0.9) == 0.75 and calibration.attainable(0.7) == 0.7
+    # 0.9 of the weight of 3 groups is 2.7, of which the first 5 samples have 2.5; 0.8 of it is 2.4
+    assert calibration.bounds([0.0], 0.9)[1] == [6] and calibration.bounds([0.0], 0.8)[1] == [5]
+    # up to what they can promise, the group to come counts: 0.7 of 4 is 2.8, as 0.75 of 4 is all of them
+    assert calibration.bounds([0.0], 0.7)[1] == [6] and calibration.bounds([0.0], 0.75)[1] == [6]
+
+
+def test_of_one_group_with_many_samples_few_decide_nothing():
+    # no coverage above 1/2 can be promised; as much of the errors as is asked for is held
+    calibration = calibrate(np.arange(1.0, 101), ['only'] * 100)
+    assert calibration.groups == 1 and calibration.attainable(0.9) == 0.5
+    assert [calibration.bounds([0.0], coverage)[1][0] for coverage in (0.6, 0.9, 0.99)] == [60, 90, 99]
+
+
+def test_few_groups_hold_as_much_of_what_was_seen_with_members_and_difficulties_too():
+    errors, groups = np.arange(1.0, 11), np.repeat(['a', 'b'], 5)
+    plus = calibrate(errors, groups, members=np.tile([0, 1], 5)).bounds([[0.0], [0.0]], 0.8)
+    # of the weight of 2 groups, 0.2 a sample, 1.6: the eighth from either end
+    assert (plus[0].tolist(), plus[1].tolist()) == ([-8], [8])
+    hard = calibrate(errors, groups, difficulty=np.full(10, 2.0)).bounds([1.0], 0.8, difficulty=[3.0])
+    assert (hard[0].tolist(), hard[1].tolist()) == ([1 - 12], [1 + 12])
+
+
+def test_few_groups_are_said():
     with pytest.warns(AAMWarning) as said:
-        warn_of_few_groups(calibration, 0.9)
-    assert str(said[0].message) == (
-        'Prediction intervals that promise a coverage of 0.9 need 9 groups of validation samples (samples, where there '
-        'are no groups), and there are 3: these intervals reach as far as the largest error that was seen, which '
-        'gives 0.75; raise validation_fraction or lower coverage.'
-    )
+        warn_of_few_groups(calibrate([1, 2, 3, 4, 5, 6], list('aabbcc')), 0.9)
+        warn_of_few_groups(calibrate([1, 2], list('aa')), 0.5001)
+    assert [str(one.message) for one in said] == [
+        'Prediction intervals that promise a coverage of 0.9 need 9 groups of labelled samples (samples, where there '
+        'are no groups), and there are 3: these hold 0.9 of the errors that were seen, and promise nothing for new '
+        'groups; label more groups or lower coverage to 0.75 or less.',
+        'Prediction intervals that promise a coverage of 0.5001 need 2 groups of labelled samples (samples, where '
+        'there are no groups), and there is 1: these hold 0.5001 of the errors that were seen, and promise nothing for '
+        'new groups; label more groups or lower coverage to 0.5 or less.',
+    ]
+
+
+@pytest.mark.parametrize('groups', [1, 2, 5, 6, 28, 49, 97])
+def test_the_coverage_that_few_groups_are_told_of_is_one_that_they_can_promise(groups):
+    calibration = calibrate(np.arange(float(groups)))
+    with pytest.warns(AAMWarning) as said:
+        warn_of_few_groups(calibration, 0.99)
+    told = float(str(said[0].message).split('lower coverage to ')[1].split(' ')[0])
+    assert groups / (groups + 1) - 0.01 < told <= groups / (groups + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warn_of_few_groups(calibration, told)
 
 
 @pytest.mark.parametrize('coverage, needed', [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
@@ -95,6 +133,12 @@ def test_as_many_groups_as_a_coverage_needs_are_enough(coverage, needed):
         warn_of_few_groups(calibrate(np.arange(needed)), coverage)
     with pytest.warns(AAMWarning, match=f'need {needed} groups .* there are {needed - 1}: '):
         warn_of_few_groups(calibrate(np.arange(needed - 1)), coverage)
+
+
+def test_the_coverage_of_intervals_counts_their_ends():
+    lower, upper = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0, 7.0])
+    figures = interval_figures(lower, upper, np.array([0.0, 2.0, 4.5, 2.5]))
+    assert figures == {'interval_coverage': 0.5, 'interval_width': 2.0}
 
 
 @pytest.mark.parametrize('more', [{}, {'members': [0, 1, 1, 2]}, {'difficulty': [1, 2, 3, 4]}])

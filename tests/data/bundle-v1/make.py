@@ -19,6 +19,7 @@ from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, 
 from q2_aam.data.batches import make_batch
 from q2_aam.data.inputs import read_study
 from q2_aam.inference.predict import predict, predict_classes
+from q2_aam.training import profile
 from q2_aam.training.fit import fit_classifier, fit_regressor
 from q2_aam.training.pretrain import pretrain
 
@@ -54,6 +55,8 @@ def write_inputs():
 
 def main():
     """Write inputs, a bundle of each kind and what they give for the inputs."""
+    # what is frozen is the form of a profile head, for which a small one does
+    profile.MEMBERS, profile.WIDTH = 3, 8
     target = write_inputs()
     table, matrix = FOLDER / 'table.biom', FOLDER / 'distances.tsv'
     for kind in bundle.CALLS:

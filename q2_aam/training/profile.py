@@ -1,0 +1,114 @@
+"""Fitting the profile head: every member learns from all groups but some, and is asked about those.
+
+Shapes: N labelled samples, M members, B samples of a batch, A ASVs of the study, C known ASVs, O outputs.
+"""
+
+import numpy as np
+import torch
+
+from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.model.profile_head import ProfileHead, dense
+
+# Each member leaves out a tenth of the groups; from MANY_SAMPLES on, five that leave out a fifth do as well, and can
+# be wider.
+MEMBERS, WIDTH, MANY_SAMPLES, MEMBERS_OF_MANY, WIDTH_OF_MANY = 10, 128, 1000, 5, 256
+# ASVs that most samples hold; what the others say is left to the transformer.
+MOST_ASVS = 8192
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 80, 200, 10000
+LARGEST_BATCH, BATCHES_AN_EPOCH = 64, 4
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
+# Relative to their mean, what numbers that are the same may seem to differ by: they are float32.
+ROUNDING = 1e-7
+# stream of random numbers that must not be confused with those of the loop and of fitting
+PROFILE = 20
+
+
+def fit_profile_head(goal, study, rows, reading, seed, device, say):
+    """Fit the head.
+
+    Parameters
+    ----------
+    goal : q2_aam.training.goals.NumericGoal or CategoricalGoal
+    study : q2_aam.data.study.Study
+    rows : int64 [N]
+        Rows of the study that may be learned from, of two groups or more.
+    reading : callable or None
+        See :func:`q2_aam.data.batches.make_batch`.
+    seed : int
+        The caller makes torch reproducible (:func:`q2_aam.training.loop.reproducible`).
+    device : torch.device
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    head : q2_aam.model.profile_head.ProfileHead
+    left_out : float64 [N, O]
+        Outputs for the same samples, each of the member that has learned neither from it nor from others of its group.
+    """
+    generator = np.random.default_rng([seed, PROFILE])
+    keys_A, profiles_NA = sequence_keys(study.codes, study.lengths), profiles_of(study, rows, reading)
+    keys_C = np.unique(keys_A[_most_common(profiles_NA)])
+    profiles_NC = known_asvs(profiles_NA, keys_A, keys_C)
+    parts, width = (MEMBERS, WIDTH) if len(rows) < MANY_SAMPLES else (MEMBERS_OF_MANY, WIDTH_OF_MANY)
+    part_N = deal(goal.groups[rows], parts, generator)
+    members = part_N.max() + 1
+    # weights must not depend on how much was drawn before
+    torch.manual_seed(int(generator.integers(2**31)))
+    head = ProfileHead(keys_C, members, goal.outputs, width).to(device)
+    head.scale.fill_(_standard_deviation(profiles_NC))
+    own = [np.flatnonzero(part_N != member) for member in range(members)]
+    _train(head, goal, profiles_NC, rows, own, generator, say)
+    return head, head.outputs(profiles_NC)[part_N, np.arange(len(rows))]
+
+
+def deal(groups, parts, generator):
+    """Deal whole groups to parts at random: part of each sample, int64 [N]; as many parts as groups at most."""
+    _, group_N = np.unique(groups, return_inverse=True)
+    numbers = group_N.max() + 1
+    return (generator.permutation(numbers) % min(parts, numbers))[group_N]
+
+
+def _train(head, goal, profiles_NC, rows, own, generator, say):
+    """Train all members side by side, each on the samples that are its `own`."""
+    fewest = min(len(samples) for samples in own)
+    batch = min(fewest, LARGEST_BATCH, max(2, len(rows) // BATCHES_AN_EPOCH))
+    steps = int(np.clip(EPOCHS * fewest // batch, FEWEST_STEPS, MOST_STEPS))
+    say(f'Profile head: {len(own)} members on {len(head.keys_C):,} ASVs, {steps:,} steps of {batch} samples each.')
+    optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    batches = [_batches(samples, batch, generator) for samples in own]
+    head.train()
+    for _ in range(steps):
+        samples = np.concatenate([next(of_member) for of_member in batches])
+        profiles_MBC = dense(profiles_NC[samples], head.scale.device).unflatten(0, (len(own), batch))
+        # a mean over members would make each learn from a share of its gradient
+        loss = len(own) * goal.loss(head(profiles_MBC).flatten(0, 1), rows[samples])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def _batches(samples, batch, generator):
+    """Yield batches without end: all samples in random order, then anew; what is left of an order is passed over."""
+    while True:
+        order = generator.permutation(samples)
+        yield from order[: len(order) - len(order) % batch].reshape(-1, batch)
+
+
+def _most_common(profiles_NA):
+    """Return the columns of the ASVs that are found, those in most samples where there are too many."""
+    samples_A = np.bincount(profiles_NA.indices, minlength=profiles_NA.shape[1])
+    order = np.argsort(-samples_A, kind='stable')[:MOST_ASVS]
+    return order[samples_A[order] > 0]
+
+
+def _standard_deviation(profiles_NC):
+    """Return that of all numbers of a sparse matrix, those that are 0 too; 1.0 where they are all the same."""
+    size = np.prod(profiles_NC.shape, dtype=np.float64)
+    values = profiles_NC.data.astype(np.float64)
+    mean = values.sum() / size
+    # a difference of squares would be lost in rounding where numbers are nearly the same
+    found = np.sqrt((np.square(values - mean).sum() + (size - len(values)) * mean**2) / size)
+    return float(found) if found > ROUNDING * mean else 1.0
