@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-ASV_DROPOUT, DROPOUT = 0.1, 0.3
 # Samples whose outputs are computed at a time.
 SAMPLES_AT_ONCE = 256
 KEYS = 'keys'
@@ -53,10 +52,13 @@ class ProfileHead(nn.Module):
     ----------
     keys_C : int64 [C]
         Sorted keys of the ASVs that it knows (:func:`q2_aam.data.profiles.sequence_keys`).
+    asv_dropout, dropout : float
+        While training, share of ASVs and of hidden values that are left out at random.
     """
 
-    def __init__(self, keys_C, members, outputs, width):
+    def __init__(self, keys_C, members, outputs, width, asv_dropout=0.0, dropout=0.0):
         super().__init__()
+        self.asv_dropout, self.dropout = asv_dropout, dropout
         self.keys_C = keys_C
         self.first = Linear(members, len(keys_C), width)
         self.first_norm = Norm(members, width)
@@ -74,9 +76,9 @@ class ProfileHead(nn.Module):
         profiles_BC : [B, C], or [M, B, C] where each member is given samples of its own
             See :func:`q2_aam.data.profiles.profiles_of`.
         """
-        x = F.dropout(profiles_BC / self.scale, ASV_DROPOUT, self.training)
-        x = F.dropout(F.gelu(self.first_norm(self.first(x))), DROPOUT, self.training)
-        x = F.dropout(F.gelu(self.second_norm(self.second(x))), DROPOUT, self.training)
+        x = F.dropout(profiles_BC / self.scale, self.asv_dropout, self.training)
+        x = F.dropout(F.gelu(self.first_norm(self.first(x))), self.dropout, self.training)
+        x = F.dropout(F.gelu(self.second_norm(self.second(x))), self.dropout, self.training)
         return self.out(x)
 
     @torch.no_grad()

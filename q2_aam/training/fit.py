@@ -193,8 +193,8 @@ def _scaled(config, labels, rows, say):
 def _blended(goal, study, outputs, rows, config, seed, device, history, say):
     """Put a profile head beside the network, if there is to be one.
 
-    Returns the blend, the arrays of the head, the outputs of all samples, and the rows of the labelled samples whose
-    outputs are of a model that has not learned from them: a test part is kept out of it for the figures.
+    Returns the blend, the arrays of the head, the outputs of all samples, and the rows, but for the test part, whose
+    outputs are of a model that has not learned from them.
     """
     if not config.training.profile_head:
         return None, {}, outputs, rows[VALIDATION]

@@ -3,15 +3,27 @@
 Shapes: N labelled samples, M members, B samples of a batch, A ASVs of the study, C known ASVs, O outputs.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 
 from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
 from q2_aam.model.profile_head import ProfileHead, dense
 
-# Each member leaves out a tenth of the groups; from MANY_SAMPLES on, five that leave out a fifth do as well, and can
-# be wider.
-MEMBERS, WIDTH, MANY_SAMPLES, MEMBERS_OF_MANY, WIDTH_OF_MANY = 10, 128, 1000, 5, 256
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a head is like: each of its members leaves out a share of the groups."""
+
+    members: int
+    width: int
+    asv_dropout: float
+    dropout: float
+
+
+# With more samples, fewer members that are wider and less held back do better (docs/accuracy.md).
+OF_FEW, OF_MANY, MANY_SAMPLES = Form(10, 128, 0.1, 0.3), Form(5, 256, 0.05, 0.1), 1000
 # ASVs that most samples hold; what the others say is left to the transformer.
 MOST_ASVS = 8192
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 80, 200, 10000
@@ -50,12 +62,12 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say):
     keys_A, profiles_NA = sequence_keys(study.codes, study.lengths), profiles_of(study, rows, reading)
     keys_C = np.unique(keys_A[_most_common(profiles_NA)])
     profiles_NC = known_asvs(profiles_NA, keys_A, keys_C)
-    parts, width = (MEMBERS, WIDTH) if len(rows) < MANY_SAMPLES else (MEMBERS_OF_MANY, WIDTH_OF_MANY)
-    part_N = deal(goal.groups[rows], parts, generator)
+    form = OF_FEW if len(rows) < MANY_SAMPLES else OF_MANY
+    part_N = deal(goal.groups[rows], form.members, generator)
     members = part_N.max() + 1
     # weights must not depend on how much was drawn before
     torch.manual_seed(int(generator.integers(2**31)))
-    head = ProfileHead(keys_C, members, goal.outputs, width).to(device)
+    head = ProfileHead(keys_C, members, goal.outputs, form.width, form.asv_dropout, form.dropout).to(device)
     head.scale.fill_(_standard_deviation(profiles_NC))
     own = [np.flatnonzero(part_N != member) for member in range(members)]
     _train(head, goal, profiles_NC, rows, own, generator, say)

@@ -104,7 +104,9 @@ def test_a_sample_alone_is_as_in_any_company_and_in_any_block(head, profiles_BC,
     np.testing.assert_allclose(head.outputs(profiles_BC), together, rtol=1e-5, atol=1e-6)
 
 
-def test_it_forgets_at_random_while_it_learns_and_only_then(head, profiles_BC):
+@pytest.mark.parametrize(('asv_dropout', 'dropout'), [(0.3, 0.0), (0.0, 0.3)])
+def test_it_forgets_at_random_while_it_learns_and_only_then(head, profiles_BC, asv_dropout, dropout):
+    head.asv_dropout, head.dropout = asv_dropout, dropout
     head.train()
     one, two = head(dense(profiles_BC)), head(dense(profiles_BC))
     assert not torch.equal(one, two)

@@ -66,7 +66,7 @@ def fitted(study, goal, rows=None, seed=3, reading=None, say=lambda line: None):
         return fit_profile_head(goal, study, rows, reading, seed, CPU, say)
 
 
-def parts_of(goal, parts=profile.MEMBERS, seed=3):
+def parts_of(goal, parts=profile.OF_FEW.members, seed=3):
     """Return the part of each sample as fitting deals them."""
     return deal(goal.groups, parts, np.random.default_rng([seed, profile.PROFILE]))
 
@@ -262,6 +262,7 @@ def test_sizes_are_derived_from_the_samples_and_said(monkeypatch, samples, optio
     assert said == [f'Profile head: {members} members on 12 ASVs, {steps:,} steps of {batch} samples each.']
     assert asked == [(members * batch, 1)] * steps
     assert head.second.weight.shape == (members, width, width)
+    assert (head.asv_dropout, head.dropout) == ((0.05, 0.1) if width == 256 else (0.1, 0.3))
 
 
 def test_what_is_learned_holds_for_new_samples():

@@ -56,7 +56,7 @@ def write_inputs():
 def main():
     """Write inputs, a bundle of each kind and what they give for the inputs."""
     # what is frozen is the form of a profile head, for which a small one does
-    profile.MEMBERS, profile.WIDTH = 3, 8
+    profile.OF_FEW = profile.Form(3, 8, 0.1, 0.3)
     target = write_inputs()
     table, matrix = FOLDER / 'table.biom', FOLDER / 'distances.tsv'
     for kind in bundle.CALLS:
