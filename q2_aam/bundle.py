@@ -42,6 +42,7 @@ __all__ = [
     'LOWER',
     'MODEL_FILE',
     'PROBABILITY',
+    'PROFILE',
     'REGRESSOR',
     'UPPER',
     'Blend',

@@ -28,13 +28,13 @@ LEAST_DIFFICULTY = 0.1
 KNOWN_ENOUGH = 0.5
 # Before the names of the profile head's arrays, and these.
 PROFILE = 'profile.'
-PROFILE_ARRAYS = {'keys': 'int64', 'scale': 'float32'} | {
+PROFILE_ARRAYS = {'keys': 'int64', 'scale': 'float32', 'shares': 'float32'} | {
     f'{layer}.{kind}': 'float32'
     for layer in ('first', 'first_norm', 'second', 'second_norm', 'out')
     for kind in ('weight', 'bias')
 }
 # The types of arrays, as numpy and as safetensors name them.
-TYPES = {'float32': 'F32', 'float64': 'F64', 'int32': 'I32', 'int64': 'I64', 'uint8': 'U8'}
+TYPES = {'float32': 'F32', 'int64': 'I64', 'uint8': 'U8'}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,18 +29,18 @@ REGRESSOR_DESCRIPTION = (
     'three parts, whole groups at a time: training samples teach the model, validation samples decide when to stop and '
     'which epoch is kept, and test samples are touched by nothing but the final scoring. The target is scaled on '
     'training samples, and predictions come in its own unit, each with an interval that is to hold the true value '
-    '(conformal prediction: as wide as errors on whole groups of validation samples ask for). With an encoder from '
-    'pretrain the model starts from what that has learned. The model can be used on new samples, with ASVs it never '
-    'saw, by predict.'
+    '(conformal prediction: as wide as errors of models that had not learned from a sample or its group). With an '
+    'encoder from pretrain the model starts from what that has learned. The model can be used on new samples, with '
+    'ASVs it never saw, by predict.'
 )
 
 CLASSIFIER_DESCRIPTION = (
     'Train a model that predicts a categorical metadata column from a feature table: the class of each sample and the '
     'probability of each class. The labelled samples are split into three parts, whole groups at a time, each with its '
     'share of every class as far as groups allow it: training samples teach the model, validation samples decide when '
-    'to stop, which epoch is kept and how sure the probabilities may be, and test samples are touched by nothing but '
-    'the final scoring. With an encoder from pretrain the model starts from what that has learned. The model can be '
-    'used on new samples, with ASVs it never saw, by predict-classes.'
+    'to stop and which epoch is kept, probabilities are as sure as they may be on samples left out in learning, and '
+    'test samples are touched by nothing but the final scoring. With an encoder from pretrain the model starts from '
+    'what that has learned. The model can be used on new samples, with ASVs it never saw, by predict-classes.'
 )
 
 

@@ -40,8 +40,8 @@ class PretrainData(Reading):
 class FoldData(Reading):
     validation_fraction: float = option(
         0.2,
-        'Share of the labelled samples that are not test samples (whole groups) that decides when training stops and '
-        'which epoch is kept.',
+        'Share of the labelled samples that are not test samples (whole groups) that decides when training of the '
+        'network stops and which epoch is kept. The profile head learns from them too.',
         low=0.01,
         high=0.9,
     )

@@ -33,7 +33,7 @@ def predict(table, model, config, sequences=None, say=print):
     config : q2_aam.config.PredictConfig
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences. They need not be those
-        that the model was trained on: sequences are read, not looked up.
+        that the model was trained on: sequences are read, and those that its profile head knows are looked up too.
     say : callable
         Takes one line of progress.
 

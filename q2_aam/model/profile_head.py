@@ -17,7 +17,7 @@ SAMPLES_AT_ONCE = 256
 KEYS = 'keys'
 
 
-class Linear(nn.Module):
+class LinearOfMembers(nn.Module):
     """M linear maps side by side, each with weights of its own."""
 
     def __init__(self, members, inputs, outputs):
@@ -30,7 +30,7 @@ class Linear(nn.Module):
         return x_MBI @ self.weight + self.bias
 
 
-class Norm(nn.Module):
+class NormOfMembers(nn.Module):
     """M layer norms side by side."""
 
     def __init__(self, members, width):
@@ -60,13 +60,14 @@ class ProfileHead(nn.Module):
         super().__init__()
         self.asv_dropout, self.dropout = asv_dropout, dropout
         self.keys_C = keys_C
-        self.first = Linear(members, len(keys_C), width)
-        self.first_norm = Norm(members, width)
-        self.second = Linear(members, width, width)
-        self.second_norm = Norm(members, width)
-        self.out = Linear(members, width, outputs)
-        # what abundances are divided by
+        self.first = LinearOfMembers(members, len(keys_C), width)
+        self.first_norm = NormOfMembers(members, width)
+        self.second = LinearOfMembers(members, width, width)
+        self.second_norm = NormOfMembers(members, width)
+        self.out = LinearOfMembers(members, width, outputs)
+        # what abundances are divided by, and how much of the say each member has
         self.register_buffer('scale', torch.ones(1))
+        self.register_buffer('shares', torch.full((members,), 1 / members))
 
     def forward(self, profiles_BC):
         """Return the outputs of every member, [M, B, O].
@@ -89,6 +90,10 @@ class ProfileHead(nn.Module):
         blocks = [self(dense(profiles_BC[start : start + SAMPLES_AT_ONCE], self.scale.device)) for start in starts]
         return torch.cat(blocks, dim=1).double().cpu().numpy()
 
+    def mean_outputs(self, profiles_BC):
+        """Return the mean of what members say, by their shares, float64 [B, O]."""
+        return np.average(self.outputs(profiles_BC), axis=0, weights=self.shares.double().cpu().numpy())
+
     def arrays(self):
         """Return {name: array}: everything that :meth:`from_arrays` needs, no id and no sample in it."""
         return {KEYS: self.keys_C, **{name: value.cpu().numpy() for name, value in self.state_dict().items()}}
@@ -99,19 +104,25 @@ class ProfileHead(nn.Module):
         keys_C, weights = arrays[KEYS], {name: array for name, array in arrays.items() if name != KEYS}
         if keys_C.ndim != 1 or not len(keys_C) or (np.diff(keys_C) <= 0).any():
             raise ValueError("The model's profile head is damaged: its keys are not sorted; train the model again.")
+        width = max((1, *weights['first.weight'].shape[-1:]))
+        _check_shape('first.weight', weights, (members, len(keys_C), width))
         # without memory: what the arrays say of their sizes is not to be believed yet
         with torch.device('meta'):
-            head = cls(keys_C, members, outputs, max((1, *weights['first.weight'].shape[-1:])))
+            head = cls(keys_C, members, outputs, width)
         for name, value in head.state_dict().items():
-            if tuple(value.shape) != weights[name].shape:
-                raise ValueError(
-                    f"The model's profile head is that of another model: {name} has the shape {weights[name].shape} "
-                    f'instead of {tuple(value.shape)}; train the model again.'
-                )
+            _check_shape(name, weights, tuple(value.shape))
         if not weights['scale'][0] > 0:
             raise ValueError("The model's profile head is damaged: its scale is not above 0; train the model again.")
         head.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, assign=True)
         return head.eval()
+
+
+def _check_shape(name, weights, wanted):
+    if weights[name].shape != wanted:
+        raise ValueError(
+            f"The model's profile head is that of another model: {name} has the shape {weights[name].shape} instead of "
+            f'{wanted}; train the model again.'
+        )
 
 
 def dense(profiles, device):

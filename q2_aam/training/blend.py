@@ -39,7 +39,7 @@ def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say
     profile, known = profile_outputs_of(head, study, np.arange(len(study)), reading)
     profile[learned] = left_out
     network_weight, profile_weight = goal.weights(outputs[own], profile[own], own, NETWORK_WEIGHT)
-    # of one that is blended with itself the weights are, in all, what it has alone
+    # weights of outputs that are blended with themselves sum to their weight alone: for classes 1 over the temperature
     network_alone, profile_alone = (sum(goal.weights(one[own], one[own], own, 0.5)) for one in (outputs, profile))
     blend = Blend(network_weight, profile_weight, network_alone, len(head.first.weight))
     both = blend.outputs(outputs, profile, known)

@@ -89,7 +89,7 @@ def profile_outputs_of(head, study, rows, reading=None):
     for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
         profiles_BA = profiles_of(study, block, reading)
         profiles_BC = known_asvs(profiles_BA, keys_A, head.keys_C)
-        outputs.append(head.outputs(profiles_BC).mean(axis=0))
+        outputs.append(head.mean_outputs(profiles_BC))
         known.append(np.asarray(profiles_BC.sum(axis=1) / profiles_BA.sum(axis=1), dtype=np.float64).ravel())
     return np.concatenate(outputs), np.concatenate(known)
 

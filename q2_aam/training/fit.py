@@ -163,8 +163,8 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
                 Checkpoint(work), say, config.training.patience,
             )  # fmt: skip
             outputs = task.outputs(network, np.arange(len(study)))
-            blend, arrays, outputs, unseen = _blended(goal, study, outputs, rows, config, seed, device, history, say)
-        target = _calibrated(goal, outputs, unseen)
+            blend, arrays, outputs, left_out = _blended(goal, study, outputs, rows, config, seed, device, history, say)
+        target = _calibrated(goal, outputs, left_out)
         references = _references(study, rows[TRAINING], seed)
         figures = _score(history, goal, target, outputs, rows, config, seed)
         _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
@@ -226,7 +226,7 @@ def _details(study, parts, target, outputs, true, references, reading):
     """Return one row a sample, with how well the training samples cover it."""
     columns = target.columns(outputs)
     for name in {bundle.LOWER, bundle.UPPER} & set(columns):
-        # errors on other samples say nothing of those that were learned by heart
+        # training samples taught the model and helped to calibrate it: an interval for them would promise nothing
         columns[name] = np.where(parts == TRAINING, np.nan, columns[name])
     details = details_of(study, parts, columns, true, reading)
     return details.join(applicability(study, references.nearness(study.codes, study.lengths), reading))
@@ -380,8 +380,7 @@ def _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
     """Say, log and add to the figures of the test part what a random forest makes of it."""
     if not config.training.random_forest or not len(rows[TEST]):
         return
-    learned = np.concatenate([rows[TRAINING], rows[VALIDATION]])
-    found = forest_figures(goal, study, learned, rows[TEST], seed, config.runtime.threads)
+    found = forest_figures(goal, study, learned_rows(rows), rows[TEST], seed, config.runtime.threads)
     own = figures[TEST][goal.headline]
     figures[TEST] |= {f'random_forest_{name}': value for name, value in found.items()}
     history.log(0, 0, TEST, **{f'final_random_forest_{name}': value for name, value in found.items()})

@@ -5,6 +5,7 @@ Shapes: B samples of a batch, C classes.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 import scipy.optimize
@@ -215,7 +216,10 @@ def choose_scaling(labels, rows, how):
         return how
     if values.min() < 0 or values.min() == values.max():
         return 'standard'
-    as_it_is, of_root = (abs(scipy.stats.skew(numbers)) for numbers in (values, np.sqrt(values)))
+    with np.errstate(all='ignore'), warnings.catch_warnings():
+        # values that hardly differ have no skew to speak of
+        warnings.simplefilter('ignore', RuntimeWarning)
+        as_it_is, of_root = (abs(scipy.stats.skew(numbers)) for numbers in (values, np.sqrt(values)))
     return 'root' if of_root < as_it_is - LEAST_GAIN else 'standard'
 
 

@@ -24,7 +24,7 @@ class Form:
 
 # With more samples, fewer members that are wider and less held back do better (docs/accuracy.md).
 OF_FEW, OF_MANY, MANY_SAMPLES = Form(10, 128, 0.1, 0.3), Form(5, 256, 0.05, 0.1), 1000
-# ASVs that most samples hold; what the others say is left to the transformer.
+# ASVs that a head knows at most: those found in most samples. The others are left to the transformer.
 MOST_ASVS = 8192
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 80, 200, 10000
 LARGEST_BATCH, BATCHES_AN_EPOCH = 64, 4
@@ -70,6 +70,9 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say):
     head = ProfileHead(keys_C, members, goal.outputs, form.width, form.asv_dropout, form.dropout).to(device)
     head.scale.fill_(_standard_deviation(profiles_NC))
     own = [np.flatnonzero(part_N != member) for member in range(members)]
+    # one that had to leave out a large group knows less than the others
+    sizes_M = torch.tensor([len(samples) for samples in own], device=device)
+    head.shares.copy_(sizes_M / sizes_M.sum())
     _train(head, goal, profiles_NC, rows, own, generator, say)
     return head, head.outputs(profiles_NC)[part_N, np.arange(len(rows))]
 
@@ -83,9 +86,8 @@ def deal(groups, parts, generator):
 
 def _train(head, goal, profiles_NC, rows, own, generator, say):
     """Train all members side by side, each on the samples that are its `own`."""
-    fewest = min(len(samples) for samples in own)
-    batch = min(fewest, LARGEST_BATCH, max(2, len(rows) // BATCHES_AN_EPOCH))
-    steps = int(np.clip(EPOCHS * fewest // batch, FEWEST_STEPS, MOST_STEPS))
+    batch = min(LARGEST_BATCH, max(2, len(rows) // BATCHES_AN_EPOCH))
+    steps = int(np.clip(EPOCHS * max(len(samples) for samples in own) // batch, FEWEST_STEPS, MOST_STEPS))
     say(f'Profile head: {len(own)} members on {len(head.keys_C):,} ASVs, {steps:,} steps of {batch} samples each.')
     optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
@@ -105,7 +107,8 @@ def _train(head, goal, profiles_NC, rows, own, generator, say):
 def _batches(samples, batch, generator):
     """Yield batches without end: all samples in random order, then anew; what is left of an order is passed over."""
     while True:
-        order = generator.permutation(samples)
+        # samples that are fewer than a batch are in it several times
+        order = np.resize(generator.permutation(samples), max(len(samples), batch))
         yield from order[: len(order) - len(order) % batch].reshape(-1, batch)
 
 

@@ -127,7 +127,7 @@ def say_verdict(lines, name):
         low, high = map(float, chance.split(' to '))
         wanted = min(float(asked), float(allowed))
         too_low = high < wanted and float(observed) < wanted - AIM
-        # where groups are too few, intervals as far as the largest error may hold more than is promised
+        # where groups are too few nothing is promised
         too_high = low > wanted == float(asked) and float(observed) > wanted + AIM
         if called == name and (too_low or too_high):
             missed.append(asked)

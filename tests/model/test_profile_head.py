@@ -96,6 +96,14 @@ def test_each_member_may_be_given_samples_of_its_own(head, profiles_BC):
         torch.testing.assert_close(found[member], whole[member, own], rtol=1e-5, atol=1e-5)
 
 
+def test_members_have_the_say_that_is_their_share(head, profiles_BC):
+    each = head.outputs(profiles_BC)
+    np.testing.assert_allclose(head.mean_outputs(profiles_BC), each.mean(axis=0), rtol=1e-6)
+    head.shares.copy_(torch.tensor([0.5, 0.25, 0.25]))
+    wanted = 0.5 * each[0] + 0.25 * each[1] + 0.25 * each[2]
+    np.testing.assert_allclose(head.mean_outputs(profiles_BC), wanted, rtol=1e-6)
+
+
 def test_a_sample_alone_is_as_in_any_company_and_in_any_block(head, profiles_BC, monkeypatch):
     together = head.outputs(profiles_BC)
     alone = np.concatenate([head.outputs(profiles_BC[[row]]) for row in range(5)], axis=1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from q2_aam.bundle_config import KNOWN_ENOUGH
 from q2_aam import bundle
+from q2_aam.bundle_config import KNOWN_ENOUGH
 from q2_aam.config import FitClassifierConfig, FitConfig
 from q2_aam.data.inputs import read_study
 from q2_aam.data.targets import align_classes, align_labels

@@ -53,7 +53,7 @@ def test_without_a_test_part_the_validation_samples_are_predicted(tiny, classifi
 
 
 def test_classes_are_learned(tiny, classified):
-    run = classified(tiny, epochs=20, patience=20, learning_rate=0.01)
+    run = classified(tiny, epochs=20, patience=20, learning_rate=0.01, quick=False)
     training = run.details.loc[ids_of(run, 'training')]
     # by members of the profile head that did not learn them
     assert (training['prediction'] == training['true']).mean() > 0.8
