@@ -22,52 +22,48 @@ class Calibration:
 
     Attributes
     ----------
-    groups : int
-        Groups (samples, where there are no groups) that are exchangeable with that of a new sample.
     scores : list of float
         Absolute errors, sorted, each divided by the difficulty of its sample where there is one. [N]
-    weights : list of float
-        Weight of each score: 1 over the samples of its group. [N]
+    group : list of int
+        Number of the group of each score, from 0 in the order in which groups first have one. Groups (samples, where
+        there are no groups) are exchangeable with that of a new sample. [N]
     members : list of int or None
         For CV+ the member that had not learned from the sample. [N]
     by_difficulty : bool
         Whether scores are in units of a difficulty.
     """
 
-    groups: int
     scores: list
-    weights: list
+    group: list
     members: list | None = None
     by_difficulty: bool = False
 
     def __post_init__(self):
         if not self._is_sound():
             raise ValueError(
-                'The calibration of a model must be sorted scores of 0 or more, whose weights sum to the number of '
-                'groups; train the model again.'
+                'The calibration of a model must be sorted scores of 0 or more, each with the number of its group; '
+                'train the model again.'
             )
 
     def _is_sound(self):
-        members = [] if self.members is None else self.members
-        if not all(isinstance(own, list) for own in (self.scores, self.weights, members)):
+        members = self.group if self.members is None else self.members
+        if not all(isinstance(own, list) for own in (self.scores, self.group, members)):
             return False
-        counts = [self.groups, *members]
-        if not all(type(count) is int for count in counts) or type(self.by_difficulty) is not bool:
+        if not self.scores or not len(self.scores) == len(self.group) == len(members):
             return False
-        if len({len(self.scores), len(self.weights), len(self.scores if self.members is None else self.members)}) > 1:
+        kinds = {float: self.scores, int: self.group + members}
+        if not all(type(one) is kind for kind, own in kinds.items() for one in own):
             return False
-        if not self.scores or not all(type(number) is float for number in [*self.scores, *self.weights]):
-            return False
-        scores, weights = np.array(self.scores), np.array(self.weights)
+        scores = np.array(self.scores)
         # written so that NaN fails
-        return bool(
-            scores[0] >= 0
-            and (np.diff(scores) >= 0).all()
-            and np.isfinite(scores[-1])
-            and (weights > 0).all()
-            and abs(weights.sum() - self.groups) <= ROUNDING * self.groups
-            and min(counts) >= 0
-        )
+        sorted_scores = scores[0] >= 0 and (np.diff(scores) >= 0).all() and np.isfinite(scores[-1])
+        numbered = list(dict.fromkeys(self.group)) == list(range(self.groups))
+        return bool(sorted_scores and numbered and min(members) >= 0 and type(self.by_difficulty) is bool)
+
+    @property
+    def groups(self):
+        """The number of groups."""
+        return max(self.group) + 1
 
     def attainable(self, coverage):
         """Return the coverage that intervals can promise when `coverage` is asked for.
@@ -85,8 +81,8 @@ class Calibration:
         the true value of a sample of a new group with a probability of `coverage` at least (hierarchical conformal
         prediction: Lee, Barber and Willett 2023, doi:10.48550/arXiv.2306.06342; with groups of one sample it is split
         conformal prediction: Lei et al. 2018, doi:10.1080/01621459.2017.1307116). Where groups are too few for that,
-        the quantile would be infinite; then the interval reaches as far as `coverage` of the scores that were seen, and
-        promises nothing. Nor is anything proven where several models made the scores, each of samples that it had left
+        the quantile would be infinite; then the interval reaches as far as the quantile of the one group in which it
+        lies farthest, holds `coverage` of the samples of every group that was seen, and promises nothing. Nor is anything proven where several models made the scores, each of samples that it had left
         out; in practice the coverage holds there too (docs/accuracy.md).
 
         With members it is CV+ (Barber et al. 2021, doi:10.1214/20-AOS1965; jackknife+ where each left out one group):
@@ -107,22 +103,33 @@ class Calibration:
         """
         if (difficulty is not None) != self.by_difficulty:
             raise ValueError('A difficulty is needed for intervals if, and only if, it was there in calibration.')
-        scores, weights = np.array(self.scores), np.array(self.weights)
-        # the group to come is left out where with it there would be no finite quantile
-        rank = coverage * (self.groups + (self.attainable(coverage) == coverage))
+        scores = np.array(self.scores)
         predictions = np.asarray(predictions, dtype=np.float64)
         scale = np.ones(predictions.shape[-1]) if difficulty is None else np.asarray(difficulty, dtype=np.float64)
         if self.members is None:
-            reach = scale * _quantile(scores[None], weights, rank)
+            reach = scale * self._reach(scores[None], coverage)
             return predictions - reach, predictions + reach
         lower, upper = np.empty(predictions.shape[1]), np.empty(predictions.shape[1])
         step = max(1, FLOATS // len(scores))
         for start in range(0, len(lower), step):
             own = slice(start, start + step)
             centers, reach = predictions[np.array(self.members), own].T, scale[own, None] * scores
-            upper[own] = _quantile(centers + reach, weights, rank)
-            lower[own] = -_quantile(reach - centers, weights, rank)
+            upper[own] = self._reach(centers + reach, coverage)
+            lower[own] = -self._reach(reach - centers, coverage)
         return lower, upper
+
+    def _reach(self, values, coverage):
+        """Return how far an interval must reach, float64 [rows], if `values` [rows, N] are where it would for each."""
+        group = np.array(self.group)
+        if self.attainable(coverage) == coverage:
+            weights = 1 / np.bincount(group)[group]
+            return _quantile(values, weights, coverage * (self.groups + 1))
+        farthest = []
+        for number in range(self.groups):
+            own = values[:, group == number]
+            size = own.shape[1]
+            farthest.append(_quantile(own, np.ones(size), min(coverage * (size + 1), size)))
+        return np.max(farthest, axis=0)
 
 
 def calibrate(errors, groups=None, difficulty=None, members=None):
@@ -150,12 +157,12 @@ def calibrate(errors, groups=None, difficulty=None, members=None):
     if difficulty is not None:
         scores = scores / np.asarray(difficulty, dtype=np.float64)
     names = np.arange(len(scores)) if groups is None else np.asarray(groups)
-    _, group, sizes = np.unique(names, return_inverse=True, return_counts=True)
     order = np.argsort(scores, kind='stable')
+    _, first, group = np.unique(names[order], return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))
     return Calibration(
-        len(sizes),
         scores[order].tolist(),
-        (1 / sizes[group])[order].tolist(),
+        number[group].tolist(),
         None if members is None else np.asarray(members)[order].tolist(),
         difficulty is not None,
     )
@@ -177,8 +184,8 @@ def warn_of_few_groups(calibration, coverage):
         warnings.warn(
             f'Prediction intervals that promise a coverage of {coverage:g} need {needed} groups of labelled samples '
             f'(samples, where there are no groups), and there {"is" if calibration.groups == 1 else "are"} '
-            f'{calibration.groups}: these hold {coverage:g} of the errors that were seen, and promise nothing for new '
-            f'groups; label more groups or lower coverage to {np.floor(100 * attainable) / 100:g} or less.',
+            f'{calibration.groups}: these hold {coverage:g} of the samples of every one of those, and promise nothing '
+            f'for new groups; label more groups or lower coverage to {np.floor(100 * attainable) / 100:g} or less.',
             AAMWarning,
             stacklevel=2,
         )

@@ -181,7 +181,7 @@ def test_errors_of_validation_samples_make_intervals_each_group_counting_once():
     assert (target.center, target.scale, target.coverage) == (0, 3, 0.5)
     assert target.calibration.groups == 2
     assert target.calibration.scores == pytest.approx([0.5, 1, 2, 2])
-    assert target.calibration.weights == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
+    assert target.calibration.group == [0, 0, 0, 1]
     assert numeric(0.75).calibrated(np.zeros((2, 1)), np.arange(2)).coverage == 0.75
 
 

@@ -23,7 +23,7 @@ def test_a_group_counts_once_however_many_samples_it_has():
     # 4 groups of weight 1, the one to come at infinity: 0.5 needs a weight of 2.5
     errors, groups = [1, 1, 1, 1, 2, 3, 4], ['a', 'a', 'a', 'a', 'b', 'c', 'd']
     grouped = calibrate(errors, groups)
-    assert grouped.groups == 4 and grouped.weights == [0.25] * 4 + [1.0] * 3
+    assert grouped.groups == 4 and grouped.group == [0, 0, 0, 0, 1, 2, 3]
     assert grouped.bounds([0.0], 0.5)[1] == [3]
     # as samples, the 4th of 7 errors would do
     assert calibrate(errors).bounds([0.0], 0.5)[1] == [1]
@@ -75,29 +75,38 @@ def test_samples_are_predicted_alike_alone_and_among_many(monkeypatch):
     assert np.array_equal(whole, calibration.bounds(predictions, 0.9))
 
 
-def test_few_groups_give_finite_intervals_that_hold_as_much_of_what_was_seen():
-    calibration = calibrate([1, 2, 3, 4, 5, 6], list('aabbcc'))
-    assert calibration.attainable(0.9) == 0.75 and calibration.attainable(0.7) == 0.7
-    # 0.9 of the weight of 3 groups is 2.7, of which the first 5 samples have 2.5; 0.8 of it is 2.4
-    assert calibration.bounds([0.0], 0.9)[1] == [6] and calibration.bounds([0.0], 0.8)[1] == [5]
-    # up to what they can promise, the group to come counts: 0.7 of 4 is 2.8, as 0.75 of 4 is all of them
-    assert calibration.bounds([0.0], 0.7)[1] == [6] and calibration.bounds([0.0], 0.75)[1] == [6]
+def test_few_groups_give_finite_intervals_that_hold_as_much_of_each_group():
+    calibration = calibrate([1, 2, 3, 4, 5, 6], list('aababb'))
+    assert calibration.attainable(0.9) == 2 / 3 and calibration.attainable(0.6) == 0.6
+    # 0.7 of 3 samples and a new one is 2.8, all of them: b reaches 6; 0.66 of 2 groups and a new one is all of them too
+    assert calibration.bounds([0.0], 0.7)[1] == [6] and calibration.bounds([0.0], 0.66)[1] == [6]
+
+
+def test_the_group_in_which_errors_are_largest_decides_where_groups_are_few():
+    alike, unlike = np.tile(np.arange(1.0, 101), 2), np.r_[np.arange(1.0, 101), 10 * np.arange(1.0, 101)]
+    groups = np.repeat(['a', 'b'], 100)
+    # 0.9 of a group of 100 and a new sample: the 91st
+    assert calibrate(alike, groups).bounds([0.0], 0.9)[1] == [91]
+    assert calibrate(unlike, groups).bounds([0.0], 0.9)[1] == [910]
+    # the largest error of all decides nothing
+    assert calibrate(np.r_[unlike[:-1], 1e6], groups).bounds([0.0], 0.9)[1] == [910]
 
 
 def test_of_one_group_with_many_samples_few_decide_nothing():
-    # no coverage above 1/2 can be promised; as much of the errors as is asked for is held
+    # no coverage above 1/2 can be promised; as much of the group as is asked for is held
     calibration = calibrate(np.arange(1.0, 101), ['only'] * 100)
     assert calibration.groups == 1 and calibration.attainable(0.9) == 0.5
-    assert [calibration.bounds([0.0], coverage)[1][0] for coverage in (0.6, 0.9, 0.99)] == [60, 90, 99]
+    assert [calibration.bounds([0.0], coverage)[1][0] for coverage in (0.6, 0.9, 0.99)] == [61, 91, 100]
 
 
-def test_few_groups_hold_as_much_of_what_was_seen_with_members_and_difficulties_too():
+def test_few_groups_hold_as_much_of_each_with_members_and_difficulties_too():
     errors, groups = np.arange(1.0, 11), np.repeat(['a', 'b'], 5)
-    plus = calibrate(errors, groups, members=np.tile([0, 1], 5)).bounds([[0.0], [0.0]], 0.8)
-    # of the weight of 2 groups, 0.2 a sample, 1.6: the eighth from either end
-    assert (plus[0].tolist(), plus[1].tolist()) == ([-8], [8])
-    hard = calibrate(errors, groups, difficulty=np.full(10, 2.0)).bounds([1.0], 0.8, difficulty=[3.0])
-    assert (hard[0].tolist(), hard[1].tolist()) == ([1 - 12], [1 + 12])
+    plus = calibrate(errors, groups, members=np.tile([0, 1], 5)).bounds([[0.0], [10.0]], 0.7)
+    # 0.7 of 5 samples and a new one is the fifth. Members 0 1 0 1 0 and 1 0 1 0 1 say 0 or 10 of these: a reaches up to
+    # 10 + 4, b up to 10 + 10; down a reaches 0 - 5, b 0 - 9
+    assert (plus[0].tolist(), plus[1].tolist()) == ([-9], [20])
+    hard = calibrate(errors, groups, difficulty=np.full(10, 2.0)).bounds([1.0], 0.7, difficulty=[3.0])
+    assert (hard[0].tolist(), hard[1].tolist()) == ([1 - 15], [1 + 15])
 
 
 def test_few_groups_are_said():
@@ -106,11 +115,11 @@ def test_few_groups_are_said():
         warn_of_few_groups(calibrate([1, 2], list('aa')), 0.5001)
     assert [str(one.message) for one in said] == [
         'Prediction intervals that promise a coverage of 0.9 need 9 groups of labelled samples (samples, where there '
-        'are no groups), and there are 3: these hold 0.9 of the errors that were seen, and promise nothing for new '
-        'groups; label more groups or lower coverage to 0.75 or less.',
+        'are no groups), and there are 3: these hold 0.9 of the samples of every one of those, and promise nothing for '
+        'new groups; label more groups or lower coverage to 0.75 or less.',
         'Prediction intervals that promise a coverage of 0.5001 need 2 groups of labelled samples (samples, where '
-        'there are no groups), and there is 1: these hold 0.5001 of the errors that were seen, and promise nothing for '
-        'new groups; label more groups or lower coverage to 0.5 or less.',
+        'there are no groups), and there is 1: these hold 0.5001 of the samples of every one of those, and promise '
+        'nothing for new groups; label more groups or lower coverage to 0.5 or less.',
     ]
 
 
@@ -157,11 +166,13 @@ def test_a_calibration_is_json_and_comes_back(more):
         {'scores': [0.0, float('nan')]},
         {'scores': [0.0, float('inf')]},
         {'scores': [0.0, 'x']},
-        {'scores': [], 'weights': []},
-        {'weights': [1.0]},
-        {'weights': [1.0, 2.0]},
-        {'weights': [0.0, 2.0]},
-        {'groups': 2.0},
+        {'scores': [], 'group': []},
+        {'group': [0]},
+        {'group': [0, 2]},
+        {'group': [1, 0]},
+        {'group': [0, -1]},
+        {'group': [0, 1.0]},
+        {'group': 2},
         {'members': [0]},
         {'members': [0, -1]},
         {'members': [0, 'a']},
@@ -169,13 +180,13 @@ def test_a_calibration_is_json_and_comes_back(more):
     ],
 )
 def test_a_damaged_calibration_is_refused(change):
-    sound = {'groups': 2, 'scores': [1.0, 2.0], 'weights': [1.0, 1.0]}
+    sound = {'scores': [1.0, 2.0], 'group': [0, 1]}
     assert Calibration(**sound).groups == 2
     with pytest.raises(ValueError) as error:
         Calibration(**sound | change)
     assert str(error.value) == (
-        'The calibration of a model must be sorted scores of 0 or more, whose weights sum to the number of groups; '
-        'train the model again.'
+        'The calibration of a model must be sorted scores of 0 or more, each with the number of its group; train the '
+        'model again.'
     )
 
 
