@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from q2_aam import bundle
 from q2_aam.bundle_config import PROFILE, PROFILE_ARRAYS
 from q2_aam.data.inputs import read_study
-from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.errors import UserError
 from q2_aam.model.profile_head import ProfileHead
 
@@ -48,7 +48,7 @@ def test_a_profile_head_comes_back_with_identical_outputs(kind, tiny, tmp_path):
     files = tiny.write(tmp_path / 'inputs')
     study, _ = read_study(files.table, files.sequences)
     network, config, arrays = bundle.load(FIXTURE / kind)
-    keys_A = sequence_keys(study.codes, study.lengths)
+    keys_A = study.keys
     torch.manual_seed(4)
     head = ProfileHead(np.sort(keys_A[:20]), 5, config.target.outputs, 12)
     # weights that no initialisation leaves, norms and the scale too

@@ -3,8 +3,6 @@
 Shapes: B samples, A distinct ASVs of the study, C ASVs that a model knows.
 """
 
-import hashlib
-
 import numpy as np
 import scipy.sparse
 
@@ -12,19 +10,6 @@ from .batches import read_samples
 
 # log(READS * share + 1): abundances count by their order of magnitude, those far below one read in 10,000 for little.
 READS = 1e4
-KEY_BYTES = 8
-
-
-def sequence_keys(codes_AL, lengths_A):
-    """Return a number for each sequence that is the same wherever the sequence is read, int64 [A].
-
-    Eight bytes of a cryptographic hash: among a million sequences two share a key once in tens of millions of studies.
-    """
-    keys = [
-        hashlib.blake2b(row[:length].tobytes(), digest_size=KEY_BYTES).digest()
-        for row, length in zip(codes_AL, lengths_A)
-    ]
-    return np.frombuffer(b''.join(keys), dtype='<i8').astype(np.int64)
 
 
 def profiles_of(study, rows, reading=None):

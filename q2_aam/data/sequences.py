@@ -1,6 +1,7 @@
 """The sequences of the ASVs: found for each feature, checked by name, and turned into small integers."""
 
 import collections.abc
+import hashlib
 
 import numpy as np
 
@@ -23,6 +24,7 @@ for _letters, _code in (('A', A), ('C', C), ('G', G), ('TU', T), (AMBIGUOUS, UNK
 _COMPLEMENT = np.array([PAD, T, G, C, A, UNKNOWN], dtype=np.uint8)
 _COMPLEMENT_LETTERS = str.maketrans('ACGTRYKMBVDH', 'TGCAYRMKVBHD')
 
+KEY_BYTES = 8
 _SHOWN = 40
 
 
@@ -143,6 +145,20 @@ def complement_backwards(codes_AL, lengths_A):
 def reverse_complement(sequence):
     """Return the reverse complement of a sequence in the spelling of :func:`sequences_of`."""
     return sequence.translate(_COMPLEMENT_LETTERS)[::-1]
+
+
+def sequence_keys(codes_AL, lengths_A):
+    """Return a number for each sequence that is the same wherever the sequence is read, int64 [A].
+
+    `codes_AL` and `lengths_A` are those of a :class:`q2_aam.data.study.Study`.
+
+    Eight bytes of a cryptographic hash: among a million sequences two share a key once in tens of millions of studies.
+    """
+    keys = [
+        hashlib.blake2b(row[:length].tobytes(), digest_size=KEY_BYTES).digest()
+        for row, length in zip(codes_AL, lengths_A)
+    ]
+    return np.frombuffer(b''.join(keys), dtype='<i8').astype(np.int64)
 
 
 def _flat_codes(sequences):

@@ -1,6 +1,7 @@
 """The aligned study: every sample's ASVs, each distinct sequence once, in an order that depends on content alone."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import scipy.sparse
 
 from q2_aam.errors import AAMWarning, UserError, counted
 
-from .sequences import encode
+from .sequences import encode, sequence_keys
 from .table import BLOCK, blocks_of
 
 IDS = ('sample_ids', 'feature_ids')
@@ -73,6 +74,11 @@ class Study:
     def longest(self):
         """Length of the longest sequence that is read."""
         return int(self.lengths.max())
+
+    @functools.cached_property
+    def keys(self):
+        """Number by which each ASV is known from study to study, int64 [A]."""
+        return sequence_keys(self.codes, self.lengths)
 
     def rows_of(self, ids):
         """Return the row of each sample id, int64; every id is in the study."""

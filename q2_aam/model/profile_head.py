@@ -51,7 +51,7 @@ class ProfileHead(nn.Module):
     Attributes
     ----------
     keys_C : int64 [C]
-        Sorted keys of the ASVs that it knows (:func:`q2_aam.data.profiles.sequence_keys`).
+        Sorted keys of the ASVs that it knows (:func:`q2_aam.data.sequences.sequence_keys`).
     asv_dropout, dropout : float
         While training, share of ASVs and of hidden values that are left out at random.
     """

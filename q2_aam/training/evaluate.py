@@ -9,7 +9,7 @@ import torch
 
 from q2_aam.bundle import PROBABILITY
 from q2_aam.data.batches import make_batch
-from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.model.network import SampleEmbeddings
 
 SAMPLES_AT_ONCE = 256
@@ -84,11 +84,10 @@ def profile_outputs_of(head, study, rows, reading=None):
     known : float64 [rows]
         Share of a sample, of the sum of its logarithms, in ASVs that the head knows.
     """
-    keys_A = sequence_keys(study.codes, study.lengths)
     outputs, known = [], []
     for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
         profiles_BA = profiles_of(study, block, reading)
-        profiles_BC = known_asvs(profiles_BA, keys_A, head.keys_C)
+        profiles_BC = known_asvs(profiles_BA, study.keys, head.keys_C)
         outputs.append(head.mean_outputs(profiles_BC))
         known.append(np.asarray(profiles_BC.sum(axis=1) / profiles_BA.sum(axis=1), dtype=np.float64).ravel())
     return np.concatenate(outputs), np.concatenate(known)

@@ -82,8 +82,9 @@ class Calibration:
         prediction: Lee, Barber and Willett 2023, doi:10.48550/arXiv.2306.06342; with groups of one sample it is split
         conformal prediction: Lei et al. 2018, doi:10.1080/01621459.2017.1307116). Where groups are too few for that,
         the quantile would be infinite; then the interval reaches as far as the quantile of the one group in which it
-        lies farthest, holds `coverage` of the samples of every group that was seen, and promises nothing. Nor is anything proven where several models made the scores, each of samples that it had left
-        out; in practice the coverage holds there too (docs/accuracy.md).
+        lies farthest, holds `coverage` of the samples of every group that was seen, and promises nothing. Nor is
+        anything proven where several models made the scores, each of samples that it had left out; in practice the
+        coverage holds there too (docs/accuracy.md).
 
         With members it is CV+ (Barber et al. 2021, doi:10.1214/20-AOS1965; jackknife+ where each left out one group):
         quantiles of each member's prediction plus and minus the errors on what that member had left out. It promises

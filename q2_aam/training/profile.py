@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.model.profile_head import ProfileHead, dense
 
 
@@ -59,9 +59,9 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say):
         Outputs for the same samples, each of the member that has learned neither from it nor from others of its group.
     """
     generator = np.random.default_rng([seed, PROFILE])
-    keys_A, profiles_NA = sequence_keys(study.codes, study.lengths), profiles_of(study, rows, reading)
-    keys_C = np.unique(keys_A[_most_common(profiles_NA)])
-    profiles_NC = known_asvs(profiles_NA, keys_A, keys_C)
+    profiles_NA = profiles_of(study, rows, reading)
+    keys_C = np.unique(study.keys[_most_common(profiles_NA)])
+    profiles_NC = known_asvs(profiles_NA, study.keys, keys_C)
     form = OF_FEW if len(rows) < MANY_SAMPLES else OF_MANY
     part_N = deal(goal.groups[rows], form.members, generator)
     members = part_N.max() + 1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from q2_aam.data.profiles import READS, known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import READS, known_asvs, profiles_of
+from q2_aam.data.sequences import sequence_keys
 from q2_aam.data.study import Study
 
 
@@ -50,10 +51,7 @@ def test_samples_of_a_study_with_other_rows_and_columns_have_the_same_profiles(s
     one = study_of({'a': {'AC': 3, 'G': 1}, 'b': {'TTT': 5, 'AC': 5}})
     two = study_of({'c': {'CCC': 9}, 'b': {'AC': 50, 'TTT': 50}, 'd': {'G': 2, 'TTT': 1}})
     keys_C = np.unique(sequence_keys(one.codes, one.lengths))
-    first, second = (
-        known_asvs(profiles_of(own, [own.sample_ids.index('b')]), sequence_keys(own.codes, own.lengths), keys_C)
-        for own in (one, two)
-    )
+    first, second = (known_asvs(profiles_of(own, [own.sample_ids.index('b')]), own.keys, keys_C) for own in (one, two))
     assert first.shape == second.shape == (1, 3) and first.nnz == 2
     np.testing.assert_array_equal(first.toarray(), second.toarray())
 

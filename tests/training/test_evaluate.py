@@ -6,7 +6,7 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.data.inputs import read_study
-from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.training import evaluate
 from q2_aam.training.evaluate import (
     details_of,
@@ -73,7 +73,7 @@ def head(tiny_regressor):
 def test_outputs_of_a_profile_head_are_the_mean_of_its_members_in_the_order_of_the_rows(study, head):
     rows = np.array([5, 0, 23, 11, 7, 8, 2])
     found, known = profile_outputs_of(head, study, rows)
-    profiles_BC = known_asvs(profiles_of(study, rows), sequence_keys(study.codes, study.lengths), head.keys_C)
+    profiles_BC = known_asvs(profiles_of(study, rows), study.keys, head.keys_C)
     of_members = head.outputs(profiles_BC)
     assert found.shape == (7, 1) and found.dtype == np.float64 and found.std() > 0.01
     assert len(of_members) == 10 and of_members.std(axis=0).min() > 0.001
@@ -103,7 +103,7 @@ def test_a_profile_head_sees_what_the_reading_leaves(study, head):
         return abundances > 0.1, abundances
 
     found, known = profile_outputs_of(head, study, rows, reading)
-    profiles_BC = known_asvs(profiles_of(study, rows, reading), sequence_keys(study.codes, study.lengths), head.keys_C)
+    profiles_BC = known_asvs(profiles_of(study, rows, reading), study.keys, head.keys_C)
     np.testing.assert_allclose(found, head.outputs(profiles_BC).mean(axis=0), rtol=1e-9)
     assert not np.array_equal(found, profile_outputs_of(head, study, rows)[0])
     assert known == pytest.approx(np.ones(24))
@@ -111,7 +111,7 @@ def test_a_profile_head_sees_what_the_reading_leaves(study, head):
 
 def test_the_share_that_a_profile_head_knows_is_that_of_logarithms(study, head):
     rows = np.array([2, 20])
-    keys_A = sequence_keys(study.codes, study.lengths)
+    keys_A = study.keys
     dense_BA = profiles_of(study, rows).toarray().astype(np.float64)
     known_A = np.arange(30) % 3 > 0
     # keys that no sequence of the study has, in the places of a third

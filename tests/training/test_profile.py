@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from q2_aam.config import FitClassifierConfig, FitConfig
-from q2_aam.data.profiles import known_asvs, profiles_of, sequence_keys
+from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.data.study import build_study
 from q2_aam.data.table import Table
 from q2_aam.data.targets import Labels
@@ -72,7 +72,7 @@ def parts_of(goal, parts=profile.OF_FEW.members, seed=3):
 
 
 def known_to(head, study, reading=None):
-    keys_A = sequence_keys(study.codes, study.lengths)
+    keys_A = study.keys
     return known_asvs(profiles_of(study, np.arange(len(study)), reading), keys_A, head.keys_C)
 
 
@@ -177,7 +177,7 @@ def test_asvs_of_no_learned_sample_are_not_known(quick):
     counts[:6, 2] = 0
     study, goal = made(8, 4, counts=counts)
     head, _ = fitted(study, goal, np.arange(6))
-    keys_A = sequence_keys(study.codes, study.lengths)
+    keys_A = study.keys
     # that of the last two samples alone
     (rare,) = np.flatnonzero(np.bincount(study.asvs, minlength=4) == 2)
     assert head.keys_C.tolist() == sorted(np.delete(keys_A, rare))
@@ -189,7 +189,7 @@ def test_the_most_common_asvs_are_kept_where_there_are_too_many(quick, monkeypat
     counts = np.where(np.arange(8)[:, None] < [3, 8, 2, 8, 5, 1], [9, 1, 900, 1, 1, 900], 0)
     study, goal = made(8, 6, counts=counts)
     head, _ = fitted(study, goal)
-    keys_A = sequence_keys(study.codes, study.lengths)
+    keys_A = study.keys
     found = np.bincount(study.asvs, minlength=6)
     assert sorted(found) == [1, 2, 3, 5, 8, 8]
     assert head.keys_C.tolist() == sorted(keys_A[found >= 5])
