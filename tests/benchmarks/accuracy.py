@@ -1,13 +1,14 @@
 """Errors of cross-validation on real labels, beside those of the methods that researchers have already.
 
     python tests/benchmarks/accuracy.py [--data FOLDER --target COLUMN --groups COLUMN] [--seeds 5]
-        [--classes 3] [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE]
+        [--classes 3] [--labels 150] [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE]
         [--methods all|baselines] [--set width=64 epochs=20] [--seed 1] [--quick]
 
 FOLDER of --data holds table.qza, metadata.tsv and, unless feature ids are sequences, rep-seqs.qza; that of --encoder is
 the bundle of a pretrained encoder. What is run is what `qiime aam cross-validate` runs: the same folds, the same
 baselines, the same intervals. Figures are means over seeds, +- the standard deviation over them. A column of words is
-one of classes; so is a column of numbers that --classes cuts into as many of about equal size.
+one of classes; so is a column of numbers that --classes cuts into as many of about equal size. With --labels, that many
+labelled samples are drawn, and the labels of all others are forgotten: what would have come of a smaller study.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def read_arguments():
         **{
             'target': {'default': 'month_of_life', 'help': 'column of metadata.tsv'},
             'classes': {'type': int, 'default': 0, 'help': 'that a numeric column is cut into; 0: it is not'},
+            'labels': {'type': int, 'default': 0, 'help': 'labelled samples to draw; 0: all'},
             'groups': {'default': 'subject', 'help': 'column of metadata.tsv; none: every sample is a group'},
             'seeds': {'type': int, 'default': 1, 'help': 'repeats, each with other folds (unless groups are left out)'},
             'folds': {'type': int, 'default': 5},
@@ -62,12 +64,14 @@ def setting(text):
     return name, value if opt.kind is str or (opt.auto and value == 'auto') else opt.kind(value)
 
 
-def read_columns(folder, target, groups, classes):
+def read_columns(folder, target, groups, classes, labels=0, seed=1):
     """Return the target (numbers, or words for classes) and the groups (words or None) by sample id."""
     frame = pd.read_csv(folder / 'metadata.tsv', sep='\t', index_col=0, dtype=str)
     frame = frame[~frame.index.str.startswith('#')].rename_axis('id')
     named = None if groups == 'none' else frame[groups].dropna().astype(object)
     values = frame[target].dropna()
+    if labels:
+        values = values.sample(labels, random_state=seed).sort_index()
     try:
         numbers = values.astype(float)
     except ValueError:
@@ -116,7 +120,9 @@ def run(options, work):
     files.distances = options.distances
     if options.distances and options.distances.suffix == '.qza':
         files.distances = bench._unpack(options.distances, 'data/distance-matrix.tsv', work)
-    target, groups = read_columns(options.data, options.target, options.groups, options.classes)
+    target, groups = read_columns(
+        options.data, options.target, options.groups, options.classes, options.labels, options.seed
+    )
     of_classes = target.dtype == object
     if of_classes and options.methods == 'baselines':
         raise SystemExit('accuracy.py: --methods baselines is for columns of numbers.')

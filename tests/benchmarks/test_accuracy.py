@@ -69,6 +69,9 @@ def test_metadata_are_read_as_numbers_and_words(accuracy, tiny, folder):
     assert cut.dtype == object and sorted(cut.groupby(tiny.target > tiny.target.median()).nunique()) == [1, 1]
     words = accuracy.read_columns(folder, 'subject', 'subject', 2)[0]
     assert words.to_dict() == tiny.groups.to_dict()
+    few, same, others = (accuracy.read_columns(folder, 'age', 'subject', 0, 5, seed)[0] for seed in (1, 1, 2))
+    assert few.to_dict() == same.to_dict() == tiny.target[few.index].to_dict() and len(few) == 5
+    assert set(few.index) != set(others.index)
 
 
 def test_a_cut_table_keeps_the_counts_of_its_samples(accuracy, tiny, tmp_path):
