@@ -38,10 +38,9 @@ def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say
     head, left_out = fit_profile_head(goal, study, learned, reading, seed, device, say)
     profile, known = profile_outputs_of(head, study, np.arange(len(study)), reading)
     profile[learned] = left_out
-    network_weight, profile_weight = goal.weights(outputs[own], profile[own], own, NETWORK_WEIGHT)
-    # weights of outputs that are blended with themselves sum to their weight alone: for classes 1 over the temperature
-    network_alone, profile_alone = (sum(goal.weights(one[own], one[own], own, 0.5)) for one in (outputs, profile))
-    blend = Blend(network_weight, profile_weight, network_alone, len(head.first.weight))
+    share, network_alone, profile_alone = goal.weights(outputs[own], profile[own], own, NETWORK_WEIGHT)
+    say(f'Prediction: {share:.0%} the network, {1 - share:.0%} the profile head.')
+    blend = Blend(share * network_alone, (1 - share) * profile_alone, network_alone, len(head.first.weight))
     both = blend.outputs(outputs, profile, known)
     both[rows[TRAINING]] = profile_alone * profile[rows[TRAINING]]
     return blend, head, both

@@ -200,7 +200,6 @@ def _blended(goal, study, outputs, rows, config, seed, device, history, say):
         return None, {}, outputs, rows[VALIDATION]
     blend, head, outputs = blend_in_profile_head(goal, study, outputs, rows, reading_of(config.data), seed, device, say)
     history.log(0, 0, 'run', network_weight=blend.network, profile_weight=blend.profile)
-    say(f'Prediction: {blend.network:.2f} times the network and {blend.profile:.2f} times the profile head.')
     arrays = {bundle.PROFILE + name: array for name, array in head.arrays().items()}
     return blend, arrays, outputs, learned_rows(rows)
 

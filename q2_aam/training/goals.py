@@ -107,14 +107,27 @@ class NumericGoal:
         yield 'target', target.unscaled(outputs[:, 0]), self.values[rows]
 
     def weights(self, network, profile, rows, prior):
-        """Return with which weights outputs for `rows`, of which neither has learned, are best put together.
+        """Return how outputs for `rows`, of which neither has learned, are best put together.
 
-        They sum to 1. `prior` is the weight of the network where there is no telling.
+        Parameters
+        ----------
+        network, profile : float64 [samples, outputs]
+            Of the network and of the profile head.
+        rows : int64 [samples]
+        prior : float
+            The share of the network where there is no telling.
+
+        Returns
+        -------
+        share : float
+            That of the network.
+        own, other : float
+            What outputs of the network and of the profile head are multiplied by before they are put together.
         """
         errors = (self.target.scaled(self.values[rows]) - outputs[:, 0] for outputs in (network, profile))
         own, other = (np.log(np.square(error).mean() + LEAST_ERROR) / 2 for error in errors)
         share = network_share(own, other, len(rows), prior)
-        return share, 1 - share
+        return share, 1.0, 1.0
 
 
 class CategoricalGoal:
@@ -176,15 +189,12 @@ class CategoricalGoal:
             yield bundle.PROBABILITY + target.classes[code], column, (self.values[rows] == code).astype(float)
 
     def weights(self, network, profile, rows, prior):
-        """Return the weights that make both as sure as they may be on `rows`, times the share of each.
-
-        `prior` is the share of the network where there is no telling.
-        """
+        """Return the share of the network, and what makes both as sure as they may be; see :class:`NumericGoal`."""
         true = self.values[rows]
         own, other = (best_temperature(outputs, true, self.balanced) for outputs in (network, profile))
         losses = (log_loss(network / own, true, self.balanced), log_loss(profile / other, true, self.balanced))
         share = network_share(*losses, len(rows), prior)
-        return share / own, (1 - share) / other
+        return share, 1 / own, 1 / other
 
 
 def choose_scaling(labels, rows, how):

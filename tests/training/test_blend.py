@@ -89,7 +89,7 @@ def test_labels_of_a_group_do_not_reach_its_own_outputs(tiny, study, part):
 
     def outputs(change):
         goal = numeric(tiny, study, change)
-        goal.weights = lambda *_: (0.0, 1.0)
+        goal.weights = lambda *_: (0.0, 1.0, 1.0)
         return blended(goal, study)[2]
 
     before = outputs(lambda ages: ages)
@@ -117,20 +117,21 @@ def test_network_and_profile_head_are_weighed_on_validation_samples(tiny, study)
 
     def weights(network, profile, rows, prior):
         asked.append((network, profile, rows, prior))
-        return 0.25, 0.5
+        return 0.25, 2.0, 4.0
 
     goal.weights = weights
     blend, head, outputs = blended(goal, study, network)
-    (own, others, rows, prior), *same = asked
-    assert blend == bundle.Blend(0.25, 0.5, 0.75, len(head.out.weight))
+    ((own, others, rows, prior),) = asked
+    assert blend == bundle.Blend(0.5, 3.0, 2.0, len(head.out.weight))
     assert prior == NETWORK_WEIGHT
     # weighed on validation samples, none of which either has learned
     assert list(rows) == list(ROWS['validation'])
     assert np.array_equal(own, network[rows])
-    np.testing.assert_allclose(outputs[rows], 0.25 * own + 0.5 * others)
-    # where one of them speaks for both, it has both weights
-    for wanted, (one, two, _, _) in zip((own, others), same, strict=True):
-        assert np.array_equal(one, wanted) and np.array_equal(two, wanted)
+    np.testing.assert_allclose(outputs[rows], 0.5 * own + 3 * others)
+    # of training samples the profile head alone speaks
+    left_out = fit_profile_head(goal, study, LEARNED, None, 7, CPU, lambda line: None)[1]
+    training = np.isin(LEARNED, ROWS['training'])
+    np.testing.assert_array_equal(outputs[LEARNED[training]], 4 * left_out[training])
 
 
 def test_a_network_that_is_right_gets_more_weight_than_one_that_is_wrong(tiny, study):
@@ -177,8 +178,17 @@ def test_the_same_seed_gives_the_same_head_and_another_another(tiny, study):
 def test_what_is_fitted_is_said(tiny, study):
     said = []
     blended(numeric(tiny, study), study, say=said.append)
-    # 20 samples of 10 groups
-    assert said == ['Profile head: 10 members on 30 ASVs, 40 steps of 5 samples each.']
+    # 20 samples of 10 groups; anew, the same
+    blend = blended(numeric(tiny, study), study, say=said.append)[0]
+    share = blend.network / blend.alone
+    assert (
+        said[:2]
+        == said[2:]
+        == [
+            'Profile head: 10 members on 30 ASVs, 40 steps of 5 samples each.',
+            f'Prediction: {share:.0%} the network, {1 - share:.0%} the profile head.',
+        ]
+    )
 
 
 def test_classes_that_the_profile_head_tells_apart_are_likeliest(tiny, study, monkeypatch):

@@ -48,7 +48,7 @@ def test_without_the_profile_head_the_network_is_alone(tiny, fitted, tiny_regres
     said = tiny_regressor.said[-2:]
     assert said[0] == 'Profile head: 10 members on 30 ASVs, 20 steps of 5 samples each.'
     network, profile = (tiny_regressor.history.series('run', f'{name}_weight')[0] for name in ('network', 'profile'))
-    assert said[1] == f'Prediction: {network:.2f} times the network and {profile:.2f} times the profile head.'
+    assert said[1] == f'Prediction: {network:.0%} the network, {profile:.0%} the profile head.'
     assert network + profile == pytest.approx(1)
 
 
