@@ -150,15 +150,16 @@ class FitTraining(LabelledTraining):
     target_scaling: str = option(
         AUTO,
         'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), its square root '
-        'likewise (root), to 0 to 1 (minmax), or not at all. Learned on training samples and undone in the output. '
-        'auto: root for a target that is never below 0 and whose square root is clearly less skewed, else standard.',
+        'likewise (root), to 0 to 1 (minmax), or not at all (none: values far from 0 are then learned slowly or not). '
+        'Learned on training samples and undone in the output. auto: root for a target that is never below 0 and whose '
+        'square root is clearly less skewed, else standard.',
         choices=('auto', 'standard', 'root', 'minmax', 'none'),
     )
     coverage: float = option(
         0.9,
         'Share of new samples (of new groups, where there are groups) whose true value the prediction intervals in the '
         'details are to hold. With fewer than coverage / (1 - coverage) groups of training and validation samples (9 '
-        'for 0.9) they promise nothing for new groups, and a warning says so.',
+        'for 0.9) they hold that share of every group seen, promise nothing for new ones, and a warning says so.',
         low=0.01,
         high=0.99,
     )
