@@ -13,19 +13,34 @@ from .history import History
 
 STATE_FILE = 'state.json'
 TENSORS_FILE = 'tensors.safetensors'
-# A checkpoint of a small model takes milliseconds; this bounds what writing a large one may cost.
+# A checkpoint of a small model takes milliseconds; writing a large one may cost a twentieth of the time.
 SECONDS_BETWEEN = 30.0
+SECONDS_A_SAVE = 1.5
 
 
 @dataclasses.dataclass
 class State:
-    """Where a training run stands after `epoch` epochs."""
+    """Where a training run stands.
 
+    Attributes
+    ----------
+    step, epoch : int
+        Steps and epochs that are done; `step` may lie within the next epoch.
+    sums : dict
+        {metric: sum over the samples} of the epoch that has begun, of `samples` samples.
+    scale : dict
+        See :meth:`q2_aam.training.optimizer.LossScale.state`.
+    """
+
+    step: int = 0
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = math.inf
     best_weights: dict | None = None
     history: History = dataclasses.field(default_factory=History)
+    sums: dict = dataclasses.field(default_factory=dict)
+    samples: int = 0
+    scale: dict = dataclasses.field(default_factory=dict)
 
 
 class Checkpoint:
@@ -36,30 +51,35 @@ class Checkpoint:
     folder : path or None
         None keeps nothing.
     seconds_between : float, optional
-        Least time between two saves, default ``SECONDS_BETWEEN``.
+        Least time between two saves, default ``SECONDS_BETWEEN``; longer, where a save itself takes long.
     """
 
     def __init__(self, folder, seconds_between=None):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.seconds_between = SECONDS_BETWEEN if seconds_between is None else seconds_between
-        self.last_save = time.monotonic()
+        self.due = time.monotonic() + self.seconds_between
 
     def save(self, network, optimizer, state):
         """Write everything that resuming needs, if it is time; a kill while writing leaves the save before intact."""
-        if self.folder is None or time.monotonic() - self.last_save < self.seconds_between:
+        started = time.monotonic()
+        if self.folder is None or started < self.due:
             return
         tensors = {f'network.{name}': value for name, value in network.state_dict().items()}
         tensors.update({f'best.{name}': value for name, value in (state.best_weights or {}).items()})
         for index, values in optimizer.state_dict()['state'].items():
             tensors.update({f'optimizer.{index}.{name}': value for name, value in values.items()})
         numbers = {
+            'step': state.step,
             'epoch': state.epoch,
             'best_epoch': state.best_epoch,
             'best_score': None if math.isinf(state.best_score) else state.best_score,
             'rows': state.history.rows,
+            'sums': state.sums,
+            'samples': state.samples,
+            'scale': state.scale,
         }
-        # the epoch in the file's name ties the two files together
-        name = f'{state.epoch}.{TENSORS_FILE}'
+        # the step in the file's name ties the two files together
+        name = f'{state.step}.{TENSORS_FILE}'
         save_file({key: value.contiguous() for key, value in tensors.items()}, self.folder / f'new.{name}')
         os.replace(self.folder / f'new.{name}', self.folder / name)
         (self.folder / f'new.{STATE_FILE}').write_text(json.dumps(numbers), encoding='utf-8')
@@ -67,14 +87,15 @@ class Checkpoint:
         for old in self.folder.glob(f'*.{TENSORS_FILE}'):
             if old.name != name:
                 old.unlink()
-        self.last_save = time.monotonic()
+        ended = time.monotonic()
+        self.due = ended + self.seconds_between * max(1.0, (ended - started) / SECONDS_A_SAVE)
 
     def resume(self, network, optimizer):
         """Put `network` and `optimizer` where the run stopped; return its :class:`State` (new if there is none)."""
         if self.folder is None or not (self.folder / STATE_FILE).exists():
             return State()
         numbers = json.loads((self.folder / STATE_FILE).read_text(encoding='utf-8'))
-        tensors = load_file(self.folder / f'{numbers["epoch"]}.{TENSORS_FILE}')
+        tensors = load_file(self.folder / f'{numbers["step"]}.{TENSORS_FILE}')
         parts = {'network': {}, 'best': {}, 'optimizer': {}}
         for key, value in tensors.items():
             part, name = key.split('.', 1)
@@ -84,7 +105,9 @@ class Checkpoint:
         score = math.inf if numbers['best_score'] is None else numbers['best_score']
         device = next(network.parameters()).device
         best = {name: value.to(device) for name, value in parts['best'].items()} or None
-        return State(numbers['epoch'], numbers['best_epoch'], score, best, History(numbers['rows']))
+        history = History(numbers['rows'])
+        same = {name: numbers[name] for name in ('step', 'epoch', 'best_epoch', 'sums', 'samples', 'scale')}
+        return State(best_score=score, best_weights=best, history=history, **same)
 
 
 def _restore(optimizer, tensors):

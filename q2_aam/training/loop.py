@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import sys
 import time
@@ -18,6 +19,8 @@ from .optimizer import LossScale, make_optimizer, set_learning_rate
 
 # streams of random numbers that must not be confused
 SHUFFLE, STEP = 0, 1
+# In an epoch that takes longer, a line tells how far it is.
+SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclasses.dataclass
@@ -77,41 +80,44 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     epochs = -(-steps // steps_an_epoch)
     checkpoint = checkpoint or Checkpoint(None)
     state = checkpoint.resume(network, optimizer)
-    if state.epoch:
-        say(f'Resumed after epoch {state.epoch} of {epochs}.')
-    started, resumed_at = time.monotonic(), state.epoch
+    if state.step:
+        say(f'Resumed after {state.step:,} of {steps:,} steps.')
+    clock = _Clock(state.step, steps)
     for epoch in range(state.epoch + 1, epochs + 1):
         if patience is not None and epoch - 1 - state.best_epoch >= patience:
             say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {patience} epochs.')
             break
         network.train()
-        sums, samples = {}, 0
-        # anew in each epoch, so that a run that was resumed goes on as if it had not stopped
-        scale = LossScale(network.precision)
-        shuffle = np.random.default_rng([seed, SHUFFLE, epoch])
-        first = (epoch - 1) * steps_an_epoch
-        batches = batches_of_epoch(task.rows, schedule.batch_size, shuffle)
-        for step, rows in zip(range(first, min(first + steps_an_epoch, steps)), batches):
+        clock.said = time.monotonic()
+        scale = LossScale(network.precision, state.scale)
+        first, end = (epoch - 1) * steps_an_epoch, min(epoch * steps_an_epoch, steps)
+        batches = batches_of_epoch(task.rows, schedule.batch_size, np.random.default_rng([seed, SHUFFLE, epoch]))
+        # those that a run learned from before it was killed are passed over
+        batches = itertools.islice(batches, state.step - first, None)
+        for step, rows in zip(range(state.step, end), batches):
             share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
             figures = _step(network, task, optimizer, scale, schedule, rows, seed, step)
             for name, value in figures.items():
-                sums[name] = sums.get(name, 0.0) + value * len(rows)
-            samples += len(rows)
-            _bar(step + 1 - first, steps_an_epoch, epoch)
-        averages = {name: value / samples for name, value in sums.items()}
+                state.sums[name] = state.sums.get(name, 0.0) + value * len(rows)
+            state.step, state.samples, state.scale = step + 1, state.samples + len(rows), scale.state()
+            _bar(state.step - first, steps_an_epoch, epoch)
+            if state.step < end:
+                clock.tell(say, epoch, epochs, state, state.step - first, end - first)
+                checkpoint.save(network, optimizer, state)
+        averages = _averages(state)
         if scale.skipped:
             say(f'Left out {counted(scale.skipped, "step")} of epoch {epoch}, whose gradient overflowed float16.')
-        state.history.log(step + 1, epoch, 'training', **averages, learning_rate_share=share)
+        state.history.log(state.step, epoch, 'training', **averages, learning_rate_share=share)
         network.eval()
         validation = with_less_memory(network, lambda: task.validate(network))
-        state.history.log(step + 1, epoch, 'validation', **validation)
-        state.epoch = epoch
+        state.history.log(state.step, epoch, 'validation', **validation)
         if task.score and validation[task.score] < state.best_score:
             state.best_score, state.best_epoch = validation[task.score], epoch
             state.best_weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        # the loss scale begins anew, too
+        state.epoch, state.sums, state.samples, state.scale = epoch, {}, 0, {}
         checkpoint.save(network, optimizer, state)
-        left = (time.monotonic() - started) / (epoch - resumed_at) * (epochs - epoch)
-        say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], left))
+        say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], clock.left(state.step)))
     if task.score:
         network.load_state_dict(state.best_weights)
         best_step = min(state.best_epoch * steps_an_epoch, steps)
@@ -153,13 +159,38 @@ def reproducible(device, seed):
             torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
-def _line(epoch, epochs, training, validation, learning_rate, seconds_left):
+class _Clock:
+    """Tells how long a run will take still, in words."""
+
+    def __init__(self, step, steps):
+        self.first, self.steps = step, steps
+        self.started = self.said = time.monotonic()
+
+    def left(self, step):
+        """Return how long the steps after `step` will take if they take as long as those before."""
+        seconds = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
+        unit, size = ('s', 1) if seconds < 120 else ('min', 60) if seconds < 7200 else ('h', 3600)
+        return f'{seconds / size:.0f} {unit} left'
+
+    def tell(self, say, epoch, epochs, state, done, of):
+        """Say how far an epoch is, if the last such line was long ago."""
+        if time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
+            self.said = time.monotonic()
+            loss = _averages(state)['loss']
+            say(f'epoch {epoch}/{epochs}, step {done:,}/{of:,}: loss {loss:.3f} | {self.left(state.step)}')
+
+
+def _averages(state):
+    return {name: value / state.samples for name, value in state.sums.items()}
+
+
+def _line(epoch, epochs, training, validation, learning_rate, left):
     width = len(str(epochs))
     words = [f'epoch {epoch:>{width}}/{epochs}']
     words += [f'{name} {value:.3f}' for name, value in training.items()]
     if validation:
         words += ['| validation', *(f'{name} {value:.3f}' for name, value in validation.items())]
-    return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {seconds_left:.0f} s left'])
+    return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {left}'])
 
 
 def _bar(done, of, epoch):

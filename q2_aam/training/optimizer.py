@@ -82,11 +82,17 @@ class LossScale:
         Steps that were left out.
     """
 
-    def __init__(self, precision):
+    def __init__(self, precision, state=None):
         self.scales = precision == torch.float16
         self.value = FIRST_LOSS_SCALE if self.scales else 1.0
         self.skipped = 0
         self._held = 0
+        if state:
+            self.value, self.skipped, self._held = state['value'], state['skipped'], state['held']
+
+    def state(self):
+        """Return plain numbers with which another goes on from here."""
+        return {'value': self.value, 'skipped': self.skipped, 'held': self._held}
 
     def step(self, optimizer, parameters, clip):
         """Step from gradients of the scaled loss, clipped to the norm `clip` (0: not at all).

@@ -166,7 +166,7 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(tiny, classi
     with pytest.raises(KeyboardInterrupt):
         classified(tiny, 'interrupted', files=files, say=interrupt)
     resumed, whole = classified(tiny, 'resumed', files=files), classified(tiny, 'whole', files=files)
-    assert 'Resumed after epoch 1 of 2.' in resumed.said
+    assert sum(line.startswith('epoch ') for line in resumed.said) == 1
     assert same_model(resumed, whole) and resumed.details.equals(whole.details)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from q2_aam.config import FitConfig
 from q2_aam.errors import UserError
+from q2_aam.training import loop
 from q2_aam.training.checkpoint import Checkpoint
 from q2_aam.training.loop import Task, reproducible, train
 
@@ -19,11 +20,12 @@ ROWS = np.arange(3, 20)
 class Line(nn.Module):
     """The smallest network that the loop can train."""
 
+    precision = torch.float32
+
     def __init__(self):
         super().__init__()
         self.config = types.SimpleNamespace(width=8)
         self.max_floats = 2**20
-        self.precision = torch.float32
         self.slope = nn.Parameter(torch.tensor([[0.5]]))
         self.offset = nn.Parameter(torch.tensor([0.0]))
 
@@ -170,10 +172,74 @@ def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(tmp_path, stop):
     with pytest.raises(KeyboardInterrupt):
         run(task(), patience=9, checkpoint=Checkpoint(tmp_path, 0), say=interrupt)
     resumed, history_resumed, said = run(task(), patience=9, checkpoint=Checkpoint(tmp_path, 0))
-    assert said[0] == f'Resumed after epoch {stop} of 6.'
+    assert said[0] == f'Resumed after {4 * stop} of 24 steps.'
     assert len(said) == 7 - stop
     assert resumed.slope.item() == whole.slope.item() and resumed.offset.item() == whole.offset.item()
     assert history_resumed.rows == history.rows
+
+
+@pytest.mark.parametrize('precision', [torch.float32, torch.float16])
+@pytest.mark.parametrize('stop', [2, 4, 5, 7])
+def test_a_run_that_was_killed_within_an_epoch_goes_on_from_there(tmp_path, monkeypatch, stop, precision):
+    # gradients of the third step overflow, so that the scale of the loss is another from there on
+    monkeypatch.setattr(Line, 'precision', precision)
+    steps = []
+
+    def task(killed=None):
+        def counted(network, rows, generator):
+            steps.append(rows)
+            if len(steps) == killed:
+                raise KeyboardInterrupt
+            found, figures = loss(network, rows, generator)
+            overflows = precision == torch.float16 and len(steps) == 3
+            return found * (1e38 if overflows else 1), figures
+
+        return Task(ROWS, counted, lambda network: {'mae': abs(network.slope.item() - 0.8)}, 'mae')
+
+    whole, history, said = run(task(), epochs=3)
+    own = list(steps)
+    steps.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(task(killed=stop), epochs=3, checkpoint=Checkpoint(tmp_path, 0))
+    del steps[stop - 1 :]
+    resumed, history_resumed, said_resumed = run(task(), epochs=3, checkpoint=Checkpoint(tmp_path, 0))
+    assert said_resumed[0] == f'Resumed after {stop - 1} of 12 steps.'
+    # no batch is learned from twice, and none is left out
+    assert [list(rows) for rows in steps] == [list(rows) for rows in own]
+    assert resumed.slope.item() == whole.slope.item() and resumed.offset.item() == whole.offset.item()
+    assert history_resumed.rows == history.rows
+    assert ('Left out 1 step of epoch 1' in ' '.join(said)) == (precision == torch.float16)
+
+
+@pytest.mark.parametrize(
+    ('a_step', 'lines'),
+    [
+        (19.0, []),
+        (31.0, ['epoch 1/2, step 2/4: loss 2.000 | 3 min left', 'epoch 2/2, step 2/4: loss 2.000 | 62 s left']),
+        (
+            3000.0,
+            [
+                'epoch 1/2, step 1/4: loss 2.000 | 6 h left',
+                'epoch 1/2, step 2/4: loss 2.000 | 5 h left',
+                'epoch 1/2, step 3/4: loss 2.000 | 4 h left',
+                'epoch 2/2, step 1/4: loss 2.000 | 2 h left',
+                'epoch 2/2, step 2/4: loss 2.000 | 100 min left',
+                'epoch 2/2, step 3/4: loss 2.000 | 50 min left',
+            ],
+        ),
+    ],
+)
+def test_an_epoch_that_takes_long_tells_how_far_it_is(monkeypatch, a_step, lines):
+    now = [0.0]
+    monkeypatch.setattr(loop.time, 'monotonic', lambda: now[0])
+
+    def slow(network, rows, generator):
+        now[0] += a_step
+        return 0 * network.slope.sum() + 2, {}
+
+    _, _, said = run(Task(ROWS, slow, lambda network: {}), epochs=2)
+    assert [line for line in said if ', step ' in line] == lines
+    assert len(said) == len(lines) + 2
 
 
 def test_torch_is_seeded_and_deterministic_within_and_as_before_afterwards():

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.training import checkpoint, devices
+from q2_aam.training import checkpoint, devices, loop
 
 WEIGHTS = bundle.MODEL_FILE
 
@@ -206,6 +206,29 @@ def test_sequences_given_as_ids_give_the_same_bytes(tiny, pretrained):
     assert bytes_of(pretrained(tiny, 'hashed')) == bytes_of(pretrained(tiny, 'plain', hashed=False))
 
 
+@pytest.mark.parametrize('steps', [1, 4])
+def test_a_run_that_was_killed_within_an_epoch_is_resumed_there_and_gives_the_same_model(
+    tiny, pretrained, tmp_path, monkeypatch, steps
+):
+    monkeypatch.setattr(checkpoint, 'SECONDS_BETWEEN', 0.0)
+    call = {'files': tiny.write(tmp_path / 'inputs'), 'epochs': 2, 'batch_size': 6}
+    done = []
+
+    def killed(*_):
+        done.append(1)
+        if len(done) > steps:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop, '_bar', killed)
+        pretrained(tiny, 'interrupted', **call)
+    resumed = pretrained(tiny, 'resumed', **call)
+    # 24 samples, four fifths of which are learned from: 4 steps an epoch, after which validation comes first
+    of_all = next(line for line in resumed.said if line.startswith('Resumed after '))
+    assert of_all == f'Resumed after {steps} of 8 steps.'
+    assert bytes_of(resumed) == bytes_of(pretrained(tiny, 'whole', **call))
+
+
 @pytest.mark.parametrize('seed', [7, 0])
 def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
     tiny, pretrained, tmp_path, work_dir, monkeypatch, seed
@@ -221,7 +244,8 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
         pretrained(tiny, 'interrupted', random_seed=seed, say=interrupt, **call)
     assert len(list(work_dir.iterdir())) == 1
     resumed = pretrained(tiny, 'resumed', random_seed=seed, **call)
-    assert 'Resumed after epoch 2 of 4.' in resumed.said
+    assert any(line.startswith('Resumed after ') for line in resumed.said)
+    assert sum(line.startswith('epoch ') for line in resumed.said) == 2
     assert list(work_dir.iterdir()) == []
     drawn = card_of(resumed)['seed']
     assert seed in (0, drawn)
