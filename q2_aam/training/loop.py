@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import itertools
 import math
-import sys
-import time
 
 import numpy as np
 import torch
@@ -16,11 +14,10 @@ from q2_aam.errors import UserError, counted
 from .checkpoint import Checkpoint
 from .devices import with_less_memory
 from .optimizer import LossScale, make_optimizer, set_learning_rate
+from .progress import Clock, draw_bar
 
 # streams of random numbers that must not be confused
 SHUFFLE, STEP = 0, 1
-# In an epoch that takes longer, a line tells how far it is.
-SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclasses.dataclass
@@ -82,13 +79,12 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     state = checkpoint.resume(network, optimizer)
     if state.step:
         say(f'Resumed after {state.step:,} of {steps:,} steps.')
-    clock = _Clock(state.step, steps)
+    clock = Clock(say, state.step, steps)
     for epoch in range(state.epoch + 1, epochs + 1):
         if patience is not None and epoch - 1 - state.best_epoch >= patience:
             say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {patience} epochs.')
             break
         network.train()
-        clock.said = time.monotonic()
         scale = LossScale(network.precision, state.scale)
         first, end = (epoch - 1) * steps_an_epoch, min(epoch * steps_an_epoch, steps)
         batches = batches_of_epoch(task.rows, schedule.batch_size, np.random.default_rng([seed, SHUFFLE, epoch]))
@@ -100,9 +96,10 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
             for name, value in figures.items():
                 state.sums[name] = state.sums.get(name, 0.0) + value * len(rows)
             state.step, state.samples, state.scale = step + 1, state.samples + len(rows), scale.state()
-            _bar(state.step - first, steps_an_epoch, epoch)
+            draw_bar(state.step - first, steps_an_epoch, f'epoch {epoch}')
             if state.step < end:
-                clock.tell(say, epoch, epochs, state, state.step - first, end - first)
+                where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'
+                clock.tell(where, _averages(state)['loss'], state.step)
                 checkpoint.save(network, optimizer, state)
         averages = _averages(state)
         if scale.skipped:
@@ -118,6 +115,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
         state.epoch, state.sums, state.samples, state.scale = epoch, {}, 0, {}
         checkpoint.save(network, optimizer, state)
         say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], clock.left(state.step)))
+        clock.hear()
     if task.score:
         network.load_state_dict(state.best_weights)
         best_step = min(state.best_epoch * steps_an_epoch, steps)
@@ -159,27 +157,6 @@ def reproducible(device, seed):
             torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
-class _Clock:
-    """Tells how long a run will take still, in words."""
-
-    def __init__(self, step, steps):
-        self.first, self.steps = step, steps
-        self.started = self.said = time.monotonic()
-
-    def left(self, step):
-        """Return how long the steps after `step` will take if they take as long as those before."""
-        seconds = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
-        unit, size = ('s', 1) if seconds < 120 else ('min', 60) if seconds < 7200 else ('h', 3600)
-        return f'{seconds / size:.0f} {unit} left'
-
-    def tell(self, say, epoch, epochs, state, done, of):
-        """Say how far an epoch is, if the last such line was long ago."""
-        if time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = time.monotonic()
-            loss = _averages(state)['loss']
-            say(f'epoch {epoch}/{epochs}, step {done:,}/{of:,}: loss {loss:.3f} | {self.left(state.step)}')
-
-
 def _averages(state):
     return {name: value / state.samples for name, value in state.sums.items()}
 
@@ -191,12 +168,3 @@ def _line(epoch, epochs, training, validation, learning_rate, left):
     if validation:
         words += ['| validation', *(f'{name} {value:.3f}' for name, value in validation.items())]
     return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {left}'])
-
-
-def _bar(done, of, epoch):
-    """Show progress within an epoch where someone looks on."""
-    if sys.stderr.isatty():
-        filled = 30 * done // of
-        end = '\r' if done < of else '\r' + ' ' * 60 + '\r'
-        sys.stderr.write(f'\repoch {epoch} [{"#" * filled}{"." * (30 - filled)}] {done}/{of}{end}')
-        sys.stderr.flush()

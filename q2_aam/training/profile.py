@@ -11,6 +11,8 @@ import torch
 from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.model.profile_head import ProfileHead, dense
 
+from .progress import Clock
+
 
 @dataclasses.dataclass(frozen=True)
 class Form:
@@ -92,8 +94,9 @@ def _train(head, goal, profiles_NC, rows, own, generator, say):
     optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     batches = [_batches(samples, batch, generator) for samples in own]
+    clock = Clock(say, 0, steps)
     head.train()
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         samples = np.concatenate([next(of_member) for of_member in batches])
         profiles_MBC = dense(profiles_NC[samples], head.scale.device).unflatten(0, (len(own), batch))
         # a mean over members would make each learn from a share of its gradient
@@ -102,6 +105,7 @@ def _train(head, goal, profiles_NC, rows, own, generator, say):
         loss.backward()
         optimizer.step()
         schedule.step()
+        clock.tell(f'Profile head, step {step:,}/{steps:,}', loss.detach() / len(own), step)
 
 
 def _batches(samples, batch, generator):

@@ -10,7 +10,7 @@ from torch import nn
 
 from q2_aam.config import FitConfig
 from q2_aam.errors import UserError
-from q2_aam.training import loop
+from q2_aam.training import progress
 from q2_aam.training.checkpoint import Checkpoint
 from q2_aam.training.loop import Task, reproducible, train
 
@@ -231,7 +231,7 @@ def test_a_run_that_was_killed_within_an_epoch_goes_on_from_there(tmp_path, monk
 )
 def test_an_epoch_that_takes_long_tells_how_far_it_is(monkeypatch, a_step, lines):
     now = [0.0]
-    monkeypatch.setattr(loop.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
 
     def slow(network, rows, generator):
         now[0] += a_step

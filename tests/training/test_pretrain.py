@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_within_an_epoch_is_resumed_there_and_gives_the_sa
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(loop, '_bar', killed)
+        patched.setattr(loop, 'draw_bar', killed)
         pretrained(tiny, 'interrupted', **call)
     resumed = pretrained(tiny, 'resumed', **call)
     # 24 samples, four fifths of which are learned from: 4 steps an epoch, after which validation comes first

@@ -1,6 +1,7 @@
 """Fitting the profile head: what is left out is left out, sizes follow the data, and it learns."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -117,6 +118,16 @@ def test_whole_groups_are_dealt_evenly(groups, parts, sizes):
     assert all(len(own) == 1 for own in by_group.values())
     assert sorted(np.bincount([own.pop() for own in by_group.values()])) == sizes
     assert any(not np.array_equal(part_N, deal(names, parts, np.random.default_rng(seed))) for seed in range(1, 9))
+
+
+def test_fitting_that_takes_long_tells_how_far_it_is(quick, monkeypatch):
+    monkeypatch.setattr('q2_aam.training.progress.SECONDS_BETWEEN_LINES', 0)
+    (study, goal), said = made(6), []
+    fitted(study, goal, say=said.append)
+    steps = len(said) - 1
+    pattern = re.compile(r'^Profile head, step (\d+)/(\d+): loss \d\.\d{3} \| \d+ s left$')
+    found = [pattern.match(line).groups() for line in said[1:]]
+    assert steps > 1 and found == [(str(step), str(steps)) for step in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize('of_first', [1, 3])

@@ -1,0 +1,49 @@
+"""How far a run is, in words: a bar where someone looks on, a line a minute where nobody does."""
+
+import sys
+import time
+
+# Where nothing else is said for longer, a line tells how far a run is.
+SECONDS_BETWEEN_LINES = 60.0
+BAR = 30
+
+
+class Clock:
+    """Tells how long a run will take still.
+
+    Parameters
+    ----------
+    say : callable
+        Takes one line.
+    step, steps : int
+        Where the run begins, and how many steps it has in all.
+    """
+
+    def __init__(self, say, step, steps):
+        self.say, self.first, self.steps = say, step, steps
+        self.started = self.heard = time.monotonic()
+
+    def hear(self):
+        """Take note that something was said just now."""
+        self.heard = time.monotonic()
+
+    def left(self, step):
+        """Return how long the steps after `step` will take if they take as long as those before."""
+        seconds = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
+        unit, size = ('s', 1) if seconds < 120 else ('min', 60) if seconds < 7200 else ('h', 3600)
+        return f'{seconds / size:.0f} {unit} left'
+
+    def tell(self, where, loss, step):
+        """Say how far the run is after `step` steps, if the last line was long ago."""
+        if time.monotonic() - self.heard >= SECONDS_BETWEEN_LINES:
+            self.hear()
+            self.say(f'{where}: loss {loss:.3f} | {self.left(step)}')
+
+
+def draw_bar(done, of, name):
+    """Show on a terminal how far something is; nowhere else."""
+    if sys.stderr.isatty():
+        filled = BAR * done // of
+        end = '\r' if done < of else '\r' + ' ' * 60 + '\r'
+        sys.stderr.write(f'\r{name} [{"#" * filled}{"." * (BAR - filled)}] {done}/{of}{end}')
+        sys.stderr.flush()
