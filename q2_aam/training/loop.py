@@ -12,10 +12,12 @@ from q2_aam.data.batches import batches_of_epoch
 from q2_aam.errors import UserError, counted
 
 from .checkpoint import Checkpoint
-from .devices import with_less_memory
+from .devices import give_back_memory, with_less_memory
 from .optimizer import LossScale, make_optimizer, set_learning_rate
-from .progress import Clock, draw_bar
+from .progress import Clock, Timer, draw_bar
 
+# Freed memory goes back to the operating system so often.
+SECONDS_BETWEEN_GIVING_BACK = 10.0
 # streams of random numbers that must not be confused
 SHUFFLE, STEP = 0, 1
 
@@ -79,7 +81,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
     state = checkpoint.resume(network, optimizer)
     if state.step:
         say(f'Resumed after {state.step:,} of {steps:,} steps.')
-    clock = Clock(say, state.step, steps)
+    clock, tidy = Clock(say, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
     for epoch in range(state.epoch + 1, epochs + 1):
         if patience is not None and epoch - 1 - state.best_epoch >= patience:
             say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {patience} epochs.')
@@ -96,6 +98,8 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
             for name, value in figures.items():
                 state.sums[name] = state.sums.get(name, 0.0) + value * len(rows)
             state.step, state.samples, state.scale = step + 1, state.samples + len(rows), scale.state()
+            if tidy.rings():
+                give_back_memory()
             draw_bar(state.step - first, steps_an_epoch, f'epoch {epoch}')
             if state.step < end:
                 where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'

@@ -8,6 +8,25 @@ SECONDS_BETWEEN_LINES = 60.0
 BAR = 30
 
 
+class Timer:
+    """Tells whether it is time again; the first time when `seconds` have passed."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.restart()
+
+    def restart(self):
+        """Wait anew."""
+        self.due = time.monotonic() + self.seconds
+
+    def rings(self):
+        """Return whether it is time; if so, wait anew."""
+        over = time.monotonic() >= self.due
+        if over:
+            self.restart()
+        return over
+
+
 class Clock:
     """Tells how long a run will take still.
 
@@ -21,11 +40,11 @@ class Clock:
 
     def __init__(self, say, step, steps):
         self.say, self.first, self.steps = say, step, steps
-        self.started = self.heard = time.monotonic()
+        self.started, self.timer = time.monotonic(), Timer(SECONDS_BETWEEN_LINES)
 
     def hear(self):
         """Take note that something was said just now."""
-        self.heard = time.monotonic()
+        self.timer.restart()
 
     def left(self, step):
         """Return how long the steps after `step` will take if they take as long as those before."""
@@ -35,8 +54,7 @@ class Clock:
 
     def tell(self, where, loss, step):
         """Say how far the run is after `step` steps, if the last line was long ago."""
-        if time.monotonic() - self.heard >= SECONDS_BETWEEN_LINES:
-            self.hear()
+        if self.timer.rings():
             self.say(f'{where}: loss {loss:.3f} | {self.left(step)}')
 
 

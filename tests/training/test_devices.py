@@ -1,5 +1,8 @@
 """Where to compute: a GPU only where one really computes, threads and memory as asked for."""
 
+import pathlib
+import resource
+import sys
 import types
 import warnings
 
@@ -100,3 +103,38 @@ def test_memory_is_shared_out_in_floats(monkeypatch):
     assert devices.floats_a_chunk(2.0, cpu) == devices.floats_a_chunk(2.0, cuda) == 250_000_000
     assert devices.floats_a_chunk(AUTO, cpu) == 31_250_000
     assert devices.floats_a_chunk(AUTO, cuda) == 1_000_000_000
+
+
+def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, '_malloc_trim', lambda: asked.append)
+    devices.give_back_memory()
+    assert asked == [0]
+    monkeypatch.setattr(devices, '_malloc_trim', lambda: None)
+    devices.give_back_memory()
+
+
+@pytest.mark.parametrize('error', [AttributeError, OSError, TypeError])
+def test_another_c_library_is_no_error(monkeypatch, error):
+    devices._malloc_trim.cache_clear()
+
+    def nothing(name):
+        raise error('no such function')
+
+    monkeypatch.setattr(devices.ctypes, 'CDLL', nothing)
+    assert devices._malloc_trim() is None
+    devices._malloc_trim.cache_clear()
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='what a process holds is read from /proc')
+def test_a_process_is_smaller_after_giving_back():
+    def held():
+        return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+    # pieces too small to be given back by themselves, with others between them that stay
+    pieces = [bytes(2**16) for _ in range(2000)]
+    staying = pieces[::2]
+    del pieces
+    before = held()
+    devices.give_back_memory()
+    assert held() < before - 2**25 and len(staying) == 1000

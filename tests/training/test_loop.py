@@ -10,7 +10,7 @@ from torch import nn
 
 from q2_aam.config import FitConfig
 from q2_aam.errors import UserError
-from q2_aam.training import progress
+from q2_aam.training import loop, progress
 from q2_aam.training.checkpoint import Checkpoint
 from q2_aam.training.loop import Task, reproducible, train
 
@@ -287,3 +287,16 @@ def test_steps_that_overflow_float16_are_left_out_and_said():
     train(network, Task(ROWS, half, lambda network: {}), schedule, 1, 1, None, said.append)
     assert said[0] == 'Left out 3 steps of epoch 1, whose gradient overflowed float16.'
     assert network.slope.item() < 0.5
+
+
+def test_freed_memory_is_given_back_now_and_then(monkeypatch):
+    now, given = [0.0], []
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(loop, 'give_back_memory', lambda: given.append(now[0]))
+
+    def slow(network, rows, generator):
+        now[0] += 4
+        return 0 * network.slope.sum() + 2, {}
+
+    run(Task(ROWS, slow, lambda network: {}), epochs=2)
+    assert given == [12, 24]
