@@ -12,7 +12,7 @@ from .profile import fit_profile_head
 NETWORK_WEIGHT = 0.1
 
 
-def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say):
+def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say, checkpoint=None):
     """Fit a profile head and put its outputs together with those of the network.
 
     Parameters
@@ -24,7 +24,7 @@ def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say
     rows : dict of str to int64 [samples]
         Rows of the study by part. The head learns from the training and validation parts, and both get outputs of a
         member that has not learned from their group.
-    reading, seed, device, say
+    reading, seed, device, say, checkpoint
         See :func:`q2_aam.training.profile.fit_profile_head`.
 
     Returns
@@ -35,7 +35,7 @@ def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say
         Of both. Training samples, which the network has learned from, have those of the profile head alone.
     """
     learned, own = learned_rows(rows), rows[VALIDATION]
-    head, left_out = fit_profile_head(goal, study, learned, reading, seed, device, say)
+    head, left_out = fit_profile_head(goal, study, learned, reading, seed, device, say, checkpoint)
     profile, known = profile_outputs_of(head, study, np.arange(len(study)), reading)
     profile[learned] = left_out
     share, network_alone, profile_alone = goal.weights(outputs[own], profile[own], own, NETWORK_WEIGHT)

@@ -49,7 +49,7 @@ class Checkpoint:
     Parameters
     ----------
     folder : path or None
-        None keeps nothing.
+        None keeps nothing. It need not exist; the folder that it is in does.
     seconds_between : float, optional
         Least time between two saves, default ``SECONDS_BETWEEN``; longer, where a save itself takes long.
     """
@@ -80,6 +80,7 @@ class Checkpoint:
         }
         # the step in the file's name ties the two files together
         name = f'{state.step}.{TENSORS_FILE}'
+        self.folder.mkdir(exist_ok=True)
         save_file({key: value.contiguous() for key, value in tensors.items()}, self.folder / f'new.{name}')
         os.replace(self.folder / f'new.{name}', self.folder / name)
         (self.folder / f'new.{STATE_FILE}').write_text(json.dumps(numbers), encoding='utf-8')

@@ -48,6 +48,8 @@ MANY = 200
 ENCODER_PARTS = ('asv_encoder', 'sample_encoder', 'distance_head')
 FROZEN = {'none': (), 'asv': ('asv_encoder',), 'encoder': ENCODER_PARTS}
 SPLIT, POINTS, REFERENCES = 10, 12, 13
+# Where, in the work folder, the checkpoints of the profile head are.
+PROFILE_FOLDER = 'profile'
 
 
 def fit_regressor(
@@ -163,7 +165,9 @@ def _fit(goal_of, table, target, folder, config, sequences, encoder, groups, dis
                 Checkpoint(work), say, config.training.patience,
             )  # fmt: skip
             outputs = task.outputs(network, np.arange(len(study)))
-            blend, arrays, outputs, left_out = _blended(goal, study, outputs, rows, config, seed, device, history, say)
+            blend, arrays, outputs, left_out = _blended(
+                goal, study, outputs, rows, config, seed, device, history, say, Checkpoint(work / PROFILE_FOLDER)
+            )
         target = _calibrated(goal, outputs, left_out)
         references = _references(study, rows[TRAINING], seed)
         figures = _score(history, goal, target, outputs, rows, config, seed)
@@ -190,7 +194,7 @@ def _scaled(config, labels, rows, say):
     return dataclasses.replace(config, training=dataclasses.replace(config.training, target_scaling=how))
 
 
-def _blended(goal, study, outputs, rows, config, seed, device, history, say):
+def _blended(goal, study, outputs, rows, config, seed, device, history, say, checkpoint):
     """Put a profile head beside the network, if there is to be one.
 
     Returns the blend, the arrays of the head, the outputs of all samples, and the rows, but for the test part, whose
@@ -198,7 +202,9 @@ def _blended(goal, study, outputs, rows, config, seed, device, history, say):
     """
     if not config.training.profile_head:
         return None, {}, outputs, rows[VALIDATION]
-    blend, head, outputs = blend_in_profile_head(goal, study, outputs, rows, reading_of(config.data), seed, device, say)
+    blend, head, outputs = blend_in_profile_head(
+        goal, study, outputs, rows, reading_of(config.data), seed, device, say, checkpoint
+    )
     history.log(0, 0, 'run', network_weight=blend.network, profile_weight=blend.profile)
     arrays = {bundle.PROFILE + name: array for name, array in head.arrays().items()}
     return blend, arrays, outputs, learned_rows(rows)

@@ -4,6 +4,8 @@ Shapes: N labelled samples, M members, B samples of a batch, A ASVs of the study
 """
 
 import dataclasses
+import itertools
+import warnings
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ import torch
 from q2_aam.data.profiles import known_asvs, profiles_of
 from q2_aam.model.profile_head import ProfileHead, dense
 
+from .checkpoint import Checkpoint
 from .progress import Clock
 
 
@@ -33,11 +36,11 @@ LARGEST_BATCH, BATCHES_AN_EPOCH = 64, 4
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
 # Relative to their mean, what numbers that are the same may seem to differ by: they are float32.
 ROUNDING = 1e-7
-# stream of random numbers that must not be confused with those of the loop and of fitting
-PROFILE = 20
+# streams of random numbers that must not be confused with those of the loop and of fitting
+PROFILE, BATCHES, DROPOUT = 20, 21, 22
 
 
-def fit_profile_head(goal, study, rows, reading, seed, device, say):
+def fit_profile_head(goal, study, rows, reading, seed, device, say, checkpoint=None):
     """Fit the head.
 
     Parameters
@@ -53,6 +56,8 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say):
     device : torch.device
     say : callable
         Takes one line of progress.
+    checkpoint : q2_aam.training.checkpoint.Checkpoint, optional
+        Where to save and to resume from.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say):
     # one that had to leave out a large group knows less than the others
     sizes_M = torch.tensor([len(samples) for samples in own], device=device)
     head.shares.copy_(sizes_M / sizes_M.sum())
-    _train(head, goal, profiles_NC, rows, own, generator, say)
+    _train(head, goal, profiles_NC, rows, own, seed, say, checkpoint or Checkpoint(None))
     return head, head.outputs(profiles_NC)[part_N, np.arange(len(rows))]
 
 
@@ -86,34 +91,55 @@ def deal(groups, parts, generator):
     return (generator.permutation(numbers) % min(parts, numbers))[group_N]
 
 
-def _train(head, goal, profiles_NC, rows, own, generator, say):
-    """Train all members side by side, each on the samples that are its `own`."""
+def _train(head, goal, profiles_NC, rows, own, seed, say, checkpoint):
+    """Train all members side by side, each on the samples that are its `own`; all chance follows from (seed, step)."""
     batch = min(LARGEST_BATCH, max(2, len(rows) // BATCHES_AN_EPOCH))
     steps = int(np.clip(EPOCHS * max(len(samples) for samples in own) // batch, FEWEST_STEPS, MOST_STEPS))
     say(f'Profile head: {len(own)} members on {len(head.keys_C):,} ASVs, {steps:,} steps of {batch} samples each.')
     optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    batches = [_batches(samples, batch, generator) for samples in own]
-    clock = Clock(say, 0, steps)
+    state = checkpoint.resume(head, optimizer)
+    if state.step:
+        say(f'Resumed after {state.step:,} of {steps:,} steps.')
+        _run_ahead(schedule, state.step)
+    batches = [_batches(samples, batch, [seed, BATCHES, member], state.step) for member, samples in enumerate(own)]
+    clock = Clock(say, state.step, steps)
     head.train()
-    for step in range(1, steps + 1):
+    for step in range(state.step, steps):
         samples = np.concatenate([next(of_member) for of_member in batches])
         profiles_MBC = dense(profiles_NC[samples], head.scale.device).unflatten(0, (len(own), batch))
+        torch.manual_seed(int(np.random.default_rng([seed, DROPOUT, step]).integers(2**31)))
         # a mean over members would make each learn from a share of its gradient
         loss = len(own) * goal.loss(head(profiles_MBC).flatten(0, 1), rows[samples])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        clock.tell(f'Profile head, step {step:,}/{steps:,}', loss.detach() / len(own), step)
+        state.step = step + 1
+        checkpoint.save(head, optimizer, state)
+        clock.tell(f'Profile head, step {state.step:,}/{steps:,}', loss.detach() / len(own), state.step)
 
 
-def _batches(samples, batch, generator):
-    """Yield batches without end: all samples in random order, then anew; what is left of an order is passed over."""
-    while True:
-        # samples that are fewer than a batch are in it several times
-        order = np.resize(generator.permutation(samples), max(len(samples), batch))
-        yield from order[: len(order) - len(order) % batch].reshape(-1, batch)
+def _run_ahead(schedule, steps):
+    with warnings.catch_warnings():
+        # PyTorch warns of a schedule that is ahead of its optimizer, which here it is not: that one was resumed
+        warnings.simplefilter('ignore', UserWarning)
+        for _ in range(steps):
+            schedule.step()
+
+
+def _batches(samples, batch, seed, passed_over):
+    """Yield batches without end: all samples in random order, then anew; what is left of an order is passed over.
+
+    So are the first batches, as many as `passed_over`.
+    """
+    # samples that are fewer than a batch are in it several times
+    size = max(len(samples), batch)
+    first, begin = divmod(passed_over, size // batch)
+    for number in itertools.count(first):
+        order = np.resize(np.random.default_rng([*seed, number]).permutation(samples), size)
+        yield from order[: size - size % batch].reshape(-1, batch)[begin:]
+        begin = 0
 
 
 def _most_common(profiles_NA):

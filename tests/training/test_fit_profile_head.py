@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning
+from q2_aam.training import checkpoint
+from q2_aam.training.progress import Clock
 
 WEIGHTS = bundle.MODEL_FILE
 
@@ -127,3 +129,24 @@ def test_what_details_say_of_learned_samples_was_left_out(tiny, fitted, predicte
     run = fitted(tiny, 'network', profile_head=False, **options)
     predictions, _ = predicted(tiny, run.folder, 'again')
     assert list(predictions) == pytest.approx(list(run.details['prediction']), abs=1e-4)
+
+
+def test_a_run_that_was_killed_in_the_profile_head_is_resumed_there(tiny, fitted, tmp_path, work_dir, monkeypatch):
+    monkeypatch.setattr(checkpoint, 'SECONDS_BETWEEN', 0.0)
+    call = {'files': tiny.write(tmp_path / 'inputs')}
+    whole = fitted(tiny, 'whole', **call)
+    done, tell = [], Clock.tell
+
+    def killed(self, where, loss, step):
+        done.append(where)
+        if where.startswith('Profile head, step 7/'):
+            raise KeyboardInterrupt
+        tell(self, where, loss, step)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Clock, 'tell', killed)
+        fitted(tiny, 'interrupted', **call)
+    resumed = fitted(tiny, 'resumed', **call)
+    assert 'Resumed after 7 of 20 steps.' in resumed.said
+    assert (resumed.folder / WEIGHTS).read_bytes() == (whole.folder / WEIGHTS).read_bytes()
+    assert list(work_dir.iterdir()) == []

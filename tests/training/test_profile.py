@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from q2_aam.data.study import build_study
 from q2_aam.data.table import Table
 from q2_aam.data.targets import Labels
 from q2_aam.training import profile
+from q2_aam.training.checkpoint import Checkpoint
 from q2_aam.training.goals import CategoricalGoal, NumericGoal
 from q2_aam.training.loop import reproducible
 from q2_aam.training.profile import deal, fit_profile_head
@@ -61,10 +63,10 @@ def made_classes(study, goal):
     return CategoricalGoal(labels, np.arange(len(study)), FitClassifierConfig().training)
 
 
-def fitted(study, goal, rows=None, seed=3, reading=None, say=lambda line: None):
+def fitted(study, goal, rows=None, seed=3, reading=None, say=lambda line: None, checkpoint=None):
     rows = np.arange(len(study)) if rows is None else rows
     with reproducible(CPU, seed):
-        return fit_profile_head(goal, study, rows, reading, seed, CPU, say)
+        return fit_profile_head(goal, study, rows, reading, seed, CPU, say, checkpoint)
 
 
 def parts_of(goal, parts=profile.OF_FEW.members, seed=3):
@@ -128,6 +130,35 @@ def test_fitting_that_takes_long_tells_how_far_it_is(quick, monkeypatch):
     pattern = re.compile(r'^Profile head, step (\d+)/(\d+): loss \d\.\d{3} \| \d+ s left$')
     found = [pattern.match(line).groups() for line in said[1:]]
     assert steps > 1 and found == [(str(step), str(steps)) for step in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize('stop', [1, 3, 4, 11, 12])
+def test_fitting_that_was_killed_goes_on_as_if_it_had_never_stopped(quick, tmp_path, stop):
+    study, goal = made(6)
+    head, left_out = fitted(study, goal)
+    calls, loss = [], goal.loss
+
+    def killed(outputs, own):
+        calls.append(own)
+        if len(calls) == stop + 1:
+            raise KeyboardInterrupt
+        return loss(outputs, own)
+
+    goal.loss = killed
+    said, folder = [], tmp_path / 'profile'
+    if stop < 12:
+        with pytest.raises(KeyboardInterrupt):
+            fitted(study, goal, checkpoint=Checkpoint(folder, 0))
+    else:
+        fitted(study, goal, checkpoint=Checkpoint(folder, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        resumed, of_resumed = fitted(study, goal, say=said.append, checkpoint=Checkpoint(folder, 0))
+    assert said[1:] == [f'Resumed after {stop} of 12 steps.']
+    assert len(calls) - (stop < 12) == 12
+    assert np.array_equal(of_resumed, left_out)
+    one, same = head.arrays(), resumed.arrays()
+    assert all(np.array_equal(one[name], same[name]) for name in one)
 
 
 @pytest.mark.parametrize('of_first', [1, 3])
