@@ -35,3 +35,10 @@ def known_asvs(profiles_BA, keys_A, keys_C):
         (np.ones(len(known), dtype=np.float32), (known, place_A[known])), shape=(len(keys_A), len(keys_C))
     )
     return scipy.sparse.csr_matrix(profiles_BA @ onto_AC)
+
+
+def most_common(found_BA, most):
+    """Return the columns of the ASVs that a sparse matrix holds, in order: those in most samples if above `most`."""
+    samples_A = np.bincount(found_BA.indices, minlength=found_BA.shape[1])
+    order = np.argsort(-samples_A, kind='stable')[:most]
+    return np.sort(order[samples_A[order] > 0])

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from .history import History
 
+# Changes with what is saved, and with what is drawn at random on the way: no run goes on from one of another form.
+FORM = 2
 STATE_FILE = 'state.json'
 TENSORS_FILE = 'tensors.safetensors'
 # A checkpoint of a small model takes milliseconds; writing a large one may cost a twentieth of the time.

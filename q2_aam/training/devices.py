@@ -182,6 +182,8 @@ def give_back_memory():
 def _malloc_trim():
     """Return glibc's function, or None where there is another C library."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
         return None
+    trim.argtypes = [ctypes.c_size_t]
+    return trim

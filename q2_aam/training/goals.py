@@ -125,9 +125,8 @@ class NumericGoal:
             What outputs of the network and of the profile head are multiplied by before they are put together.
         """
         errors = (self.target.scaled(self.values[rows]) - outputs[:, 0] for outputs in (network, profile))
-        own, other = (np.log(np.square(error).mean() + LEAST_ERROR) / 2 for error in errors)
-        share = network_share(own, other, len(rows), prior)
-        return share, 1.0, 1.0
+        of_network, of_profile = (np.log(np.square(error).mean() + LEAST_ERROR) / 2 for error in errors)
+        return network_share(of_network, of_profile, len(rows), prior), 1.0, 1.0
 
 
 class CategoricalGoal:
@@ -191,10 +190,11 @@ class CategoricalGoal:
     def weights(self, network, profile, rows, prior):
         """Return the share of the network, and what makes both as sure as they may be; see :class:`NumericGoal`."""
         true = self.values[rows]
-        own, other = (best_temperature(outputs, true, self.balanced) for outputs in (network, profile))
-        losses = (log_loss(network / own, true, self.balanced), log_loss(profile / other, true, self.balanced))
-        share = network_share(*losses, len(rows), prior)
-        return share, 1 / own, 1 / other
+        both = (network, profile)
+        own, other = (1 / best_temperature(outputs, true, self.balanced) for outputs in both)
+        scaled = zip((own, other), both)
+        of_network, of_profile = (log_loss(factor * outputs, true, self.balanced) for factor, outputs in scaled)
+        return network_share(of_network, of_profile, len(rows), prior), own, other
 
 
 def choose_scaling(labels, rows, how):

@@ -57,7 +57,8 @@ class Calibration:
         scores = np.array(self.scores)
         # written so that NaN fails
         sorted_scores = scores[0] >= 0 and (np.diff(scores) >= 0).all() and np.isfinite(scores[-1])
-        numbered = list(dict.fromkeys(self.group)) == list(range(self.groups))
+        firsts = list(dict.fromkeys(self.group))
+        numbered = firsts == list(range(len(firsts)))
         return bool(sorted_scores and numbered and min(members) >= 0 and type(self.by_difficulty) is bool)
 
     @property
@@ -82,7 +83,8 @@ class Calibration:
         prediction: Lee, Barber and Willett 2023, doi:10.48550/arXiv.2306.06342; with groups of one sample it is split
         conformal prediction: Lei et al. 2018, doi:10.1080/01621459.2017.1307116). Where groups are too few for that,
         the quantile would be infinite; then the interval reaches as far as the quantile of the one group in which it
-        lies farthest, holds `coverage` of the samples of every group that was seen, and promises nothing. Nor is
+        lies farthest, holds `coverage` of the samples of every group that was seen, and promises nothing: it may be
+        narrower than one of the largest coverage that can be promised, which reaches up to the largest score. Nor is
         anything proven where several models made the scores, each of samples that it had left out; in practice the
         coverage holds there too (docs/accuracy.md).
 
@@ -186,7 +188,8 @@ def warn_of_few_groups(calibration, coverage):
             f'Prediction intervals that promise a coverage of {coverage:g} need {needed} groups of labelled samples '
             f'(samples, where there are no groups), and there {"is" if calibration.groups == 1 else "are"} '
             f'{calibration.groups}: these hold {coverage:g} of the samples of every one of those, and promise nothing '
-            f'for new groups; label more groups or lower coverage to {np.floor(100 * attainable) / 100:g} or less.',
+            f'for new groups; label more groups, or lower coverage to {np.floor(100 * attainable) / 100:g} or less, '
+            'which they can promise, though with intervals that may be wider.',
             AAMWarning,
             stacklevel=2,
         )

@@ -100,7 +100,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
             state.step, state.samples, state.scale = step + 1, state.samples + len(rows), scale.state()
             if tidy.rings():
                 give_back_memory()
-            draw_bar(state.step - first, steps_an_epoch, f'epoch {epoch}')
+            draw_bar(state.step - first, end - first, f'epoch {epoch}')
             if state.step < end:
                 where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'
                 clock.tell(where, _averages(state)['loss'], state.step)

@@ -87,12 +87,13 @@ class LossScale:
         self.value = FIRST_LOSS_SCALE if self.scales else 1.0
         self.skipped = 0
         self._held = 0
-        if state:
+        # a run may go on in another precision
+        if self.scales and state:
             self.value, self.skipped, self._held = state['value'], state['skipped'], state['held']
 
     def state(self):
-        """Return plain numbers with which another goes on from here."""
-        return {'value': self.value, 'skipped': self.skipped, 'held': self._held}
+        """Return plain numbers with which another goes on from here; none where nothing is scaled."""
+        return {'value': self.value, 'skipped': self.skipped, 'held': self._held} if self.scales else {}
 
     def step(self, optimizer, parameters, clip):
         """Step from gradients of the scaled loss, clipped to the norm `clip` (0: not at all).

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import torch
 
-from q2_aam.data.profiles import known_asvs, profiles_of
+from q2_aam.data.profiles import known_asvs, most_common, profiles_of
 from q2_aam.model.profile_head import ProfileHead, dense
 
 from .checkpoint import Checkpoint
@@ -67,7 +67,7 @@ def fit_profile_head(goal, study, rows, reading, seed, device, say, checkpoint=N
     """
     generator = np.random.default_rng([seed, PROFILE])
     profiles_NA = profiles_of(study, rows, reading)
-    keys_C = np.unique(study.keys[_most_common(profiles_NA)])
+    keys_C = np.unique(study.keys[most_common(profiles_NA, MOST_ASVS)])
     profiles_NC = known_asvs(profiles_NA, study.keys, keys_C)
     form = OF_FEW if len(rows) < MANY_SAMPLES else OF_MANY
     part_N = deal(goal.groups[rows], form.members, generator)
@@ -140,13 +140,6 @@ def _batches(samples, batch, seed, passed_over):
         order = np.resize(np.random.default_rng([*seed, number]).permutation(samples), size)
         yield from order[: size - size % batch].reshape(-1, batch)[begin:]
         begin = 0
-
-
-def _most_common(profiles_NA):
-    """Return the columns of the ASVs that are found, those in most samples where there are too many."""
-    samples_A = np.bincount(profiles_NA.indices, minlength=profiles_NA.shape[1])
-    order = np.argsort(-samples_A, kind='stable')[:MOST_ASVS]
-    return order[samples_A[order] > 0]
 
 
 def _standard_deviation(profiles_NC):

@@ -1,11 +1,12 @@
-"""How far a run is, in words: a bar where someone looks on, a line a minute where nobody does."""
+"""How far a run is: a bar on a terminal, and a line a minute."""
 
 import sys
 import time
 
 # Where nothing else is said for longer, a line tells how far a run is.
 SECONDS_BETWEEN_LINES = 60.0
-BAR = 30
+# Places of the bar, and of the line that it stands in.
+BAR, WIDTH = 30, 60
 
 
 class Timer:
@@ -55,6 +56,7 @@ class Clock:
     def tell(self, where, loss, step):
         """Say how far the run is after `step` steps, if the last line was long ago."""
         if self.timer.rings():
+            _clear()
             self.say(f'{where}: loss {loss:.3f} | {self.left(step)}')
 
 
@@ -62,6 +64,13 @@ def draw_bar(done, of, name):
     """Show on a terminal how far something is; nowhere else."""
     if sys.stderr.isatty():
         filled = BAR * done // of
-        end = '\r' if done < of else '\r' + ' ' * 60 + '\r'
-        sys.stderr.write(f'\r{name} [{"#" * filled}{"." * (BAR - filled)}] {done}/{of}{end}')
+        sys.stderr.write(f'\r{name} [{"#" * filled}{"." * (BAR - filled)}] {done}/{of}\r')
+        sys.stderr.flush()
+        if done == of:
+            _clear()
+
+
+def _clear():
+    if sys.stderr.isatty():
+        sys.stderr.write('\r' + ' ' * WIDTH + '\r')
         sys.stderr.flush()

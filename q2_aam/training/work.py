@@ -16,6 +16,8 @@ import torch
 import q2_aam
 from q2_aam.errors import UserError
 
+from .checkpoint import FORM
+
 SEED_FILE = 'seed.json'
 LOCK_FILE = 'lock'
 LARGEST_SEED = 2**31 - 1
@@ -56,7 +58,7 @@ def name_of_run(call, config, hashes):
     # where and with how much the work is done does not change what is learned
     settings.pop('runtime')
     # another version may train otherwise, and must not go on from this one's checkpoint
-    text = json.dumps([call, settings, hashes, q2_aam.__version__, torch.__version__], sort_keys=True)
+    text = json.dumps([call, settings, hashes, q2_aam.__version__, FORM, torch.__version__], sort_keys=True)
     return f'{call}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 

@@ -5,10 +5,12 @@ import scipy.sparse
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from q2_aam.data.batches import positions_of
+from q2_aam.data.profiles import most_common
 
 TREES = 100
-# Samples that a forest learns from at most: its cost grows with samples times ASVs, and it is only a yardstick.
-MOST_SAMPLES = 1000
+# Samples that a forest learns from at most, and ASVs, those in most of them: its cost grows with samples times ASVs,
+# and it is only a yardstick. Cross-validation has no such limits.
+MOST_SAMPLES, MOST_ASVS = 1000, 8192
 # stream of random numbers that must not be confused with those of the loop and of fitting
 FOREST = 30
 
@@ -30,9 +32,9 @@ def forest_figures(goal, study, learned, tested, seed, threads):
     """
     learned = np.sort(np.random.default_rng([seed, FOREST]).permutation(learned)[:MOST_SAMPLES])
     settings = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
-    asvs = np.unique(study.asvs[positions_of(study.offsets, learned)[0]])
-    counts, values = _counts(study, learned)[:, asvs], goal.values[learned]
-    new = _counts(study, tested)[:, asvs]
+    counts, values = _counts(study, learned), goal.values[learned]
+    asvs = most_common(counts, MOST_ASVS)
+    counts, new = counts[:, asvs], _counts(study, tested)[:, asvs]
     if goal.values.dtype.kind == 'f':
         return goal.figures_of(RandomForestRegressor(**settings).fit(counts, values).predict(new), tested)
     forest = RandomForestClassifier(class_weight='balanced' if goal.balanced else None, **settings)

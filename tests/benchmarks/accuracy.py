@@ -70,6 +70,8 @@ def read_columns(folder, target, groups, classes, labels=0, seed=1):
     frame = frame[~frame.index.str.startswith('#')].rename_axis('id')
     named = None if groups == 'none' else frame[groups].dropna().astype(object)
     values = frame[target].dropna()
+    if labels > len(values):
+        raise SystemExit(f'accuracy.py: --labels {labels} are asked for, but there are {len(values)}.')
     if labels:
         values = values.sample(labels, random_state=seed).sort_index()
     try:

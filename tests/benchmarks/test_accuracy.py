@@ -72,6 +72,8 @@ def test_metadata_are_read_as_numbers_and_words(accuracy, tiny, folder):
     few, same, others = (accuracy.read_columns(folder, 'age', 'subject', 0, 5, seed)[0] for seed in (1, 1, 2))
     assert few.to_dict() == same.to_dict() == tiny.target[few.index].to_dict() and len(few) == 5
     assert set(few.index) != set(others.index)
+    with pytest.raises(SystemExit, match='--labels 99 are asked for, but there are '):
+        accuracy.read_columns(folder, 'age', 'subject', 0, 99)
 
 
 def test_a_cut_table_keeps_the_counts_of_its_samples(accuracy, tiny, tmp_path):

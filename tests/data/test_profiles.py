@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from q2_aam.data.profiles import READS, known_asvs, profiles_of
+from q2_aam.data.profiles import READS, known_asvs, most_common, profiles_of
 from q2_aam.data.sequences import sequence_keys
 from q2_aam.data.study import Study
 
@@ -68,3 +68,9 @@ def test_a_study_without_any_known_asv_is_empty():
     profiles_BA = scipy.sparse.csr_matrix(np.ones((2, 2), dtype=np.float32))
     found = known_asvs(profiles_BA, np.array([8, 9]), np.array([1, 2, 3]))
     assert found.shape == (2, 3) and found.nnz == 0
+
+
+def test_the_most_common_asvs_are_those_in_most_samples_in_order_of_the_study():
+    found = scipy.sparse.csr_matrix([[0, 9.0, 1, 0, 5], [0, 0, 1, 2, 5], [0, 0, 1, 2, 0]])
+    assert list(most_common(found, 9)) == [1, 2, 3, 4]
+    assert list(most_common(found, 3)) == [2, 3, 4] and list(most_common(found, 1)) == [2]

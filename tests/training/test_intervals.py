@@ -116,10 +116,12 @@ def test_few_groups_are_said():
     assert [str(one.message) for one in said] == [
         'Prediction intervals that promise a coverage of 0.9 need 9 groups of labelled samples (samples, where there '
         'are no groups), and there are 3: these hold 0.9 of the samples of every one of those, and promise nothing for '
-        'new groups; label more groups or lower coverage to 0.75 or less.',
+        'new groups; label more groups, or lower coverage to 0.75 or less, which they can promise, though with '
+        'intervals that may be wider.',
         'Prediction intervals that promise a coverage of 0.5001 need 2 groups of labelled samples (samples, where '
         'there are no groups), and there is 1: these hold 0.5001 of the samples of every one of those, and promise '
-        'nothing for new groups; label more groups or lower coverage to 0.5 or less.',
+        'nothing for new groups; label more groups, or lower coverage to 0.5 or less, which they can promise, though '
+        'with intervals that may be wider.',
     ]
 
 
@@ -169,6 +171,7 @@ def test_a_calibration_is_json_and_comes_back(more):
         {'scores': [], 'group': []},
         {'group': [0]},
         {'group': [0, 2]},
+        {'group': [0, 2**70]},
         {'group': [1, 0]},
         {'group': [0, -1]},
         {'group': [0, 1.0]},

@@ -289,6 +289,36 @@ def test_steps_that_overflow_float16_are_left_out_and_said():
     assert network.slope.item() < 0.5
 
 
+@pytest.mark.parametrize('before, after', [(torch.float16, torch.float32), (torch.float32, torch.float16)])
+def test_a_run_that_goes_on_in_another_precision_scales_the_loss_as_that_one_does(tmp_path, monkeypatch, before, after):
+    monkeypatch.setattr(Line, 'precision', before)
+    calls = []
+
+    def killed(network, rows, generator):
+        calls.append(rows)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss(network, rows, generator)
+
+    # without clipping, by which gradients that are a thousand times too large would be hidden
+    with pytest.raises(KeyboardInterrupt):
+        run(Task(ROWS, killed, lambda network: {}), epochs=2, gradient_clip=0.0, checkpoint=Checkpoint(tmp_path, 0))
+    monkeypatch.setattr(Line, 'precision', after)
+    more = {'epochs': 2, 'gradient_clip': 0.0}
+    resumed, _, said = run(Task(ROWS, loss, lambda network: {}), checkpoint=Checkpoint(tmp_path, 0), **more)
+    whole = run(Task(ROWS, loss, lambda network: {}), **more)[0]
+    assert said[0] == 'Resumed after 2 of 8 steps.'
+    assert resumed.slope.item() == pytest.approx(whole.slope.item(), rel=1e-5)
+
+
+def test_a_line_on_a_terminal_stands_where_the_bar_was(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr('sys.stderr', screen)
+    monkeypatch.setattr(progress, 'SECONDS_BETWEEN_LINES', 0)
+    run(epochs=1, say=screen.write)
+    assert '2/4\r\r' + ' ' * 60 + '\repoch 1/1, step 2/4: loss ' in screen.getvalue()
+
+
 def test_freed_memory_is_given_back_now_and_then(monkeypatch):
     now, given = [0.0], []
     monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])

@@ -50,16 +50,17 @@ def test_classes_are_predicted_as_by_the_forest_itself(counts):
     assert found['accuracy'] == pytest.approx((forest.predict(own[TESTED]) == values[TESTED]).mean(), abs=0.13)
 
 
-def test_no_more_samples_than_a_yardstick_needs(counts, monkeypatch):
+def test_no_more_samples_and_asvs_than_a_yardstick_needs(counts, monkeypatch):
     study, _ = counts
     monkeypatch.setattr('q2_aam.training.yardstick.MOST_SAMPLES', 4)
     fitted = []
+    monkeypatch.setattr('q2_aam.training.yardstick.MOST_ASVS', 3)
     fit = RandomForestRegressor.fit
-    monkeypatch.setattr(RandomForestRegressor, 'fit', lambda self, x, y: fitted.append(len(y)) or fit(self, x, y))
+    monkeypatch.setattr(RandomForestRegressor, 'fit', lambda self, x, y: fitted.append(x.shape) or fit(self, x, y))
     labels = Labels('age', study.sample_ids, np.arange(24.0), np.array(study.sample_ids))
     goal = NumericGoal(labels, LEARNED, FitConfig.from_flat({'target_scaling': 'standard'}).training)
     forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
-    assert fitted == [4]
+    assert fitted == [(4, 3)]
 
 
 @pytest.mark.parametrize('kind, headline', [('numbers', 'mae'), ('classes', 'balanced_accuracy')])
