@@ -385,12 +385,12 @@ def _compare_with_forest(history, goal, study, rows, config, seed, figures, say)
     """Say, log and add to the figures of the test part what a random forest makes of it."""
     if not config.training.random_forest or not len(rows[TEST]):
         return
-    found = forest_figures(goal, study, learned_rows(rows), rows[TEST], seed, config.runtime.threads)
+    found, limits = forest_figures(goal, study, learned_rows(rows), rows[TEST], seed, config.runtime.threads)
     own = figures[TEST][goal.headline]
     figures[TEST] |= {f'random_forest_{name}': value for name, value in found.items()}
     history.log(0, 0, TEST, **{f'final_random_forest_{name}': value for name, value in found.items()})
     doubt = ' One split of few samples proves little; cross-validate tells more.' if len(rows[TEST]) < MANY else ''
     say(
-        f'Test samples: {goal.headline.replace("_", " ")} {own:.3g}; a random forest on the same samples: '
+        f'Test samples: {goal.headline.replace("_", " ")} {own:.3g}; a random forest{limits} on the same samples: '
         f'{found[goal.headline]:.3g}.{doubt}'
     )

@@ -16,7 +16,7 @@ FOREST = 30
 
 
 def forest_figures(goal, study, learned, tested, seed, threads):
-    """Return {figure: value} of a random forest for the rows `tested`.
+    """Return {figure: value} of a random forest for the rows `tested`, and what it was not given, in words.
 
     It learns from counts, as that of q2-sample-classifier does, and from the rows `learned`: the training and the
     validation samples.
@@ -29,16 +29,26 @@ def forest_figures(goal, study, learned, tested, seed, threads):
         Rows of the study.
     seed, threads : int
         0 threads: all.
+
+    Returns
+    -------
+    figures : dict
+    limits : str
+        Empty, or ' that ...', which follows 'a random forest'.
     """
-    learned = np.sort(np.random.default_rng([seed, FOREST]).permutation(learned)[:MOST_SAMPLES])
-    settings = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
-    counts, values = _counts(study, learned), goal.values[learned]
+    samples = np.sort(np.random.default_rng([seed, FOREST]).permutation(learned)[:MOST_SAMPLES])
+    counts, values = _counts(study, samples), goal.values[samples]
+    limits = [f'{MOST_SAMPLES:,} samples'] if len(learned) > MOST_SAMPLES else []
+    limits += [f'{MOST_ASVS:,} ASVs'] if len(np.unique(counts.indices)) > MOST_ASVS else []
     asvs = most_common(counts, MOST_ASVS)
     counts, new = counts[:, asvs], _counts(study, tested)[:, asvs]
+    settings = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
     if goal.values.dtype.kind == 'f':
-        return goal.figures_of(RandomForestRegressor(**settings).fit(counts, values).predict(new), tested)
-    forest = RandomForestClassifier(class_weight='balanced' if goal.balanced else None, **settings)
-    return goal.figures_of(forest.fit(counts, values).predict_proba(new), tested)
+        figures = goal.figures_of(RandomForestRegressor(**settings).fit(counts, values).predict(new), tested)
+    else:
+        forest = RandomForestClassifier(class_weight='balanced' if goal.balanced else None, **settings)
+        figures = goal.figures_of(forest.fit(counts, values).predict_proba(new), tested)
+    return figures, f' that was given {" and ".join(limits)} only' if limits else ''
 
 
 def _counts(study, rows):

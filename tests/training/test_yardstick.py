@@ -31,7 +31,8 @@ def test_numbers_are_predicted_as_by_the_forest_itself(counts):
     values = np.arange(len(study)) % 7 / 2
     labels = Labels('age', study.sample_ids, values, np.array(study.sample_ids))
     goal = NumericGoal(labels, LEARNED, FitConfig.from_flat({'target_scaling': 'standard'}).training)
-    found = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
+    found, limits = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
+    assert limits == ''
     own = seen(counts)
     forest = RandomForestRegressor(n_estimators=100, random_state=3).fit(own[LEARNED], values[LEARNED])
     # shares times depth are counts up to rounding, which can move a split
@@ -43,7 +44,8 @@ def test_classes_are_predicted_as_by_the_forest_itself(counts):
     values = np.array(['a', 'b', 'c'])[(np.arange(len(study)) // 2) % 3].astype(object)
     labels = Labels('stage', study.sample_ids, values, np.array(study.sample_ids))
     goal = CategoricalGoal(labels, LEARNED, FitClassifierConfig().training)
-    found = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
+    found, limits = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
+    assert limits == ''
     own = seen(counts)
     forest = RandomForestClassifier(n_estimators=100, random_state=3, class_weight='balanced')
     forest.fit(own[LEARNED], values[LEARNED].astype(str))
@@ -59,8 +61,13 @@ def test_no_more_samples_and_asvs_than_a_yardstick_needs(counts, monkeypatch):
     monkeypatch.setattr(RandomForestRegressor, 'fit', lambda self, x, y: fitted.append(x.shape) or fit(self, x, y))
     labels = Labels('age', study.sample_ids, np.arange(24.0), np.array(study.sample_ids))
     goal = NumericGoal(labels, LEARNED, FitConfig.from_flat({'target_scaling': 'standard'}).training)
-    forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)
+    limits = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)[1]
     assert fitted == [(4, 3)]
+    # its user is told
+    assert limits == ' that was given 4 samples and 3 ASVs only'
+    monkeypatch.setattr('q2_aam.training.yardstick.MOST_SAMPLES', 16)
+    limits = forest_figures(goal, study, LEARNED, TESTED, seed=3, threads=1)[1]
+    assert limits == ' that was given 3 ASVs only'
 
 
 @pytest.mark.parametrize('kind, headline', [('numbers', 'mae'), ('classes', 'balanced_accuracy')])
