@@ -130,8 +130,9 @@ def test_a_target_that_cannot_be_told_is_refused(change, sentence):
         {'scores': []},
         {'scores': [1.0]},
         {'scores': [float('nan')] * 6},
-        {'weights': [2.0] * 6},
-        {'groups': '1'},
+        {'group': [2] * 6},
+        {'group': '1'},
+        {'group': [0, 1, 10**9, 2, 3, 4]},
     ],
 )
 def test_a_calibration_that_is_none_is_refused(change):
@@ -295,4 +296,4 @@ def test_a_square_root_is_scaled_and_squared_again_and_never_predicts_below_0():
 
 def test_a_calibration_without_coverage_is_no_target():
     with pytest.raises(ValueError, match=re.escape(f'{NO_COVERAGE}None.')):
-        Target('age', 0.0, 1.0, Calibration(1, [0.5], [1.0]))
+        Target('age', 0.0, 1.0, Calibration([0.5], [0]))
