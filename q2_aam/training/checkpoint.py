@@ -10,6 +10,7 @@ import time
 from safetensors.torch import load_file, save_file
 
 from .history import History
+from .progress import Timer
 
 # Changes with what is saved, and with what is drawn at random on the way: no run goes on from one of another form.
 FORM = 2
@@ -59,13 +60,13 @@ class Checkpoint:
     def __init__(self, folder, seconds_between=None):
         self.folder = None if folder is None else pathlib.Path(folder)
         self.seconds_between = SECONDS_BETWEEN if seconds_between is None else seconds_between
-        self.due = time.monotonic() + self.seconds_between
+        self.timer = Timer(self.seconds_between)
 
     def save(self, network, optimizer, state):
         """Write everything that resuming needs, if it is time; a kill while writing leaves the save before intact."""
-        started = time.monotonic()
-        if self.folder is None or started < self.due:
+        if self.folder is None or not self.timer.rings():
             return
+        started = time.monotonic()
         tensors = {f'network.{name}': value for name, value in network.state_dict().items()}
         tensors.update({f'best.{name}': value for name, value in (state.best_weights or {}).items()})
         for index, values in optimizer.state_dict()['state'].items():
@@ -90,8 +91,8 @@ class Checkpoint:
         for old in self.folder.glob(f'*.{TENSORS_FILE}'):
             if old.name != name:
                 old.unlink()
-        ended = time.monotonic()
-        self.due = ended + self.seconds_between * max(1.0, (ended - started) / SECONDS_A_SAVE)
+        self.timer.seconds = self.seconds_between * max(1.0, (time.monotonic() - started) / SECONDS_A_SAVE)
+        self.timer.restart()
 
     def resume(self, network, optimizer):
         """Put `network` and `optimizer` where the run stopped; return its :class:`State` (new if there is none)."""

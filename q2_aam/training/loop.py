@@ -102,8 +102,9 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
                 give_back_memory()
             draw_bar(state.step - first, end - first, f'epoch {epoch}')
             if state.step < end:
-                where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'
-                clock.tell(where, _averages(state)['loss'], state.step)
+                if clock.is_time():
+                    where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'
+                    clock.tell(where, _averages(state)['loss'], state.step)
                 checkpoint.save(network, optimizer, state)
         averages = _averages(state)
         if scale.skipped:

@@ -117,7 +117,8 @@ def _train(head, goal, profiles_NC, rows, own, seed, say, checkpoint):
         schedule.step()
         state.step = step + 1
         checkpoint.save(head, optimizer, state)
-        clock.tell(f'Profile head, step {state.step:,}/{steps:,}', loss.detach() / len(own), state.step)
+        if clock.is_time():
+            clock.tell(f'Profile head, step {state.step:,}/{steps:,}', loss.item() / len(own), state.step)
 
 
 def _run_ahead(schedule, steps):

@@ -43,6 +43,10 @@ class Clock:
         self.say, self.first, self.steps = say, step, steps
         self.started, self.timer = time.monotonic(), Timer(SECONDS_BETWEEN_LINES)
 
+    def is_time(self):
+        """Return whether the last line was long ago; the caller then tells where it is."""
+        return self.timer.rings()
+
     def hear(self):
         """Take note that something was said just now."""
         self.timer.restart()
@@ -54,10 +58,9 @@ class Clock:
         return f'{seconds / size:.0f} {unit} left'
 
     def tell(self, where, loss, step):
-        """Say how far the run is after `step` steps, if the last line was long ago."""
-        if self.timer.rings():
-            _clear()
-            self.say(f'{where}: loss {loss:.3f} | {self.left(step)}')
+        """Say how far the run is after `step` steps."""
+        _clear()
+        self.say(f'{where}: loss {loss:.3f} | {self.left(step)}')
 
 
 def draw_bar(done, of, name):

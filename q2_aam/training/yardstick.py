@@ -37,11 +37,11 @@ def forest_figures(goal, study, learned, tested, seed, threads):
         Empty, or ' that ...', which follows 'a random forest'.
     """
     samples = np.sort(np.random.default_rng([seed, FOREST]).permutation(learned)[:MOST_SAMPLES])
-    counts, values = _counts(study, samples), goal.values[samples]
+    found, values = _counts(study, samples), goal.values[samples]
+    asvs = most_common(found, MOST_ASVS)
+    counts, new = found[:, asvs], _counts(study, tested)[:, asvs]
     limits = [f'{MOST_SAMPLES:,} samples'] if len(learned) > MOST_SAMPLES else []
-    limits += [f'{MOST_ASVS:,} ASVs'] if len(np.unique(counts.indices)) > MOST_ASVS else []
-    asvs = most_common(counts, MOST_ASVS)
-    counts, new = counts[:, asvs], _counts(study, tested)[:, asvs]
+    limits += [f'{MOST_ASVS:,} ASVs'] if counts.nnz < found.nnz else []
     settings = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
     if goal.values.dtype.kind == 'f':
         figures = goal.figures_of(RandomForestRegressor(**settings).fit(counts, values).predict(new), tested)

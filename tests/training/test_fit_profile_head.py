@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning
-from q2_aam.training import checkpoint
+from q2_aam.training import checkpoint, progress
 from q2_aam.training.progress import Clock
 
 WEIGHTS = bundle.MODEL_FILE
@@ -144,6 +144,7 @@ def test_a_run_that_was_killed_in_the_profile_head_is_resumed_there(tiny, fitted
         tell(self, where, loss, step)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(progress, 'SECONDS_BETWEEN_LINES', 0)
         patched.setattr(Clock, 'tell', killed)
         fitted(tiny, 'interrupted', **call)
     resumed = fitted(tiny, 'resumed', **call)
