@@ -51,9 +51,9 @@ OUTPUT_DESCRIPTIONS = {
     'probabilities': 'The probability of each class, for each labelled sample.',
     'details': 'One row a labelled sample: its prediction, the true value, its fold, what each baseline predicted, and '
     'how well the models covered it.',
-    'metrics': 'One row a figure: of each method in each fold, over all folds, and in the mean over repeats; the '
-    'differences between this model and each other method with 95 % intervals (below 0 this model errs less); and a '
-    'verdict. It can be viewed as metadata.',
+    'metrics': 'One row a figure: a verdict; the differences between this model and each other method with 95 % '
+    'intervals (below 0 this model errs less); figures of each method in the mean over repeats, over all folds, and in '
+    'each fold. It can be viewed as metadata.',
 }
 
 

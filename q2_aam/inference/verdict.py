@@ -37,14 +37,16 @@ def compare(found, seed, pretrained=False):
     Returns
     -------
     metrics : pandas.DataFrame
-        Columns as in METRICS_COLUMNS. Differences are the error of AAM minus that of the other method, with a 95 %
-        interval: below 0, AAM is better.
+        Columns as in METRICS_COLUMNS, the verdict first and what it rests on after it: differences, means over
+        repeats, then each repeat and each fold. Differences are the error of AAM minus that of the other method, with
+        a 95 % interval: below 0, AAM is better.
     verdict : str
         One line.
     """
-    rows = [row for method in found.predicted for row in _figures(found, method)]
+    figures = [row for method in found.predicted for row in _figures(found, method)]
+    figures.sort(key=lambda row: (row['fold'] != ALL, row['repeat'] != ALL))
     measures = OF_CLASSES if found.classes else OF_NUMBERS
-    compared = {}
+    compared, rows = {}, []
     for method in list(found.predicted)[1:]:
         # the same draws of groups for every method
         differences = [
@@ -58,18 +60,18 @@ def compare(found, seed, pretrained=False):
         ]
     best = best_baseline(found)
     if best is None:
-        figures = figures_of(found, OURS, np.arange(len(found.true)))[0]
-        words = ', '.join(f'{name} {value:.3g}' for name, value in figures.items())
+        pooled = figures_of(found, OURS, np.arange(len(found.true)))[0]
+        words = ', '.join(f'{name} {value:.3g}' for name, value in pooled.items())
         verdict = f'{OURS} of "{found.target}", out of fold: {words}; there was nothing to compare with.'
     else:
         verdict = f'Best of the others: {_words(best)}. {compared[best][1]}'
     if pretrained:
         verdict += SEEN
     if best is None:
-        rows.append(_row(OURS, ALL, ALL, 'verdict', 0, np.nan, note=verdict))
+        first = _row(OURS, ALL, ALL, 'verdict', 0, np.nan, note=verdict)
     else:
-        rows.append(_difference_row('verdict', best, compared[best][0], verdict))
-    return pd.DataFrame(rows, columns=METRICS_COLUMNS), verdict
+        first = _difference_row('verdict', best, compared[best][0], verdict)
+    return pd.DataFrame([first, *rows, *figures], columns=METRICS_COLUMNS), verdict
 
 
 def _figures(found, method):

@@ -194,14 +194,14 @@ def test_numbers_are_collated_to_means_and_what_the_models_said(folds, capsys):
     assert (difference['value'], difference['against'], difference['samples']) == (-1.5, 'ridge', 4)
     said = capsys.readouterr().out.splitlines()
     assert said[2].startswith('| AAM | 0.5 +- 0.71 |')
-    assert said[-1] == metrics.iloc[-1]['note']
+    assert said[-1] == metrics.iloc[0]['note']
     assert said[-1].startswith('Best of the others: ridge. AAM is better here than ridge by 1.5; 95 % interval')
     assert said[-1].endswith('never their labels.')
 
 
 def test_without_baselines_there_is_still_a_verdict(folds):
     *_, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1)
-    assert metrics['against'].eq('').all() and 'nothing to compare with' in metrics.iloc[-1]['note']
+    assert metrics['against'].eq('').all() and 'nothing to compare with' in metrics.iloc[0]['note']
 
 
 def test_an_abstention_is_in_the_details_but_not_in_the_predictions(folds):

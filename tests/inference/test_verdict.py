@@ -67,7 +67,7 @@ def test_with_nothing_to_compare_with_it_gives_the_figures():
     assert verdict == (
         'AAM of "age", out of fold: mae 3, median_absolute_error 3, rmse 3; there was nothing to compare with.'
     )
-    assert metrics.iloc[-1]['note'] == verdict
+    assert metrics.iloc[0]['note'] == verdict
 
 
 def test_a_method_that_could_not_predict_is_said_so(noise):
@@ -97,7 +97,7 @@ def test_metrics_are_of_each_fold_each_repeat_and_in_the_mean():
         **{(str(repeat), str(fold)): (float(repeat), 8) for repeat in (1, 2) for fold in range(1, 6)},
         ('1', 'all'): (1.0, 40), ('2', 'all'): (2.0, 40), ('all', 'all'): (1.5, 40),
     }  # fmt: skip
-    assert mae.iloc[-1]['spread'] == pytest.approx(0.5**0.5)
+    assert mae.iloc[0]['spread'] == pytest.approx(0.5**0.5)
     difference = metrics[metrics['metric'] == 'mae_difference'].iloc[0]
     assert (difference['value'], difference['samples'], difference['against']) == (-1.0, 40, 'ridge')
 

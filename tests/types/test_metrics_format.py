@@ -32,7 +32,7 @@ def test_metrics_are_viewed_as_metadata_with_an_id_for_each_row(frame):
     assert [name for name, kind in kinds.items() if kind == 'numeric'] == [
         'samples', 'value', 'spread', 'lower', 'upper',
     ]  # fmt: skip
-    assert metadata.get_column('note').to_series().iloc[-1] == frame['note'].iloc[-1]
+    assert metadata.get_column('note').to_series().iloc[0] == frame['note'].iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_metrics_are_viewed_as_metadata_with_an_id_for_each_row(frame):
             'The header must be method, against, repeat, fold, metric, samples, value',
         ),
         ('\nAAM\t', '\n\t', 'Column method is empty at line 2.'),
-        ('\tmae\t', '\t \t', 'Column metric is empty at line 2.'),
-        ('\tmae\t4\t', '\tmae\tfour\t', "Column samples must hold numbers or be empty, but line 2 has 'four'."),
-        ('\tmae\t4\t', '\tmae\t4\t\t', 'Line 2 has 12 cells, but the header names 11 columns.'),
+        ('\tverdict\t', '\t \t', 'Column metric is empty at line 2.'),
+        ('\tverdict\t8\t', '\tverdict\tfour\t', "Column samples must hold numbers or be empty, but line 2 has 'four'."),
+        ('\tverdict\t8\t', '\tverdict\t8\t\t', 'Line 2 has 12 cells, but the header names 11 columns.'),
     ],
 )
 def test_wrong_content_is_refused_in_one_sentence(frame, tmp_path, old, new, sentence):
