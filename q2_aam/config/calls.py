@@ -111,7 +111,7 @@ class EmbedConfig(Call):
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidateConfig(Call):
-    """Every parameter of a fit but its test_fraction: the test part is the fold."""
+    """Every parameter of a fit but those of its test part, which is the fold."""
 
     folds: FoldsConfig = FoldsConfig()
     data: FoldData = FoldData()

@@ -56,6 +56,11 @@ class FitData(FoldData):
         low=0.0,
         high=0.9,
     )
+    random_forest: bool = option(
+        True,
+        'Whether a random forest is fitted beside the model, to tell how well it would have done on the test samples. '
+        'It is no part of the model.',
+    )
 
 
 @dataclasses.dataclass(frozen=True)

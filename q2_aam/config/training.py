@@ -57,7 +57,8 @@ class Schedule(Group):
     )
     nucleotide_noise: float = option(
         0.0,
-        'While training, share of the nucleotides that each reading replaces by random ones, as sequencing errors do.',
+        'While training, share of the nucleotides that each reading replaces by random ones, as sequencing errors do; '
+        'without effect on an ASV encoder that is frozen.',
         low=0.0,
         high=0.5,
     )
@@ -130,11 +131,6 @@ class LabelledTraining(Schedule):
         True,
         'Whether small networks that know each ASV by name, not by its sequence, learn from abundances beside the '
         'transformer and are blended with it: on ASVs that were there in training they err less.',
-    )
-    random_forest: bool = option(
-        True,
-        'Whether a random forest is fitted beside the model, to tell how well it would have done on the test samples. '
-        'It is no part of the model.',
     )
 
 

@@ -74,7 +74,7 @@ def plan_folds(values, groups, folds, repeats, seed, leave_one_group_out=False):
     ------
     UserError
         If there are fewer groups than folds, or fewer than the 3 of which one can be predicted, one choose the best
-        epoch and one teach.
+        epoch and one teach; or if a fold takes so many of them that fewer than 2 are left.
     """
     names, member = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     wanted = 3 if leave_one_group_out else max(folds, 3)
@@ -87,9 +87,17 @@ def plan_folds(values, groups, folds, repeats, seed, leave_one_group_out=False):
     if leave_one_group_out:
         return np.tile(member, (repeats, 1))
     strata = strata_of(values)
-    return np.stack(
+    plan = np.stack(
         [assign_folds(member, strata, folds, np.random.default_rng([seed, FOLDS, turn])) for turn in range(repeats)]
     )
+    for of_repeat in plan:
+        for fold in range(folds):
+            if len(np.unique(member[of_repeat != fold])) < 2:
+                raise UserError(
+                    f'Fold {fold + 1} of {folds} has all groups of labelled samples but one, and 2 are needed to learn '
+                    'from; raise folds, or label more groups.'
+                )
+    return plan
 
 
 def check_classes(classes, groups, plan):

@@ -383,7 +383,7 @@ def _score(history, goal, target, outputs, rows, config, seed):
 
 def _compare_with_forest(history, goal, study, rows, config, seed, figures, say):
     """Say, log and add to the figures of the test part what a random forest makes of it."""
-    if not config.training.random_forest or not len(rows[TEST]):
+    if not config.data.random_forest or not len(rows[TEST]):
         return
     found, limits = forest_figures(goal, study, learned_rows(rows), rows[TEST], seed, config.runtime.threads)
     own = figures[TEST][goal.headline]

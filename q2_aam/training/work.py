@@ -10,17 +10,21 @@ import pathlib
 import secrets
 import shutil
 import tempfile
+import warnings
 
+import h5py
+import numpy as np
 import torch
 
 import q2_aam
-from q2_aam.errors import UserError
+from q2_aam.errors import AAMWarning, UserError
 
 from .checkpoint import FORM
 
 SEED_FILE = 'seed.json'
 LOCK_FILE = 'lock'
 LARGEST_SEED = 2**31 - 1
+BYTES_AT_ONCE, VALUES_AT_ONCE = 2**20, 2**18
 
 
 def work_root():
@@ -31,7 +35,10 @@ def work_root():
 
 
 def hash_files(**paths):
-    """Return {name: SHA-256 of the content} for each path that is given; a folder counts with all its files."""
+    """Return {name: SHA-256 of the content} for each path that is given.
+
+    A folder counts with all its files. An HDF5 file counts with its arrays: written again, it has another date.
+    """
     hashes = {}
     for name, path in paths.items():
         if path is None:
@@ -39,11 +46,30 @@ def hash_files(**paths):
         path = pathlib.Path(path)
         digest = hashlib.sha256()
         for file in sorted(path.rglob('*')) if path.is_dir() else [path]:
-            with file.open('rb') as handle:
-                while block := handle.read(2**20):
-                    digest.update(block)
+            for block in _arrays(file) if h5py.is_hdf5(file) else _bytes(file):
+                digest.update(block)
         hashes[name] = digest.hexdigest()
     return hashes
+
+
+def _bytes(path):
+    with path.open('rb') as handle:
+        while block := handle.read(BYTES_AT_ONCE):
+            yield block
+
+
+def _arrays(path):
+    """Yield names, forms and content of the arrays of an HDF5 file."""
+    with h5py.File(path) as file:
+        arrays = {}
+        file.visititems(lambda name, item: arrays.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        for name, array in sorted(arrays.items()):
+            yield f'{name} {array.dtype} {array.shape}\n'.encode()
+            starts = range(0, len(array), VALUES_AT_ONCE) if array.shape else ()
+            for piece in [slice(start, start + VALUES_AT_ONCE) for start in starts] or [()]:
+                block = np.asarray(array[piece])
+                # ids are objects of any length
+                yield b'\0'.join(block.ravel()) if block.dtype == object else block.tobytes()
 
 
 def hash_series(series):
@@ -117,8 +143,17 @@ def _lock(handle):
     """Lock the file; False if another run has it, or deleted it (and its folder) between our opening and locking."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        warnings.warn(
+            f'The disk of the folder for working files, {work_root()}, knows no locks ({error.strerror}): do not make '
+            'the same call twice at a time, or set AAM_WORK_DIR to another disk.',
+            AAMWarning,
+        )
+    try:
         return os.path.samestat(os.fstat(handle.fileno()), os.stat(handle.name))
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

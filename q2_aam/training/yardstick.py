@@ -47,7 +47,10 @@ def forest_figures(goal, study, learned, tested, seed, threads):
         figures = goal.figures_of(RandomForestRegressor(**settings).fit(counts, values).predict(new), tested)
     else:
         forest = RandomForestClassifier(class_weight='balanced' if goal.balanced else None, **settings)
-        figures = goal.figures_of(forest.fit(counts, values).predict_proba(new), tested)
+        # a rare class may not be among the samples drawn
+        shares = np.zeros((len(tested), goal.outputs))
+        shares[:, np.unique(values)] = forest.fit(counts, values).predict_proba(new)
+        figures = goal.figures_of(shares, tested)
     return figures, f' that was given {" and ".join(limits)} only' if limits else ''
 
 

@@ -16,9 +16,9 @@ from q2_aam.config import (
 @pytest.mark.parametrize(
     'call, fit', [(CrossValidateConfig, FitConfig), (CrossValidateClassifierConfig, FitClassifierConfig)]
 )
-def test_it_has_what_a_fit_has_with_folds_in_place_of_the_test_fraction(call, fit):
+def test_it_has_what_a_fit_has_with_folds_in_place_of_the_test_part(call, fit):
     names, of_fit = ({opt.name for opt in one.options()} for one in (call, fit))
-    assert of_fit - names == {'test_fraction'}
+    assert of_fit - names == {'test_fraction', 'random_forest'}
     assert names - of_fit == {'folds', 'leave_one_group_out', 'repeats', 'baselines'}
 
 

@@ -85,6 +85,16 @@ def test_too_few_groups_are_refused_in_one_sentence(groups, more, sentence):
     assert str(caught.value) == sentence
 
 
+def test_a_fold_that_leaves_a_single_group_is_refused_in_one_sentence():
+    sentence = (
+        r'^Fold \d of 2 has all groups of labelled samples but one, and 2 are needed to learn from; raise folds, or '
+        'label more groups.$'
+    )
+    with pytest.raises(UserError, match=sentence):
+        plan_folds(np.arange(6.0), list('aabbcc'), 2, 1, 1)
+    assert plan_folds(np.arange(6.0), list('aabbcc'), 3, 1, 1).max() == 2
+
+
 def test_a_class_that_a_fold_would_take_away_is_refused_by_name():
     classes = np.array(['rare'] * 2 + ['common'] * 6, dtype=object)
     groups = np.arange(8).astype(str)

@@ -1,11 +1,15 @@
 """The work folder: found again by the same call only, given to one run at a time, gone when it has served."""
 
+import errno
+
+import biom
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 from q2_aam.config import FitConfig, PretrainConfig
-from q2_aam.errors import UserError
+from q2_aam.errors import AAMWarning, UserError
 from q2_aam.training.work import (
     LARGEST_SEED,
     hash_files,
@@ -62,6 +66,26 @@ def test_a_file_is_known_by_its_content_and_a_folder_by_all_its_files(tmp_path):
     assert 'none' not in hashes
 
 
+def test_a_table_is_known_by_what_is_in_it_and_not_by_when_it_was_written(tmp_path, monkeypatch):
+    monkeypatch.setattr('q2_aam.training.work.VALUES_AT_ONCE', 2)
+    counts = np.array([[1.0, 2, 0], [0, 3, 4]])
+    for name, values, samples in (
+        ('one', counts, 'xyz'),
+        ('two', counts, 'xyz'),
+        ('three', counts, 'xyw'),
+        ('four', counts * 2, 'xyz'),
+        ('five', counts, 'xyz'),
+    ):
+        table = biom.Table(values, ['f1', 'f2'], list(samples))
+        table.create_date = f'2026-11-2{len(name)}T00:00:00'
+        with h5py.File(tmp_path / name, 'w') as file:
+            table.to_hdf5(file, name)
+            file['number'] = float(name == 'five')
+    hashes = hash_files(**{name: tmp_path / name for name in ('one', 'two', 'three', 'four', 'five')})
+    assert (tmp_path / 'one').read_bytes() != (tmp_path / 'two').read_bytes()
+    assert hashes['one'] == hashes['two'] and len(set(hashes.values())) == 4
+
+
 def test_a_column_is_known_by_its_ids_values_and_name_in_any_order():
     series = pd.Series([1.0, np.nan, 3.0], index=['a', 'b', 'c'], name='age')
     assert hash_series(series) == hash_series(series[::-1])
@@ -113,6 +137,22 @@ def test_a_second_run_beside_the_first_has_a_folder_of_its_own_that_is_always_de
         assert [path.name for path in work_dir.iterdir()] == ['run']
         assert first.is_dir()
     assert list(work_dir.iterdir()) == []
+
+
+def test_a_disk_without_locks_is_worked_on_with_a_warning(work_dir, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.flock', no_locks)
+    with pytest.raises(KeyboardInterrupt), pytest.warns(AAMWarning) as caught, run_folder('run') as folder:
+        (folder / 'file').write_text('kept')
+        raise KeyboardInterrupt
+    assert str(caught[0].message) == (
+        f'The disk of the folder for working files, {work_dir}, knows no locks (No locks available): do not make the '
+        'same call twice at a time, or set AAM_WORK_DIR to another disk.'
+    )
+    with pytest.warns(AAMWarning), run_folder('run') as folder:
+        assert (folder / 'file').read_text() == 'kept'
 
 
 def test_a_temporary_folder_is_deleted_at_any_end(work_dir):

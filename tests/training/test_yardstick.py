@@ -70,6 +70,23 @@ def test_no_more_samples_and_asvs_than_a_yardstick_needs(counts, monkeypatch):
     assert limits == ' that was given 3 ASVs only'
 
 
+def test_a_class_that_is_not_among_the_samples_drawn_has_no_probability(counts, monkeypatch):
+    study, _ = counts
+    monkeypatch.setattr('q2_aam.training.yardstick.MOST_SAMPLES', 4)
+    values = np.array(['b', 'c'])[np.arange(len(study)) % 2].astype(object)
+    # the first of the classes, of which the tested samples have one
+    values[[0, 16]] = 'a'
+    labels = Labels('stage', study.sample_ids, values, np.array(study.sample_ids))
+    goal = CategoricalGoal(labels, LEARNED, FitClassifierConfig().training)
+    seen = []
+    monkeypatch.setattr(goal, 'figures_of', lambda shares, rows: seen.append(shares) or {})
+    for seed in range(3):
+        forest_figures(goal, study, LEARNED, TESTED, seed=seed, threads=1)
+    assert all(shares.shape == (8, 3) for shares in seen)
+    np.testing.assert_allclose([shares.sum(axis=1) for shares in seen], 1)
+    assert any((shares[:, 0] == 0).all() and (shares[:, 1:] > 0).any() for shares in seen)
+
+
 @pytest.mark.parametrize('kind, headline', [('numbers', 'mae'), ('classes', 'balanced_accuracy')])
 @pytest.mark.parametrize('wanted', [True, False])
 def test_its_user_is_told_unless_it_is_not_wanted(fitted, classified, tiny, kind, headline, wanted):
