@@ -65,9 +65,10 @@ def _arrays(path):
         file.visititems(lambda name, item: arrays.update({name: item} if isinstance(item, h5py.Dataset) else {}))
         for name, array in sorted(arrays.items()):
             yield f'{name} {array.dtype} {array.shape}\n'.encode()
-            starts = range(0, len(array), VALUES_AT_ONCE) if array.shape else ()
-            for piece in [slice(start, start + VALUES_AT_ONCE) for start in starts] or [()]:
-                block = np.asarray(array[piece])
+            # a number alone is an array of one
+            values = array if array.shape else np.asarray(array)[None]
+            for start in range(0, len(values), VALUES_AT_ONCE):
+                block = values[start : start + VALUES_AT_ONCE]
                 # ids are objects of any length
                 yield b'\0'.join(block.ravel()) if block.dtype == object else block.tobytes()
 
