@@ -34,13 +34,14 @@ def test_the_python_of_the_readme_runs_from_artifacts_to_saved_predictions(tmp_p
     monkeypatch.chdir(tmp_path)
     for name, factory in (
         ('table.qza', examples.table_factory),
+        ('rarefied.qza', examples.table_factory),
         ('rep-seqs.qza', examples.sequences_factory),
         ('unweighted-unifrac.qza', examples.distances_factory),
         ('metadata.tsv', examples.metadata_factory),
     ):
         factory().save(name)
     code = code_block(README, 'python')
-    assert len(code.replace('\n\n', '\n').splitlines()) == 8
+    assert len(code.replace('\n\n', '\n').splitlines()) == 9
     made = {}
     exec(compile(code, 'README.md', 'exec'), made)
     predictions = qiime2.Artifact.load('predictions.qza')
