@@ -66,12 +66,32 @@ make_today() {
     printf '%s\n' "$key" > .venv-today/stamp
 }
 
+# Both stacks are tested at the same time, each in a process that computes with one thread
+export OMP_NUM_THREADS=1
+
+# Runs in the background only, where it becomes pytest, so that it can be stopped
 test_today() {
     local parts=() part
     for part in tests/config tests/data tests/model tests/training tests/inference tests/test_bundle*.py; do
         [ ! -e "$part" ] || parts+=("$part")
     done
-    .venv-today/bin/python -m pytest -q -p no:cacheprovider ${marks[@]+"${marks[@]}"} "${parts[@]}"
+    exec .venv-today/bin/python -m pytest -q -p no:cacheprovider ${marks[@]+"${marks[@]}"} "${parts[@]}"
+}
+
+start_today() {
+    today_log="$(mktemp)"
+    test_today > "$today_log" 2>&1 &
+    today="$!"
+    trap 'kill "$today" 2> /dev/null; rm -f "$today_log"' EXIT
+}
+
+finish_today() {
+    local status=0
+    wait "$today" || status="$?"
+    trap - EXIT
+    cat "$today_log"
+    rm -f "$today_log"
+    return "$status"
 }
 
 run_benchmarks() {
@@ -91,13 +111,16 @@ install_tools
 check 'ruff check' "$python" -m ruff check .
 check 'ruff format' "$python" -m ruff format --check .
 check 'mypy' "$python" -m mypy
+today=''
 if make_today; then
-    check "library tests on today's stack" test_today
+    start_today
 else
     say "Skipped: the tests on today's stack, because no package registry could be reached."
 fi
-[ -z "$slow" ] || run_benchmarks
 check 'pytest' "$python" -m pytest --cov --cov-report=term ${marks[@]+"${marks[@]}"}
+[ -z "$today" ] || check "library tests on today's stack" finish_today
+# last, so that nothing else runs beside them
+[ -z "$slow" ] || run_benchmarks
 
 if [ "${#failed[@]}" -gt 0 ]; then
     stop "failed: $(printf '%s; ' "${failed[@]}" | sed 's/; $//')."
