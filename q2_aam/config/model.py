@@ -4,6 +4,10 @@ import dataclasses
 
 from .fields import AUTO, Group, option
 
+# From so many training samples on, the network is twice as deep: on fewer, depth is not worth its time
+# (docs/performance.md).
+MANY_SAMPLES = 2000
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Group):
@@ -24,10 +28,18 @@ class ModelConfig(Group):
         high=8192,
     )
     asv_layers: int | str = option(
-        AUTO, 'Transformer layers that read nucleotides into an ASV. auto: 2, or those of the encoder.', low=1, high=96
+        AUTO,
+        'Transformer layers that read nucleotides into an ASV. auto: 2 from 2,000 training samples on, else 1, or '
+        'those of the encoder.',
+        low=1,
+        high=96,
     )
     sample_layers: int | str = option(
-        AUTO, 'Transformer layers that read ASVs into a sample. auto: 4, or those of the encoder.', low=1, high=96
+        AUTO,
+        'Transformer layers that read ASVs into a sample. auto: 4 from 2,000 training samples on, else 2, or those of '
+        'the encoder.',
+        low=1,
+        high=96,
     )
     attention_heads: int | str = option(
         AUTO,
@@ -63,15 +75,24 @@ class ModelConfig(Group):
         if isinstance(width, int) and isinstance(heads, int) and width % heads:
             raise ValueError(f'Parameter width ({width}) must be a multiple of attention_heads ({heads}).')
 
-    def resolved(self, longest_sequence):
-        """Return a copy in which every 'auto' has its value, for sequences of up to `longest_sequence` nucleotides."""
+    def resolved(self, longest_sequence, samples):
+        """Return a copy in which every 'auto' has its value.
+
+        Parameters
+        ----------
+        longest_sequence : int
+            Nucleotides of the longest sequence.
+        samples : int
+            That are learned from.
+        """
         width = 128 if self.width == AUTO else self.width
+        asv_layers, sample_layers = (2, 4) if samples >= MANY_SAMPLES else (1, 2)
         derived = {
             # the best distances of held-out samples for the same operations (docs/performance.md)
             'nucleotides_per_token': 10,
             'width': width,
-            'asv_layers': 2,
-            'sample_layers': 4,
+            'asv_layers': asv_layers,
+            'sample_layers': sample_layers,
             'attention_heads': _heads(width),
             'feed_forward_ratio': 2,
             'memberships': 2 * width,

@@ -277,7 +277,7 @@ def _resolved(config, study, samples, source):
             f'Parameter freeze is {config.training.freeze}, but no encoder is given that could be frozen; give an '
             'encoder or leave freeze at auto.'
         )
-    model = config.model.resolved(study.longest)
+    model = config.model.resolved(study.longest, samples)
     training = config.training
     batch_size = min(training.batch_size, max(2, -(-samples // STEPS_AN_EPOCH)))
     epochs = training.epochs

@@ -163,7 +163,7 @@ def _say_pairs(pairs, phylogeny, training, say):
 
 def _resolved(config, study, samples, pairs):
     """Return the configuration with every 'auto' of model and training given its value."""
-    model = config.model.resolved(study.longest)
+    model = config.model.resolved(study.longest, samples)
     training = config.training
     steps_an_epoch = -(-samples // training.batch_size)
     masked = training.masked_asv_fraction

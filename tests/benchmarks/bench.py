@@ -98,7 +98,7 @@ def random_distances(study, seed):
 def configuration(study, **options):
     """Return a resolved PretrainConfig for `study`: the defaults, at the size of FORM, but for `options`."""
     config = PretrainConfig.from_flat(FORM | {'masked_asv_fraction': MASKED_BESIDE_DISTANCES} | options)
-    return dataclasses.replace(config, model=config.model.resolved(study.longest))
+    return dataclasses.replace(config, model=config.model.resolved(study.longest, len(study)))
 
 
 def our_network(study, config, seed, device=CPU):

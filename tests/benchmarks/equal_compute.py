@@ -29,7 +29,7 @@ BATCHES_TO_COUNT = 20
 
 def step_gflop(study, config, seed):
     """Return the operations of an average step, in billions."""
-    model = config.model.resolved(study.longest)
+    model = config.model.resolved(study.longest, len(study))
     training = dataclasses.replace(config.training, masked_asv_fraction=MASKED_BESIDE_DISTANCES)
     config = dataclasses.replace(config, model=model, training=training)
     order = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def main():
             steps = max(2, round(gflop / each))
             config = PretrainConfig.from_flat(form | more | {'max_steps': steps})
             found = held_out_figures(files, config, pathlib.Path(work) / str(number))
-            model = config.model.resolved(study.longest)
+            model = config.model.resolved(study.longest, len(study))
             table.append(
                 (str(model.nucleotides_per_token), str(model.feed_forward_ratio), str(model.width))
                 + (f'{model.asv_layers}+{model.sample_layers}', f'{each:.1f}', str(steps))

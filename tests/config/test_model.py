@@ -8,7 +8,7 @@ from q2_aam.config import AUTO, ModelConfig
 
 
 def test_auto_becomes_what_the_help_says():
-    assert dataclasses.asdict(ModelConfig().resolved(150)) == {
+    assert dataclasses.asdict(ModelConfig().resolved(150, 2000)) == {
         'nucleotides_per_token': 10,
         'width': 128,
         'asv_layers': 2,
@@ -20,21 +20,28 @@ def test_auto_becomes_what_the_help_says():
     }
 
 
+def test_fewer_samples_have_a_network_of_half_the_depth():
+    few, many = (ModelConfig().resolved(150, samples) for samples in (1999, 2000))
+    assert (few.asv_layers, few.sample_layers) == (1, 2)
+    assert dataclasses.replace(few, asv_layers=2, sample_layers=4) == many
+    assert ModelConfig(asv_layers=3).resolved(150, 10).asv_layers == 3
+
+
 def test_what_is_given_is_kept_and_the_rest_follows_it():
-    resolved = ModelConfig(width=64, asv_layers=1, max_sequence_length=100).resolved(150)
+    resolved = ModelConfig(width=64, asv_layers=1, max_sequence_length=100).resolved(150, 2000)
     assert (resolved.width, resolved.asv_layers, resolved.max_sequence_length) == (64, 1, 100)
     assert (resolved.attention_heads, resolved.memberships) == (2, 128)
-    assert resolved.resolved(999) == resolved
+    assert resolved.resolved(999, 2000) == resolved
     assert AUTO not in dataclasses.astuple(resolved)
 
 
 def test_very_short_sequences_still_make_a_model():
-    assert ModelConfig().resolved(3).max_sequence_length == 8
+    assert ModelConfig().resolved(3, 2000).max_sequence_length == 8
 
 
 @pytest.mark.parametrize('width, heads', [(8, 1), (31, 1), (32, 1), (96, 3), (100, 2), (101, 1), (256, 8)])
 def test_heads_are_one_for_each_32_of_width_as_far_as_they_divide_it(width, heads):
-    assert ModelConfig(width=width).resolved(100).attention_heads == heads
+    assert ModelConfig(width=width).resolved(100, 2000).attention_heads == heads
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
@@ -45,9 +52,9 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 def test_heads_that_do_not_divide_the_derived_width_are_refused():
     with pytest.raises(ValueError, match=r'^Parameter width \(128\) must be a multiple of attention_heads \(3\)\.$'):
-        ModelConfig(attention_heads=3).resolved(150)
+        ModelConfig(attention_heads=3).resolved(150, 2000)
 
 
 def test_a_sequence_beyond_the_longest_that_a_model_may_read_is_refused():
     with pytest.raises(ValueError, match='^Parameter max_sequence_length must be a whole number from 8 to 65536 or '):
-        ModelConfig().resolved(70000)
+        ModelConfig().resolved(70000, 2000)

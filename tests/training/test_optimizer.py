@@ -28,7 +28,7 @@ def schedule(**options):
 
 @pytest.fixture
 def network():
-    return Network(ModelConfig(width=16, memberships=16, asv_layers=1, sample_layers=1).resolved(48), outputs=1)
+    return Network(ModelConfig(width=16, memberships=16, asv_layers=1, sample_layers=1).resolved(48, 100), outputs=1)
 
 
 @pytest.mark.parametrize(('width', 'rate'), [(32, 1e-3), (128, 1e-3), (256, 5e-4), (1024, 1.25e-4)])

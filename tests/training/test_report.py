@@ -36,7 +36,7 @@ def test_the_model_and_what_was_derived_are_said():
     config = FitConfig.from_flat(
         {'width': 16, 'memberships': 8, 'asv_layers': 1, 'sample_layers': 2, 'epochs': 9, 'learning_rate': 0.004}
     )
-    config = FitConfig(model=config.model.resolved(60), training=config.training)
+    config = FitConfig(model=config.model.resolved(60, 100), training=config.training)
     network, said = Network(config.model, outputs=1), []
     say_model(network, config, CPU, 12, said.append)
     parameters = sum(value.numel() for value in network.state_dict().values())
