@@ -61,9 +61,9 @@ def _bytes(path):
 def _arrays(path):
     """Yield names, forms and content of the arrays of an HDF5 file."""
     with h5py.File(path) as file:
-        arrays = {}
-        file.visititems(lambda name, item: arrays.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-        for name, array in sorted(arrays.items()):
+        names = []
+        file.visit(names.append)
+        for name, array in ((name, file[name]) for name in sorted(names) if isinstance(file[name], h5py.Dataset)):
             yield f'{name} {array.dtype} {array.shape}\n'.encode()
             # a number alone is an array of one
             values = array if array.shape else np.asarray(array)[None]

@@ -5,7 +5,7 @@
 
 Forms are all combinations of nucleotides a token, ratios of the feed-forward part, widths, and layers (ASV + sample);
 what is not given is the default. Each is pretrained as users do it (unweighted UniFrac from the phylogeny of
---data; a fifth of the samples held out), with as many steps as need the operations asked for, by the formulas of
+--data; a tenth of the samples held out), with as many steps as need the operations asked for, by the formulas of
 utilisation.py. It prints R2 of the distances among held-out samples and how much of hidden nucleotides is told. Mind
 that a larger token hides a longer stretch, which is a harder task: nucleotides do not compare between tokens.
 """
@@ -28,10 +28,9 @@ BATCHES_TO_COUNT = 20
 
 
 def step_gflop(study, config, seed):
-    """Return the operations of an average step, in billions."""
-    model = config.model.resolved(study.longest, len(study))
+    """Return the operations of an average step, in billions; `config` has its model resolved."""
     training = dataclasses.replace(config.training, masked_asv_fraction=MASKED_BESIDE_DISTANCES)
-    config = dataclasses.replace(config, model=model, training=training)
+    config = dataclasses.replace(config, training=training)
     order = np.random.default_rng(seed)
     size = min(training.batch_size, len(study))
     batches = [order.permutation(len(study))[:size] for _ in range(BATCHES_TO_COUNT)]
@@ -90,11 +89,12 @@ def main():
             form |= {'asv_layers': asv_layers, 'sample_layers': sample_layers}
             more = {'random_seed': options.seed, 'device': options.device.type, 'epochs': 10_000}
             config = PretrainConfig.from_flat(form | more)
+            model = config.model.resolved(study.longest, len(study))
+            config = dataclasses.replace(config, model=model)
             each = step_gflop(study, config, options.seed)
             steps = max(2, round(gflop / each))
-            config = PretrainConfig.from_flat(form | more | {'max_steps': steps})
+            config = PretrainConfig.from_flat(config.to_flat() | {'max_steps': steps})
             found = held_out_figures(files, config, pathlib.Path(work) / str(number))
-            model = config.model.resolved(study.longest, len(study))
             table.append(
                 (str(model.nucleotides_per_token), str(model.feed_forward_ratio), str(model.width))
                 + (f'{model.asv_layers}+{model.sample_layers}', f'{each:.1f}', str(steps))

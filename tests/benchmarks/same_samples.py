@@ -4,7 +4,7 @@
 
 The reference's defaults are nucleotides as tokens, a feed-forward ratio of 4 and batches of 8; what it computes beyond
 that, padding, changes nothing. Both are pretrained by the plugin, on the unweighted UniFrac from the phylogeny of
---data, a fifth of the samples held out; printed is R2 of the distances among those. What a sample costs is measured by
+--data, a tenth of the samples held out; printed is R2 of the distances among those. What a sample costs is measured by
 throughput.py.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 import time
 
 import bench
-from tokens import held_out_figures, unpacked
+from equal_compute import held_out_figures, unpacked
 
 from q2_aam.config import PretrainConfig
 
