@@ -105,7 +105,7 @@ def read_results(folder):
     import pandas as pd
     import qiime2
 
-    from q2_aam.training.history import HISTORY_FILE
+    from q2_aam.runtime.history import HISTORY_FILE
 
     def load(name):
         return qiime2.Artifact.load(str(folder / name))

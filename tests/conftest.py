@@ -132,7 +132,7 @@ def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **
 @contextlib.contextmanager
 def few_steps(quick=True):
     """Let a profile head take 20 steps instead of the hundreds that are its default, unless `quick` is False."""
-    from q2_aam.training import profile
+    from q2_aam.training import ensemble as profile
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ('FEWEST_STEPS', 'MOST_STEPS') if quick else ():

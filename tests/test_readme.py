@@ -30,7 +30,7 @@ def test_the_python_of_the_readme_runs_from_artifacts_to_saved_predictions(tmp_p
     # a few steps instead of some hundred: what is tried is the reader's code, not the training
     monkeypatch.setattr('q2_aam.training.pretrain.STEPS', 2)
     monkeypatch.setattr('q2_aam.training.fit.STEPS', 2)
-    monkeypatch.setattr('q2_aam.training.devices._available_cpus', lambda: 1)
+    monkeypatch.setattr('q2_aam.runtime.device._available_cpus', lambda: 1)
     monkeypatch.chdir(tmp_path)
     for name, factory in (
         ('table.qza', examples.table_factory),

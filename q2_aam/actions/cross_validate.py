@@ -22,8 +22,8 @@ from q2_aam.config import (
     FitConfig,
     PredictConfig,
 )
-from q2_aam.data.folds import check_classes, labels_with_reads, plan_folds, seed_of_fit
-from q2_aam.data.targets import align_classes, align_labels
+from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.evaluation.folds import check_classes, labels_with_reads, plan_folds, seed_of_fit
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
 
 from .cross_validate_steps import register_steps

@@ -10,9 +10,9 @@ from qiime2.plugin import Bool, Categorical, Int, List, MetadataColumn, Numeric,
 
 from q2_aam.bundle import PROBABILITY
 from q2_aam.config import RuntimeConfig
-from q2_aam.data.parts import NEW, TEST
-from q2_aam.inference.collate import gather_classes, gather_numbers, mean_probabilities, means_of
-from q2_aam.inference.verdict import compare, table_of
+from q2_aam.data.splits import NEW, TEST
+from q2_aam.evaluation.out_of_fold import gather_classes, gather_numbers, mean_probabilities, means_of
+from q2_aam.evaluation.verdict import compare, table_of
 from q2_aam.types import AAMMetrics, AAMPredictionDetails
 
 from .fit import group_names
@@ -33,7 +33,7 @@ def _score_baselines(
     threads: int = 0,
 ) -> pd.DataFrame:
     # the estimators take a second to load, and QIIME 2 loads this file to run any action of any plugin
-    from q2_aam.inference.baselines import predict_fold
+    from q2_aam.evaluation.baselines import predict_fold
 
     with said_to_user():
         found = predict_fold(

@@ -50,7 +50,7 @@ def make_batch(study, samples, sequences=True, reading=None):
     sequences : bool
         Whether to gather the sequences too.
     reading : callable, optional
-        From :func:`q2_aam.data.readings.reading_of`: what of each sample is taken.
+        From :func:`q2_aam.data.augmentation.reading_of`: what of each sample is taken.
     """
     samples = np.asarray(samples, dtype=np.int64)
     where, abundances, offsets = read_samples(study, samples, reading)

@@ -47,7 +47,7 @@ def align_distances(distances, sample_ids, training_rows):
 
     Parameters
     ----------
-    distances : q2_aam.data.distances.Distances
+    distances : q2_aam.data.distance_matrix.Distances
     sample_ids : list of str
         Those of the study.
     training_rows : int64 [training samples]

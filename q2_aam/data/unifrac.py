@@ -37,7 +37,7 @@ class UnifracDistances:
     kind : str
         ``'unweighted'`` or ``'weighted_normalized'``.
     reading : callable, optional
-        From :func:`q2_aam.data.readings.reading_of`: what of those samples mean and variance are estimated from;
+        From :func:`q2_aam.data.augmentation.reading_of`: what of those samples mean and variance are estimated from;
         default all their reads.
 
     Attributes

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
+from q2_aam.data.augmentation import reading_of
 from q2_aam.data.inputs import read_study
-from q2_aam.data.parts import NEW
-from q2_aam.data.readings import reading_of
+from q2_aam.data.splits import NEW
 from q2_aam.errors import UserError
-from q2_aam.training.devices import choose_device, place, use_threads, with_less_memory
-from q2_aam.training.evaluate import embed_samples
+from q2_aam.runtime.device import choose_device, place, use_threads, with_less_memory
+from q2_aam.runtime.encode import embed_samples
+from q2_aam.runtime.run_directory import temporary_folder
 from q2_aam.training.report import device_name, say_study
-from q2_aam.training.work import temporary_folder
 
 from .matrix import check_room, euclidean, pairs_matrix
 

@@ -9,16 +9,16 @@ import pandas as pd
 from q2_aam import bundle
 from q2_aam.config import AUTO
 from q2_aam.data.applicability import MOST, NO_READS, OK, applicability
+from q2_aam.data.augmentation import reading_of
 from q2_aam.data.inputs import read_study
-from q2_aam.data.parts import NEW
-from q2_aam.data.readings import reading_of
 from q2_aam.data.references import References
+from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted
-from q2_aam.training.devices import choose_device, place, use_threads, with_less_memory
-from q2_aam.training.evaluate import details_of, embed_asvs, outputs_of, probabilities_of, profile_outputs_of
-from q2_aam.training.intervals import warn_of_few_groups
+from q2_aam.runtime.device import choose_device, place, use_threads, with_less_memory
+from q2_aam.runtime.encode import details_of, embed_asvs, outputs_of, probabilities_of, profile_outputs_of
+from q2_aam.runtime.run_directory import temporary_folder
+from q2_aam.stats.conformal import warn_of_few_groups
 from q2_aam.training.report import device_name, say_study
-from q2_aam.training.work import temporary_folder
 
 
 def predict(table, model, config, sequences=None, say=print):

@@ -3,10 +3,10 @@
 import numpy as np
 
 from q2_aam.bundle import Blend
-from q2_aam.data.parts import TRAINING, VALIDATION
+from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.runtime.encode import profile_outputs_of
 
-from .evaluate import profile_outputs_of
-from .profile import fit_profile_head
+from .ensemble import fit_profile_head
 
 # Weight of the network where there is no telling: on ECAM any weight costs accuracy, elsewhere ASVs may be new.
 NETWORK_WEIGHT = 0.1
@@ -25,12 +25,12 @@ def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say
         Rows of the study by part. The head learns from the training and validation parts, and both get outputs of a
         member that has not learned from their group.
     reading, seed, device, say, checkpoint
-        See :func:`q2_aam.training.profile.fit_profile_head`.
+        See :func:`q2_aam.training.ensemble.fit_profile_head`.
 
     Returns
     -------
     blend : q2_aam.bundle.Blend
-    head : q2_aam.model.profile_head.ProfileHead
+    head : q2_aam.model.abundance_ensemble.ProfileHead
     outputs : float64 [samples, outputs]
         Of both. Training samples, which the network has learned from, have those of the profile head alone.
     """

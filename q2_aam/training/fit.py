@@ -12,27 +12,27 @@ import torch
 from q2_aam import bundle
 from q2_aam.config import AUTO
 from q2_aam.data.applicability import applicability
+from q2_aam.data.augmentation import reading_of, with_noise
 from q2_aam.data.batches import make_batch, positions_of
-from q2_aam.data.distances import read_distances
+from q2_aam.data.distance_matrix import read_distances
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import align_distances
-from q2_aam.data.parts import TEST, TRAINING, VALIDATION, three_parts
-from q2_aam.data.readings import reading_of, with_noise
 from q2_aam.data.references import build_references
+from q2_aam.data.splits import TEST, TRAINING, VALIDATION, three_parts
 from q2_aam.errors import UserError
 from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.losses import distance_loss
 from q2_aam.model.network import Network
+from q2_aam.runtime.checkpoint import Checkpoint
+from q2_aam.runtime.device import choose_device, place, use_threads
+from q2_aam.runtime.encode import details_of, embed_asvs, outputs_of, probabilities_of
+from q2_aam.runtime.run_directory import hash_files, hash_series, name_of_run, run_folder, seed_of_run
 
 from .blend import blend_in_profile_head, learned_rows
-from .checkpoint import Checkpoint
-from .devices import choose_device, place, use_threads
-from .evaluate import details_of, embed_asvs, outputs_of, probabilities_of
 from .goals import CategoricalGoal, NumericGoal, choose_scaling
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
 from .report import make_card, say_model, say_study
-from .work import hash_files, hash_series, name_of_run, run_folder, seed_of_run
 from .yardstick import forest_figures
 
 STEPS = 400
@@ -83,7 +83,7 @@ def fit_regressor(
         For the test samples (the validation samples where there is no test part), in the target's own unit.
     details : pandas.DataFrame
         One row for each labelled sample.
-    history : q2_aam.training.history.History
+    history : q2_aam.runtime.history.History
 
     Raises
     ------
@@ -117,7 +117,7 @@ def fit_classifier(
         For the same samples; one column a class, by its name.
     details : pandas.DataFrame
         One row for each labelled sample.
-    history : q2_aam.training.history.History
+    history : q2_aam.runtime.history.History
 
     Raises
     ------

@@ -16,12 +16,11 @@ from sklearn import metrics
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
-from q2_aam.data.targets import align_classes, align_labels
+from q2_aam.data.labels import align_classes, align_labels
 from q2_aam.errors import UserError
 from q2_aam.model.losses import TARGET_LOSSES, class_loss, quantile_loss
-
-from .evaluate import regression_figures
-from .intervals import calibrate, interval_figures, warn_of_few_groups
+from q2_aam.runtime.encode import regression_figures
+from q2_aam.stats.conformal import calibrate, interval_figures, warn_of_few_groups
 
 # Temperatures from e^-3 to e^3; beyond them probabilities are all alike, or 0 and 1.
 LARGEST_LOG_TEMPERATURE = 3.0
@@ -49,7 +48,7 @@ class NumericGoal:
     outputs : int
         Of the network.
     align : callable
-        See :func:`q2_aam.data.targets.align_labels`.
+        See :func:`q2_aam.data.labels.align_labels`.
     """
 
     kind, call, score, headline = bundle.REGRESSOR, 'fit-regressor', 'mae', 'mae'
@@ -205,7 +204,7 @@ def choose_scaling(labels, rows, how):
 
     Parameters
     ----------
-    labels : q2_aam.data.targets.Labels
+    labels : q2_aam.data.labels.Labels
     rows : int64 [samples]
         Rows that may be learned from; no others are looked at.
     how : str

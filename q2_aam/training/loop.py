@@ -10,11 +10,11 @@ import torch
 
 from q2_aam.data.batches import batches_of_epoch
 from q2_aam.errors import UserError, counted
+from q2_aam.runtime.checkpoint import Checkpoint
+from q2_aam.runtime.device import give_back_memory, with_less_memory
+from q2_aam.runtime.progress import Clock, Timer, draw_bar
 
-from .checkpoint import Checkpoint
-from .devices import give_back_memory, with_less_memory
 from .optimizer import LossScale, make_optimizer, set_learning_rate
-from .progress import Clock, Timer, draw_bar
 
 # Freed memory goes back to the operating system so often.
 SECONDS_BETWEEN_GIVING_BACK = 10.0
@@ -61,7 +61,7 @@ def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, pat
         Most epochs.
     seed : int
         Same seed, same machine, same inputs: the same weights, bit for bit on a CPU.
-    checkpoint : q2_aam.training.checkpoint.Checkpoint, optional
+    checkpoint : q2_aam.runtime.checkpoint.Checkpoint, optional
         Where to save and to resume from.
     say : callable
         Takes one line of progress.

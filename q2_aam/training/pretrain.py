@@ -8,27 +8,27 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
+from q2_aam.data.augmentation import reading_of, with_noise
 from q2_aam.data.batches import make_batch, masked_tokens
-from q2_aam.data.distances import read_distances
+from q2_aam.data.distance_matrix import read_distances
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import align_distances
-from q2_aam.data.parts import held_out
 from q2_aam.data.phylogeny import read_phylogeny
-from q2_aam.data.readings import reading_of, with_noise
+from q2_aam.data.splits import held_out
 from q2_aam.data.unifrac import UnifracDistances
 from q2_aam.errors import UserError, counted
 from q2_aam.model.asv_encoder import hidden_nucleotides
 from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.losses import distance_loss, nucleotide_loss
 from q2_aam.model.network import Network
+from q2_aam.runtime.checkpoint import Checkpoint
+from q2_aam.runtime.device import choose_device, place, use_threads
+from q2_aam.runtime.encode import distances_among, embed_asvs, regression_figures
+from q2_aam.runtime.run_directory import hash_files, name_of_run, run_folder, seed_of_run
 
-from .checkpoint import Checkpoint
-from .devices import choose_device, place, use_threads
-from .evaluate import distances_among, embed_asvs, regression_figures
 from .loop import Task, reproducible, train
 from .optimizer import base_learning_rate
 from .report import make_card, say_model, say_study
-from .work import hash_files, name_of_run, run_folder, seed_of_run
 
 # Steps after which more gave little on ECAM; the schedule falls to its end there.
 STEPS = 300
@@ -63,7 +63,7 @@ def pretrain(table, folder, config, sequences=None, distance_matrix=None, phylog
 
     Returns
     -------
-    q2_aam.training.history.History
+    q2_aam.runtime.history.History
 
     Raises
     ------

@@ -5,7 +5,7 @@ import scipy.sparse
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from q2_aam.data.batches import positions_of
-from q2_aam.data.profiles import most_common
+from q2_aam.data.log_abundances import most_common
 
 TREES = 100
 # Samples that a forest learns from at most, and ASVs, those in most of them: its cost grows with samples times ASVs,

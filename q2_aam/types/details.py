@@ -3,7 +3,7 @@
 from qiime2.plugin import ValidationError, model
 
 from q2_aam.bundle import LOWER, PROBABILITY, UPPER
-from q2_aam.data.parts import NEW, TEST, TRAINING, VALIDATION
+from q2_aam.data.splits import NEW, TEST, TRAINING, VALIDATION
 
 from .tsv import check_columns, is_number, read_rows
 

@@ -2,7 +2,7 @@
 
 from qiime2.plugin import ValidationError, model
 
-from q2_aam.training.history import HISTORY_COLUMNS, HISTORY_FILE, POINTS_COLUMNS, POINTS_FILE
+from q2_aam.runtime.history import HISTORY_COLUMNS, HISTORY_FILE, POINTS_COLUMNS, POINTS_FILE
 
 from .tsv import check_columns, is_number, read_rows
 

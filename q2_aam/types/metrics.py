@@ -2,7 +2,7 @@
 
 from qiime2.plugin import ValidationError, model
 
-from q2_aam.inference.verdict import METRICS_COLUMNS
+from q2_aam.evaluation.verdict import METRICS_COLUMNS
 
 from .tsv import check_columns, is_number, read_rows
 

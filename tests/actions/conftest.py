@@ -9,7 +9,7 @@ import qiime2
 import qiime2.sdk
 
 from q2_aam.actions import examples
-from q2_aam.training.history import History
+from q2_aam.runtime.history import History
 
 
 @pytest.fixture(scope='session')

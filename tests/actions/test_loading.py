@@ -80,10 +80,10 @@ def test_the_library_does_without_qiime2():
 
 
 def test_what_artifacts_are_made_of_does_without_torch():
-    names = [*modules('config'), 'q2_aam.errors', 'q2_aam.bundle', 'q2_aam.training.history']
+    names = [*modules('config'), 'q2_aam.errors', 'q2_aam.bundle', 'q2_aam.runtime.history']
     assert import_all(names, ['torch', *FRAMEWORK]) == []
 
 
 def test_a_forbidden_import_would_be_caught():
     with pytest.raises(AssertionError, match='torch'):
-        import_all(['q2_aam.training.history', 'torch'], ['torch'])
+        import_all(['q2_aam.runtime.history', 'torch'], ['torch'])

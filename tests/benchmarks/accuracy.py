@@ -21,12 +21,12 @@ import h5py
 import pandas as pd
 
 from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig
-from q2_aam.data.folds import labels_with_reads, plan_folds, seed_of_fit
-from q2_aam.data.targets import align_classes, align_labels
-from q2_aam.inference.baselines import predict_fold
-from q2_aam.inference.collate import OURS, gather_classes, gather_numbers
+from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.evaluation.baselines import predict_fold
+from q2_aam.evaluation.folds import labels_with_reads, plan_folds, seed_of_fit
+from q2_aam.evaluation.out_of_fold import OURS, gather_classes, gather_numbers
+from q2_aam.evaluation.verdict import compare, table_of
 from q2_aam.inference.predict import predict, predict_classes
-from q2_aam.inference.verdict import compare, table_of
 from q2_aam.training.fit import fit_classifier, fit_regressor
 
 QUICK = {'width': 16, 'asv_layers': 1, 'sample_layers': 1, 'attention_heads': 2, 'memberships': 16, 'epochs': 1}

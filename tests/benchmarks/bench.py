@@ -20,7 +20,7 @@ from q2_aam.config import PretrainConfig
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import PairDistances
 from q2_aam.model.network import Network
-from q2_aam.training.devices import place
+from q2_aam.runtime.device import place
 from q2_aam.training.loop import reproducible
 from q2_aam.training.optimizer import make_optimizer
 from q2_aam.training.pretrain import MASKED_BESIDE_DISTANCES, _Tasks

@@ -8,7 +8,7 @@ import numpy as np
 import throughput
 import torch
 
-from q2_aam.training.evaluate import outputs_of
+from q2_aam.runtime.encode import outputs_of
 from q2_aam.training.loop import reproducible
 
 MOST = 14

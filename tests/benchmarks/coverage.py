@@ -17,8 +17,8 @@ import pandas as pd
 import scipy.stats
 from sklearn.linear_model import RidgeCV
 
-from q2_aam.data.parts import held_out
-from q2_aam.training.intervals import calibrate
+from q2_aam.data.splits import held_out
+from q2_aam.stats.conformal import calibrate
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 # What the coverage may be off by.

@@ -25,8 +25,8 @@ from sklearn.isotonic import IsotonicRegression
 from q2_aam import bundle
 from q2_aam.config import DistancesConfig, EmbedConfig, PretrainConfig
 from q2_aam.data.inputs import read_study
-from q2_aam.data.parts import held_out
 from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.splits import held_out
 from q2_aam.data.unifrac import UnifracDistances
 from q2_aam.inference.embed import embed, predict_distances
 from q2_aam.training.pretrain import SPLIT, pretrain

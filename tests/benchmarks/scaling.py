@@ -9,7 +9,7 @@ seconds on log size: 1 is proportional, 0 does not depend on it. Small sizes hav
 import bench
 import numpy as np
 
-from q2_aam.training.evaluate import outputs_of
+from q2_aam.runtime.encode import outputs_of
 
 BASE = {'samples': 32, 'asvs': 256, 'richness': 32, 'length': 150, 'width': 64}
 POINTS = {

@@ -13,7 +13,7 @@ import bench
 import numpy as np
 import padded
 
-from q2_aam.training.evaluate import outputs_of
+from q2_aam.runtime.encode import outputs_of
 
 BATCH = 64
 # the aims that the project has set itself

@@ -6,7 +6,7 @@ import pytest
 from q2_aam.config import FitConfig
 from q2_aam.data import applicability as module
 from q2_aam.data.applicability import applicability
-from q2_aam.data.readings import reading_of
+from q2_aam.data.augmentation import reading_of
 from q2_aam.data.references import Nearness
 
 # in the order of the study: sorted

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from q2_aam.data.distances import Distances
+from q2_aam.data.distance_matrix import Distances
 from q2_aam.data.pairs import align_distances
 from q2_aam.errors import AAMWarning, UserError
 

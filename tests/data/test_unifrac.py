@@ -15,9 +15,9 @@ from skbio.diversity import beta_diversity
 
 from q2_aam.config import PretrainConfig
 from q2_aam.data import unifrac
+from q2_aam.data.augmentation import reading_of
 from q2_aam.data.batches import make_batch
 from q2_aam.data.phylogeny import read_phylogeny
-from q2_aam.data.readings import reading_of
 from q2_aam.data.study import build_study
 from q2_aam.data.table import Table, read_table
 from q2_aam.data.unifrac import UnifracDistances

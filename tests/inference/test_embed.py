@@ -16,8 +16,8 @@ from q2_aam.data.inputs import read_study
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.inference import embed as embedding
 from q2_aam.inference import matrix
-from q2_aam.training import devices
-from q2_aam.training.evaluate import distances_among
+from q2_aam.runtime import device as devices
+from q2_aam.runtime.encode import distances_among
 
 TOLERANCE = 1e-5
 QUICK = {'threads': 1, 'device': 'cpu'}

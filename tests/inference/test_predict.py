@@ -9,7 +9,7 @@ import pytest
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.training import devices
+from q2_aam.runtime import device as devices
 
 SCALE = 12.0  # the range of the target
 BOUNDS = ['lower_bound', 'upper_bound']

@@ -35,7 +35,7 @@ def broken_rules(path, line):
         ('q2_aam/data/new.py', 'from q2_aam.model import layers', {'TID251'}),
         ('q2_aam/model/new.py', 'import torch', set()),
         ('q2_aam/model/new.py', 'from .. import bundle', {'TID251'}),
-        ('q2_aam/data/new.py', 'from q2_aam.bundle_config import Target', {'TID251'}),
+        ('q2_aam/data/new.py', 'from q2_aam.bundle.schema import Target', {'TID251'}),
         ('q2_aam/model/new.py', 'import pathlib', {'TID251'}),
         ('q2_aam/training/new.py', 'import torch.distributed', set()),
         ('q2_aam/training/new.py', 'import qiime2', {'TID251'}),

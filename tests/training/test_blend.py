@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from q2_aam import bundle
-from q2_aam.bundle_config import KNOWN_ENOUGH
+from q2_aam.bundle.schema import KNOWN_ENOUGH
 from q2_aam.config import FitClassifierConfig, FitConfig
 from q2_aam.data.inputs import read_study
-from q2_aam.data.targets import align_classes, align_labels
-from q2_aam.training import profile
+from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.runtime.encode import profile_outputs_of
+from q2_aam.training import ensemble as profile
 from q2_aam.training.blend import NETWORK_WEIGHT, blend_in_profile_head, learned_rows
-from q2_aam.training.evaluate import profile_outputs_of
+from q2_aam.training.ensemble import fit_profile_head
 from q2_aam.training.goals import CategoricalGoal, NumericGoal, best_temperature
 from q2_aam.training.loop import reproducible
-from q2_aam.training.profile import fit_profile_head
 
 # subjects, of two samples each, of the tiny study
 ROWS = {

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import UserError
-from q2_aam.training import checkpoint, devices
+from q2_aam.runtime import checkpoint, devices
 
 WEIGHTS = bundle.MODEL_FILE
 ENCODER = ('asv_encoder.', 'sample_encoder.', 'distance_head.')

@@ -8,7 +8,7 @@ import pytest
 
 from q2_aam import bundle
 from q2_aam.errors import UserError
-from q2_aam.training import checkpoint
+from q2_aam.runtime import checkpoint
 
 CLASSES = ['10 weeks', 'mid way', 'später']
 

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from q2_aam import bundle
 from q2_aam.config import FitClassifierConfig, FitConfig
-from q2_aam.data.targets import Labels
+from q2_aam.data.labels import Labels
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.training.goals import (
     SAMPLES_AS_ONE,

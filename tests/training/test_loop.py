@@ -10,8 +10,8 @@ from torch import nn
 
 from q2_aam.config import FitConfig
 from q2_aam.errors import UserError
+from q2_aam.runtime.checkpoint import Checkpoint
 from q2_aam.training import loop, progress
-from q2_aam.training.checkpoint import Checkpoint
 from q2_aam.training.loop import Task, reproducible, train
 
 ROWS = np.arange(3, 20)

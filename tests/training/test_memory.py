@@ -8,8 +8,8 @@ import torch
 from q2_aam.config import PretrainConfig
 from q2_aam.errors import UserError
 from q2_aam.model.layers import Block, layout_of
-from q2_aam.training import devices
-from q2_aam.training.devices import MOST_HALVINGS, choose_precision, place, with_less_memory
+from q2_aam.runtime import device as devices
+from q2_aam.runtime.device import MOST_HALVINGS, choose_precision, place, with_less_memory
 
 CPU = torch.device('cpu')
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.training import checkpoint, devices, loop
+from q2_aam.runtime import checkpoint, devices, loop
 
 WEIGHTS = bundle.MODEL_FILE
 

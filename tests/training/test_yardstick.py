@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from q2_aam.config import FitClassifierConfig, FitConfig
-from q2_aam.data.targets import Labels
+from q2_aam.data.labels import Labels
 from q2_aam.training.goals import CategoricalGoal, NumericGoal
 from q2_aam.training.yardstick import forest_figures
 

@@ -8,7 +8,7 @@ qiime2 = pytest.importorskip('qiime2')
 
 from qiime2.plugin import ValidationError  # noqa: E402
 
-from q2_aam.training.history import HISTORY_FILE, POINTS_FILE, History  # noqa: E402
+from q2_aam.runtime.history import HISTORY_FILE, POINTS_FILE, History  # noqa: E402
 from q2_aam.types import (  # noqa: E402
     AAMTrainingHistory,
     AAMTrainingHistoryDirectoryFormat,

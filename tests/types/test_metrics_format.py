@@ -8,8 +8,8 @@ qiime2 = pytest.importorskip('qiime2')
 
 from qiime2.plugin import ValidationError  # noqa: E402
 
-from q2_aam.inference.collate import OURS, OutOfFold  # noqa: E402
-from q2_aam.inference.verdict import compare  # noqa: E402
+from q2_aam.evaluation.out_of_fold import OURS, OutOfFold  # noqa: E402
+from q2_aam.evaluation.verdict import compare  # noqa: E402
 from q2_aam.types import AAMMetrics, AAMMetricsFormat  # noqa: E402
 
 

@@ -19,7 +19,7 @@ from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, 
 from q2_aam.data.batches import make_batch
 from q2_aam.data.inputs import read_study
 from q2_aam.inference.predict import predict, predict_classes
-from q2_aam.training import profile
+from q2_aam.training import ensemble as profile
 from q2_aam.training.fit import fit_classifier, fit_regressor
 from q2_aam.training.pretrain import pretrain
 

@@ -1,0 +1,46 @@
+"""A trained model as a folder: its schema, and the only code that saves or loads one. Importable without torch."""
+
+from .files import CARD_FIELDS, CARD_FILE, FILES, MODEL_FILE, check, load, profile_head_of, read_config, save, sha256
+from .schema import (
+    CALLS,
+    CLASSIFIER,
+    CONFIG_FILE,
+    ENCODER,
+    FORMAT_VERSION,
+    LOWER,
+    PROBABILITY,
+    PROFILE,
+    REGRESSOR,
+    UPPER,
+    Blend,
+    BundleConfig,
+    Classes,
+    Target,
+)
+
+__all__ = [
+    'CALLS',
+    'CARD_FIELDS',
+    'CARD_FILE',
+    'CLASSIFIER',
+    'CONFIG_FILE',
+    'ENCODER',
+    'FILES',
+    'FORMAT_VERSION',
+    'LOWER',
+    'MODEL_FILE',
+    'PROBABILITY',
+    'PROFILE',
+    'REGRESSOR',
+    'UPPER',
+    'Blend',
+    'BundleConfig',
+    'Classes',
+    'Target',
+    'check',
+    'load',
+    'profile_head_of',
+    'read_config',
+    'save',
+    'sha256',
+]

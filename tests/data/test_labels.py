@@ -1,0 +1,151 @@
+"""Labels are aligned to the table; what is ignored is said, and what cannot be learned is refused."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.errors import AAMWarning, UserError
+
+
+def column(values, name='age'):
+    return pd.Series(values, name=name, dtype=object if name == 'subject' else float)
+
+
+def test_labels_are_sorted_by_sample_id():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        labels = align_labels(['b', 'c', 'a'], column({'c': 3, 'a': 1, 'b': 2}))
+    assert (labels.name, labels.sample_ids, labels.values.tolist()) == ('age', ['a', 'b', 'c'], [1, 2, 3])
+    assert labels.values.dtype == np.float64
+    assert labels.groups.tolist() == ['a', 'b', 'c']
+
+
+def test_groups_are_aligned_by_id_and_become_words():
+    labels = align_labels(['b', 'a'], column({'a': 1, 'b': 2}), column({'b': 7, 'x': 9, 'a': 'one'}, 'subject'))
+    assert labels.groups.tolist() == ['one', '7']
+
+
+def test_what_is_ignored_is_counted_in_one_sentence():
+    target = column({'a': 1, 'b': 2, 'c': np.nan, 'x': 5, 'w': np.nan})
+    with pytest.warns(AAMWarning) as said:
+        labels = align_labels(['d', 'c', 'b', 'a'], target)
+    assert [str(one.message) for one in said] == [
+        'Ignored: 1 sample without a value of "age"; 1 sample of the table absent from the metadata (e.g. d); '
+        '2 samples of the metadata absent from the table (e.g. w).'
+    ]
+    assert labels.sample_ids == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+    'target, sentence',
+    [
+        (
+            {'12802.10249.C002': 1, '12802.10249.C001': 2},
+            'The table and the metadata share no sample id: the table has "10249.C001" ..., the metadata has '
+            '"12802.10249.C001" ...; use the same ids in both.',
+        ),
+        (
+            {},
+            'The table and the metadata share no sample id: the table has "10249.C001" ..., the metadata has "" ...; '
+            'use the same ids in both.',
+        ),
+        (
+            {'10249.C001': np.nan, '10249.C002': np.nan},
+            'Metadata column "age" has no value for any sample of the table; choose another.',
+        ),
+        (
+            {'10249.C001': 1, '10249.C002': -np.inf},
+            'Metadata column "age" is infinite for sample 10249.C002; give a finite number.',
+        ),
+        (
+            {'10249.C001': 2.5, '10249.C002': 2.5},
+            'Metadata column "age" has only one value, 2.5, in 2 labelled samples; there is nothing to learn from it.',
+        ),
+        (
+            {'10249.C001': 2.5, '10249.C002': np.nan},
+            'Metadata column "age" has only one value, 2.5, in 1 labelled sample; there is nothing to learn from it.',
+        ),
+    ],
+)
+@pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
+def test_a_column_that_cannot_be_learned_is_refused_in_one_sentence(target, sentence):
+    with pytest.raises(UserError) as error:
+        align_labels(['10249.C002', '10249.C001'], column(target))
+    assert str(error.value) == sentence
+
+
+def test_labelled_samples_without_a_group_are_refused():
+    groups = column({'a': 'one', 'b': None, 'd': 'two'}, 'subject')
+    with pytest.raises(UserError) as error:
+        align_labels(['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': 3}), groups)
+    assert str(error.value) == (
+        'The groups column "subject" has no value for 2 labelled samples, e.g. b; give every labelled sample a group.'
+    )
+
+
+def test_a_sample_without_label_needs_no_group():
+    with pytest.warns(AAMWarning, match='^Ignored: 1 sample without a value of "age".$'):
+        labels = align_labels(
+            ['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': np.nan}), column({'a': 'x', 'b': 'y'}, 'subject')
+        )
+    assert labels.groups.tolist() == ['x', 'y']
+
+
+def words(values, name='stage'):
+    return pd.Series(values, name=name, dtype=object)
+
+
+def test_classes_are_names_sorted_by_sample_id():
+    target = words({'c': '10', 'a': 'späte Zeit', 'b': '10', 'd': 'späte Zeit', 'e': None})
+    with pytest.warns(AAMWarning, match='^Ignored: 1 sample without a value of "stage".$'):
+        labels = align_classes(['e', 'd', 'c', 'b', 'a'], target)
+    assert (labels.name, labels.sample_ids) == ('stage', ['a', 'b', 'c', 'd'])
+    assert labels.values.tolist() == ['späte Zeit', '10', '10', 'späte Zeit']
+    assert labels.groups.tolist() == ['a', 'b', 'c', 'd']
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        (
+            ['x', 'x', 'x', 'x'],
+            'Metadata column "stage" has only one class, "x", in 4 labelled samples; there is nothing to learn from '
+            'it.',
+        ),
+        (
+            ['x', 'x', 'x', 'y'],
+            'Class "y" of metadata column "stage" has 1 labelled sample in 1 group, but needs two groups (or samples, '
+            'where none are given) at least: one to learn from, one to be tried on; merge it with another class or '
+            'leave its samples without a value.',
+        ),
+        (
+            ['x', 'a\tb', 'x', 'a\tb'],
+            'Metadata column "stage" has the class \'a\\tb\' for sample s1, but a class needs a name without tabs and '
+            'line breaks; rename it.',
+        ),
+        (
+            [' ', 'x', 'x', ' '],
+            'Metadata column "stage" has the class \' \' for sample s0, but a class needs a name without tabs and line '
+            'breaks; rename it.',
+        ),
+        ([None] * 4, 'Metadata column "stage" has no value for any sample of the table; choose another.'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
+def test_classes_that_cannot_be_learned_are_refused_in_one_sentence(values, sentence):
+    ids = [f's{i}' for i in range(4)]
+    with pytest.raises(UserError) as error:
+        align_classes(ids, pd.Series(values, ids, name='stage', dtype=object))
+    assert str(error.value) == sentence
+
+
+def test_a_class_of_one_group_is_refused_however_many_samples_it_has():
+    ids = [f's{i}' for i in range(5)]
+    target = pd.Series(['x', 'x', 'y', 'y', 'y'], ids, name='stage', dtype=object)
+    with pytest.raises(
+        UserError, match='^Class "y" of metadata column "stage" has 3 labelled samples in 1 group, but '
+    ):
+        align_classes(ids, target, pd.Series(['1', '2', '3', '3', '3'], ids, name='subject'))
