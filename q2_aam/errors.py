@@ -1,12 +1,12 @@
-"""What a user is told when an input cannot be used, or only in part: one sentence, what, where, what to do."""
+"""Errors and warnings for users: one sentence that says what is wrong, where, and what to do."""
 
 
 class UserError(ValueError):
-    """The user can mend this: the message is one sentence that says what is wrong, in which input, and what to do."""
+    """An error that the user can fix: one sentence that says what is wrong, in which input, and what to do."""
 
 
 class AAMWarning(UserWarning):
-    """The call goes on, but the user should know: some input is ignored or changed."""
+    """Some input is ignored or changed, and the call continues."""
 
 
 def counted(number, singular, plural=None):

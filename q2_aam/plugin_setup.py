@@ -1,4 +1,4 @@
-"""What QIIME 2 loads: the plugin object, to which each family adds what it has."""
+"""What QIIME 2 loads: the plugin object, with which each family registers."""
 
 from qiime2.plugin import Plugin
 
@@ -14,9 +14,10 @@ plugin = Plugin(
     package='q2_aam',
     short_description='Transformers for feature tables: pretrain, fit, predict.',
     description=(
-        'Attention All Microbes (AAM) trains a transformer on a feature table and its sequences. Nucleotides make an '
-        'ASV, and ASVs with their abundances make a sample. It first learns from samples without labels, then learns a '
-        'metadata column from few labels, then predicts new samples, with ASVs it never saw included.'
+        'Attention All Microbes (AAM) trains a transformer on a feature table and its representative sequences: ASVs '
+        'are encoded from their nucleotides, and samples from their ASVs and abundances. An encoder is pretrained on '
+        'samples without labels; a model is then trained on a metadata column with few labels, and predicts new '
+        'samples, including ASVs that it has never seen.'
     ),
     citations=cite('vaswani2017'),
 )

@@ -1,6 +1,6 @@
-"""The pipelines `cross_validate` and `cross_validate_classifier`: each labelled sample predicted by a model of others.
+"""The pipelines `cross_validate` and `cross_validate_classifier`: out-of-fold predictions, compared with baselines.
 
-They never look into what their actions give, so that frameworks which can run actions in parallel do.
+They never look into the results of their actions, so that frameworks that can run these in parallel do.
 """
 
 import dataclasses
@@ -19,41 +19,41 @@ from q2_aam.config import (
     CrossValidateClassifierConfig,
     CrossValidateConfig,
     FitClassifierConfig,
-    FitConfig,
+    FitRegressorConfig,
     PredictConfig,
 )
-from q2_aam.data.labels import align_classes, align_labels
-from q2_aam.evaluation.folds import check_classes, labels_with_reads, plan_folds, seed_of_fit
+from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
+from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
 
 from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
-from .shared import INPUT_DESCRIPTIONS, INPUTS, cite
+from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite
 from .signature import descriptions, flat, parameters
 
-LARGEST_SEED = 2**31 - 1
+MAX_SEED = 2**31 - 1
 
 DESCRIPTION = (
-    'Find out how well {what} can be predicted, and whether this model is the best tool for it. The labelled samples '
-    'are divided into folds, whole groups at a time, and each fold is predicted by a model that learned from the '
-    'others; scaling, early stopping and calibration know nothing of the fold either. On the very same folds, methods '
-    'that could be used instead are tried: random forest and extra trees as q2-sample-classifier makes them, {linear}, '
-    '{near} where a distance matrix is given, and a guess that looks at no sample. The metrics say how much better or '
-    'worse this model is than each, with a 95 % interval that respects groups, and give a verdict in plain words. An '
-    'encoder that was pretrained on the same samples has seen their sequences and distances, but no labels. Folds are '
-    'computed in parallel where the framework runs pipelines in parallel.'
+    'Estimate how well {what} can be predicted, and whether this model is the best choice for it. The labelled '
+    'samples are divided into folds by whole groups, and each fold is predicted by a model trained on the other '
+    'folds; scaling, early stopping and calibration use no sample of the fold either. On the same folds, baselines '
+    'are fitted: random forest and extra trees as in q2-sample-classifier, {linear}, {near} where a distance matrix '
+    'is given, and a constant guess. The metrics report how much better or worse this model is than each baseline, '
+    'with a 95 % confidence interval that respects groups, and a verdict in plain words. An encoder that was '
+    'pretrained on the same samples has seen their sequences and distances, but no labels. Folds are computed in '
+    'parallel where the framework runs pipelines in parallel.'
 )
 
 OUTPUT_DESCRIPTIONS = {
-    'predictions': 'For each labelled sample what the model predicted that had not learned from it or from its group; '
-    'with several repeats the mean.',
-    'probabilities': 'The probability of each class, for each labelled sample.',
-    'details': 'One row a labelled sample: its prediction, the true value, its fold, what each baseline predicted, and '
-    'how well the models covered it.',
-    'metrics': 'One row a figure: a verdict; the differences between this model and each other method with 95 % '
-    'intervals (below 0 this model errs less); figures of each method in the mean over repeats, over all folds, and in '
-    'each fold. It can be viewed as metadata.',
+    'predictions': 'Out-of-fold prediction of each labelled sample: by a model trained without the sample and its '
+    'group; with several repeats, the mean.',
+    'probabilities': 'Out-of-fold probability of each class for each labelled sample.',
+    'details': 'One row per labelled sample: its prediction, its true value, its fold, the prediction of each '
+    'baseline, and the applicability of the models to it.',
+    'metrics': 'One row per metric: the verdict; the difference between this model and each baseline with its 95 % '
+    'confidence interval (below 0: this model has the smaller error); the metrics of each method in the mean over '
+    'repeats, over all folds, and in each fold. It can be viewed as metadata.',
 }
 
 
@@ -71,7 +71,13 @@ class _Kind:
 
 
 NUMBERS = _Kind(
-    'fit_regressor', FitConfig, 'regressor', 'predict', '_collate_numbers', align_labels, qiime2.NumericMetadataColumn
+    'fit_regressor',
+    FitRegressorConfig,
+    'regressor',
+    'predict',
+    '_collate_numbers',
+    align_numbers,
+    qiime2.NumericMetadataColumn,
 )
 CLASSES = _Kind(
     'fit_classifier', FitClassifierConfig, 'classifier', 'predict_classes', '_collate_classes', align_classes,
@@ -94,17 +100,17 @@ def cross_validate_classifier(
 
 
 def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups):
-    of_samples = None if groups is None else group_names(groups)
+    names = None if groups is None else group_names(groups)
     file = table.view(BIOMV210Format)
-    labels = labels_with_reads(str(file), metadata.to_series(), of_samples, kind.align)
-    seed = config.training.random_seed or 1 + secrets.randbelow(LARGEST_SEED)
+    labels = labels_with_reads(str(file), metadata.to_series(), names, kind.align)
+    seed = config.training.random_seed or 1 + secrets.randbelow(MAX_SEED)
     how = config.folds
     plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
     fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', kind.predict)
-    only, score = ctx.get_action('feature_table', 'filter_samples'), ctx.get_action('aam', '_score_baselines')
+    filter_samples, score = ctx.get_action('feature_table', 'filter_samples'), ctx.get_action('aam', '_score_baselines')
     values = config.to_flat()
     details, baselines = [], []
     for repeat, of_repeat in enumerate(plan):
@@ -112,24 +118,24 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
             training = target[of_repeat != fold]
             column = kind.column(training)
             seed_of_fold = seed_of_fit(seed, repeat, fold)
-            (training_table,) = only(table, metadata=_ids(training))
-            # no label of these goes with them
-            (test_table,) = only(table, metadata=_ids(target[of_repeat == fold]))
+            (training_table,) = filter_samples(table, metadata=_ids(training))
+            # without the labels of these samples
+            (test_table,) = filter_samples(table, metadata=_ids(target[of_repeat == fold]))
             model, *_ = fit(
                 table=training_table, metadata=column, sequences=sequences, encoder=encoder,
                 distance_matrix=distance_matrix, groups=groups,
-                **_known(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
+                **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
             )  # fmt: skip
-            *_, found = predict(
-                table=test_table, sequences=sequences, **{kind.model: model}, **_known(PredictConfig, values)
+            *_, predicted = predict(
+                table=test_table, sequences=sequences, **{kind.model: model}, **_of_call(PredictConfig, values)
             )
-            details.append(found)
+            details.append(predicted)
             if how.baselines:
-                (found,) = score(
+                (scored,) = score(
                     training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
                     metadata=column, random_seed=seed_of_fold, threads=values['threads'],
                 )  # fmt: skip
-                baselines.append(found)
+                baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
     results = collate(
         details=details, baselines=baselines or None, metadata=kind.column(target), groups=groups,
@@ -142,8 +148,8 @@ def _ids(series):
     return qiime2.Metadata(pd.DataFrame(index=series.index))
 
 
-def _known(call, values):
-    """Return those of `values` that the configuration `call` has."""
+def _of_call(call, values):
+    """Return those of the `values` that are parameters of `call`."""
     return {opt.name: values[opt.name] for opt in call.options() if opt.name in values}
 
 
@@ -152,13 +158,13 @@ def register(plugin):
     register_steps(plugin)
     _register(
         plugin, cross_validate, CrossValidateConfig, Numeric, [('predictions', SampleData[RegressorPredictions])],
-        'a numeric metadata column', 'ridge regression on logarithms of proportions',
+        'a numeric metadata column', 'ridge regression on log proportions',
         'nearest neighbours and a Gaussian process', {'cross_validate_a_numeric_column': cross_validate_example},
     )  # fmt: skip
     _register(
         plugin, cross_validate_classifier, CrossValidateClassifierConfig, Categorical,
         [('predictions', SampleData[ClassifierPredictions]), ('probabilities', SampleData[Probabilities])],
-        'a categorical metadata column', 'logistic regression on logarithms of proportions', 'nearest neighbours',
+        'a categorical metadata column', 'logistic regression on log proportions', 'nearest neighbours',
         {'cross_validate_a_categorical_column': cross_validate_classifier_example},
     )  # fmt: skip
 
@@ -176,16 +182,15 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         outputs=outputs,
         input_descriptions={
             **INPUT_DESCRIPTIONS,
-            'encoder': 'An encoder from pretrain from which every model starts.',
+            'encoder': 'Encoder from pretrain that every model starts from.',
         },
         parameter_descriptions={
-            'metadata': f'{what[2:].capitalize()} to predict: the target. Samples without a value are ignored.',
-            'groups': 'Metadata column that names the group of each sample (a subject, a site): samples of a group are '
-            'never split across folds or parts.',
+            'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
+            'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
             **descriptions(config),
         },
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},
-        name=f'Cross-validate the prediction of {what}, beside other methods',
+        name=f'Cross-validate the prediction of {what} and compare with baselines',
         description=DESCRIPTION.format(what=what, linear=linear, near=near),
         citations=cite(
             'vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019', 'pedregosa2011', 'hesterberg2015'

@@ -1,4 +1,4 @@
-"""The actions `predict-distances` and `embed`: samples by a pretrained encoder, without labels or a tree."""
+"""The actions `predict_distances` and `embed`: distances and ordinations from an encoder, without labels or a tree."""
 
 import skbio
 from q2_types.distance_matrix import DistanceMatrix
@@ -17,16 +17,16 @@ ENCODER_DESCRIPTION = 'The encoder, from pretrain with a distance_matrix or a ph
 
 DISTANCES_DESCRIPTION = (
     'Predict the distances between the samples of a feature table, such as UniFrac, with an encoder that was '
-    'pretrained with distances. No phylogeny is needed and nothing is inserted into one: ASVs that the encoder never '
-    'saw are read by their sequence. The distance of two samples does not depend on the other samples of the table. '
-    'Samples without reads are left out.'
+    'pretrained on distances. No phylogeny is needed: ASVs that the encoder has never seen are read by their '
+    'sequences. The distance between two samples does not depend on the other samples of the table. Samples without '
+    'reads are left out.'
 )
 
 EMBED_DESCRIPTION = (
-    'Embed the samples of a feature table by a pretrained encoder and lay them out, for Emperor, by their principal '
-    'components (the principal coordinates of their Euclidean distances). The ordination takes memory that grows with '
-    'the number of samples, not with its square. No phylogeny is needed. Axes depend on which samples are laid out '
-    'together; the distance of two samples does not. Samples without reads are left out.'
+    'Embed the samples of a feature table with a pretrained encoder and ordinate them by their principal components '
+    '(the principal coordinates of their Euclidean distances), for Emperor. Memory grows with the number of samples, '
+    'not with its square. No phylogeny is needed. The axes depend on which samples are ordinated together; the '
+    'distance between two samples does not. Samples without reads are left out.'
 )
 
 
@@ -54,13 +54,13 @@ def embed(
 ) -> (skbio.OrdinationResults, skbio.DistanceMatrix):
     from q2_aam.inference.embed import embed as run
 
-    found, distances = run(str(table), str(encoder), config, sequences=path_of(sequences))
+    ordination, distances = run(str(table), str(encoder), config, sequences=path_of(sequences))
     pcoa = skbio.OrdinationResults(
         'PCoA',
         'Principal Coordinate Analysis',
-        eigvals=found.eigenvalues,
-        samples=found.samples,
-        proportion_explained=found.proportions,
+        eigvals=ordination.eigenvalues,
+        samples=ordination.samples,
+        proportion_explained=ordination.proportions,
     )
     return pcoa, _matrix(distances)
 
@@ -86,7 +86,7 @@ def register(plugin):
         input_descriptions=input_descriptions,
         parameter_descriptions=descriptions(DistancesConfig),
         output_descriptions={
-            'distance_matrix': 'Predicted distances between all samples, in the unit of those that were learned.'
+            'distance_matrix': 'Predicted distances between all samples, in the unit of those in pretraining.'
         },
         name='Predict distances between samples without a phylogeny',
         description=DISTANCES_DESCRIPTION,
@@ -101,10 +101,10 @@ def register(plugin):
         input_descriptions=input_descriptions,
         parameter_descriptions=descriptions(EmbedConfig),
         output_descriptions={
-            'pcoa': 'Where the samples lie, with the share of the variance that each axis explains.',
-            'distance_matrix': 'Euclidean distances between the embeddings, of max_samples_in_matrix samples at most.',
+            'pcoa': 'Coordinates of the samples, with the share of the variance that each axis explains.',
+            'distance_matrix': 'Euclidean distances between the embeddings of at most max_samples_in_matrix samples.',
         },
-        name='Embed samples and lay them out',
+        name='Embed and ordinate samples',
         description=EMBED_DESCRIPTION,
         citations=cite('vaswani2017', 'lozupone2005'),
         examples={'embed_samples': embed_example},

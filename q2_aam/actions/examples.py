@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# enough for every part to hold whole groups, few enough to train in a second
+# enough for every split to hold whole groups, few enough to train in a second
 N_GROUPS, SAMPLES_PER_GROUP, N_ASVS, SEQUENCE_LENGTH = 10, 2, 20, 48
 
 SMALL_MODEL = {
@@ -23,8 +23,8 @@ SHORT_TRAINING = {'epochs': 2, 'batch_size': 8, 'random_seed': 42, 'device': 'cp
 def study():
     """Return (counts, sequences, metadata) of a small study, the same at each call.
 
-    Counts (samples by ASVs) come from two communities that give way to each other as the target, `age`, grows (`stage`
-    is young below 12); each group (`subject`) gives two samples. Sequences of a community descend from one ancestor.
+    Counts (samples by ASVs) come from two communities, one of which replaces the other as the target, `age`, grows
+    (`stage` is young below 12); each group (`subject`) has two samples. The sequences of a community have one ancestor.
     """
     random = np.random.default_rng(7)
     samples = [f'S{number:02}' for number in range(N_GROUPS * SAMPLES_PER_GROUP)]
@@ -75,7 +75,7 @@ def distances_factory():
     present = study()[0] > 0
     distances = np.zeros((len(present), len(present)))
     for (i, one), (j, other) in itertools.combinations(enumerate(present.to_numpy()), 2):
-        # Jaccard: what two samples do not share of what they hold together
+        # Jaccard: the share of ASVs of either sample that only one of them has
         distances[i, j] = distances[j, i] = (one ^ other).sum() / (one | other).sum()
     return qiime2.Artifact.import_data('DistanceMatrix', skbio.DistanceMatrix(distances, list(present.index)))
 
@@ -87,9 +87,9 @@ def metadata_factory():
 
 
 def regressor_factory():
-    from q2_aam.config import FitConfig
+    from q2_aam.config import FitRegressorConfig
 
-    return _fitted('AAMRegressor', 'fit_regressor', FitConfig, 'age')
+    return _fitted('AAMRegressor', 'fit_regressor', FitRegressorConfig, 'age')
 
 
 def classifier_factory():
@@ -99,7 +99,7 @@ def classifier_factory():
 
 
 def _fitted(kind, function, call, column):
-    """Fit a tiny model with the library itself: predict needs a real one."""
+    """Train a tiny model with the library: predict needs a real one."""
     import qiime2
     from q2_types.feature_data import DNAFASTAFormat
     from q2_types.feature_table import BIOMV210Format
@@ -132,9 +132,9 @@ def pretrain_example(use):
     )
 
     encoder.assert_output_type('AAMEncoder')
-    encoder.assert_has_line_matching(path='card.json', expression='"format_version"')
+    encoder.assert_has_line_matching(path='card.json', expression=r'^\s*"format_version": \d+,?$')
     history.assert_output_type('AAMTrainingHistory')
-    history.assert_has_line_matching(path='history.tsv', expression='\tvalidation\t')
+    history.assert_has_line_matching(path='history.tsv', expression=r'^.*\tvalidation\t.*$')
 
 
 def fit_regressor_example(use):
@@ -154,10 +154,11 @@ def fit_regressor_example(use):
 
     regressor.assert_output_type('AAMRegressor')
     predictions.assert_output_type('SampleData[RegressorPredictions]')
-    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S\d\d\t-?\d')
+    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S\d\d\t-?\d.*$')
     details.assert_output_type('SampleData[AAMPredictionDetails]')
+    details.assert_has_line_matching(path='details.tsv', expression=r'^id\tpart\tprediction\t.*$')
     history.assert_output_type('AAMTrainingHistory')
-    history.assert_has_line_matching(path='history.tsv', expression='\ttest\t')
+    history.assert_has_line_matching(path='history.tsv', expression=r'^.*\ttest\t.*$')
 
 
 def fit_classifier_example(use):
@@ -185,10 +186,11 @@ def fit_classifier_example(use):
     predictions.assert_output_type('SampleData[ClassifierPredictions]')
     predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S\d\d\t(old|young)$')
     probabilities.assert_output_type('SampleData[Probabilities]')
-    probabilities.assert_has_line_matching(path='class_probabilities.tsv', expression='^id\told\tyoung$')
+    probabilities.assert_has_line_matching(path='class_probabilities.tsv', expression=r'^id\told\tyoung$')
     details.assert_output_type('SampleData[AAMPredictionDetails]')
+    details.assert_has_line_matching(path='details.tsv', expression=r'^id\tpart\tprediction\t.*$')
     history.assert_output_type('AAMTrainingHistory')
-    history.assert_has_line_matching(path='history.tsv', expression='\ttest\tfinal_balanced_accuracy\t')
+    history.assert_has_line_matching(path='history.tsv', expression=r'^.*\ttest\tfinal_balanced_accuracy\t.*$')
 
 
 def predict_example(use):
@@ -203,8 +205,9 @@ def predict_example(use):
     )
 
     predictions.assert_output_type('SampleData[RegressorPredictions]')
-    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S00\t-?\d')
+    predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S00\t-?\d.*$')
     details.assert_output_type('SampleData[AAMPredictionDetails]')
+    details.assert_has_line_matching(path='details.tsv', expression=r'^id\tpart\tprediction\t.*$')
 
 
 def predict_classes_example(use):
@@ -222,3 +225,4 @@ def predict_classes_example(use):
     predictions.assert_has_line_matching(path='predictions.tsv', expression=r'^S00\t(old|young)$')
     probabilities.assert_output_type('SampleData[Probabilities]')
     details.assert_output_type('SampleData[AAMPredictionDetails]')
+    details.assert_has_line_matching(path='details.tsv', expression=r'^id\tpart\tprediction\t.*$')

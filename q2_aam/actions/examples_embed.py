@@ -1,4 +1,4 @@
-"""Usage examples of the actions that need an encoder and no label: predict-distances and embed."""
+"""Usage examples of the actions that take an encoder and no labels: predict_distances and embed."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from .examples import SHORT_TRAINING, SMALL_MODEL, distances_factory, sequences_
 
 
 def encoder_factory():
-    """Pretrain a tiny encoder with distances with the library itself: the actions need a real one."""
+    """Pretrain a tiny encoder on distances with the library: the actions need a real one."""
     import qiime2
     from q2_types.distance_matrix import LSMatFormat
     from q2_types.feature_data import DNAFASTAFormat
@@ -39,7 +39,7 @@ def predict_distances_example(use):
     )
 
     distance_matrix.assert_output_type('DistanceMatrix')
-    distance_matrix.assert_has_line_matching(path='distance-matrix.tsv', expression=r'^S00\t0\.0\t0\.')
+    distance_matrix.assert_has_line_matching(path='distance-matrix.tsv', expression=r'^S00\t0\.0\t0\..*$')
 
 
 def embed_example(use):
@@ -54,5 +54,5 @@ def embed_example(use):
     )
 
     pcoa.assert_output_type('PCoAResults')
-    pcoa.assert_has_line_matching(path='ordination.txt', expression=r'^Proportion explained\t')
+    pcoa.assert_has_line_matching(path='ordination.txt', expression=r'^Proportion explained\t.*$')
     distance_matrix.assert_output_type('DistanceMatrix')

@@ -1,4 +1,4 @@
-"""The actions `fit_regressor` and `fit_classifier`: models that predict a number or a class of the metadata."""
+"""The actions `fit_regressor` and `fit_classifier`: models that predict a numeric or a categorical metadata column."""
 
 import pandas as pd
 import qiime2
@@ -9,7 +9,7 @@ from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
 from qiime2.plugin import Categorical, MetadataColumn, Numeric
 
-from q2_aam.config import FitClassifierConfig, FitConfig
+from q2_aam.config import FitClassifierConfig, FitRegressorConfig
 from q2_aam.types import (
     AAMClassifier,
     AAMEncoder,
@@ -21,30 +21,37 @@ from q2_aam.types import (
 )
 
 from .examples import fit_classifier_example, fit_regressor_example
-from .shared import DETAILS_DESCRIPTION, HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .shared import (
+    DETAILS_DESCRIPTION,
+    GROUPS_DESCRIPTION,
+    HISTORY_DESCRIPTION,
+    INPUT_DESCRIPTIONS,
+    INPUTS,
+    cite,
+    path_of,
+)
 from .signature import descriptions, flat, parameters
 
 REGRESSOR_DESCRIPTION = (
-    'Train a model that predicts a numeric metadata column from a feature table. The labelled samples are split into '
-    'three parts, whole groups at a time: training samples teach the model, validation samples decide when to stop and '
-    'which epoch is kept, and test samples are touched by nothing but the final scoring. The target is scaled on '
-    'training samples, and predictions come in its own unit, each with an interval that is to hold the true value '
-    '(conformal prediction: as wide as errors of models that had not learned from a sample or its group). With an '
-    'encoder from pretrain the model starts from what that has learned. The model can be used on new samples, with '
-    'ASVs it never saw, by predict.'
+    'Train a model that predicts a numeric metadata column from a feature table. The labelled samples are split by '
+    'whole groups: training samples train the model, validation samples stop the training and select the best epoch, '
+    'and test samples are used for the final scoring only. The target is scaled on the training samples; predictions '
+    'are in its original unit, each with a conformal prediction interval, calibrated on out-of-fold errors. With an '
+    'encoder from pretrain, training starts from the pretrained weights. Use predict to apply the model to new '
+    'samples, including ASVs that it has never seen.'
 )
 
 CLASSIFIER_DESCRIPTION = (
     'Train a model that predicts a categorical metadata column from a feature table: the class of each sample and the '
-    'probability of each class. The labelled samples are split into three parts, whole groups at a time, each with its '
-    'share of every class as far as groups allow it: training samples teach the model, validation samples decide when '
-    'to stop and which epoch is kept, probabilities are as sure as they may be on samples left out in learning, and '
-    'test samples are touched by nothing but the final scoring. With an encoder from pretrain the model starts from '
-    'what that has learned. The model can be used on new samples, with ASVs it never saw, by predict-classes.'
+    'probability of each class. The labelled samples are split by whole groups, stratified by class as far as groups '
+    'allow: training samples train the model, validation samples stop the training and select the best epoch, and '
+    'test samples are used for the final scoring only. Probabilities are calibrated on out-of-fold predictions '
+    '(temperature scaling). With an encoder from pretrain, training starts from the pretrained weights. Use '
+    'predict-classes to apply the model to new samples, including ASVs that it has never seen.'
 )
 
 
-@flat(FitConfig)
+@flat(FitRegressorConfig)
 def fit_regressor(
     table: BIOMV210Format,
     metadata: qiime2.NumericMetadataColumn,
@@ -53,7 +60,7 @@ def fit_regressor(
     distance_matrix: LSMatFormat = None,
     groups: qiime2.MetadataColumn = None,
     *,
-    config: FitConfig,
+    config: FitRegressorConfig,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame, AAMTrainingHistoryDirectoryFormat):
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.training.fit import fit_regressor as train
@@ -103,7 +110,7 @@ def fit_classifier(
 
 
 def group_names(column):
-    """Return a metadata column as names of groups: text, without samples that have none; 12.0 is the group '12'."""
+    """Return a metadata column as names of groups: text, without missing values; 12.0 is the group '12'."""
     return column.to_series().dropna().map(_name).astype(object)
 
 
@@ -111,13 +118,9 @@ def _name(value):
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-ENCODER_DESCRIPTION = 'An encoder from pretrain to start from. Without one, the model learns from this table alone.'
-GROUPS_DESCRIPTION = (
-    'Metadata column that names the group of each sample (a subject, a site): samples of a group are never split '
-    'across parts.'
-)
-MODEL_DESCRIPTION = 'The trained model, with all that prediction needs.'
-FOR_WHICH_SAMPLES = 'for the test samples (for the validation samples where test_fraction is 0).'
+ENCODER_DESCRIPTION = 'Encoder from pretrain to start from. Without one, the model is trained on this table alone.'
+MODEL_DESCRIPTION = 'The trained model, with everything that prediction needs.'
+FOR_WHICH_SAMPLES = 'for the test samples (or, where test_fraction is 0, the validation samples).'
 CITED = ('vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992')
 
 
@@ -129,7 +132,7 @@ def register(plugin):
     plugin.methods.register_function(
         function=fit_regressor,
         inputs=inputs,
-        parameters={'metadata': MetadataColumn[Numeric], 'groups': groups, **parameters(FitConfig)},
+        parameters={'metadata': MetadataColumn[Numeric], 'groups': groups, **parameters(FitRegressorConfig)},
         outputs=[
             ('regressor', AAMRegressor),
             ('predictions', SampleData[RegressorPredictions]),
@@ -138,9 +141,9 @@ def register(plugin):
         ],
         input_descriptions=input_descriptions,
         parameter_descriptions={
-            'metadata': 'Numeric metadata column to predict: the target. Samples without a value are ignored.',
-            'groups': GROUPS_DESCRIPTION,
-            **descriptions(FitConfig),
+            'metadata': 'Numeric metadata column to predict (the target). Samples without a value are ignored.',
+            'groups': GROUPS_DESCRIPTION.format(split='split'),
+            **descriptions(FitRegressorConfig),
         },
         output_descriptions={
             'regressor': MODEL_DESCRIPTION,
@@ -148,7 +151,7 @@ def register(plugin):
             'details': DETAILS_DESCRIPTION,
             'history': HISTORY_DESCRIPTION,
         },
-        name='Fit a model that predicts a numeric metadata column',
+        name='Train a model to predict a numeric metadata column',
         description=REGRESSOR_DESCRIPTION,
         citations=cite(*CITED, 'lei2018', 'lee2023'),
         examples={'fit_a_numeric_column': fit_regressor_example},
@@ -166,19 +169,19 @@ def register(plugin):
         ],
         input_descriptions=input_descriptions,
         parameter_descriptions={
-            'metadata': 'Categorical metadata column to predict: the target, whose values are the classes. Samples '
+            'metadata': 'Categorical metadata column to predict (the target), whose values are the classes. Samples '
             'without a value are ignored.',
-            'groups': GROUPS_DESCRIPTION,
+            'groups': GROUPS_DESCRIPTION.format(split='split'),
             **descriptions(FitClassifierConfig),
         },
         output_descriptions={
             'classifier': MODEL_DESCRIPTION,
-            'predictions': f'The likeliest class, {FOR_WHICH_SAMPLES}',
+            'predictions': f'The most probable class, {FOR_WHICH_SAMPLES}',
             'probabilities': f'The probability of each class, {FOR_WHICH_SAMPLES}',
             'details': DETAILS_DESCRIPTION,
             'history': HISTORY_DESCRIPTION,
         },
-        name='Fit a model that predicts a categorical metadata column',
+        name='Train a model to predict a categorical metadata column',
         description=CLASSIFIER_DESCRIPTION,
         citations=cite(*CITED, 'guo2017'),
         examples={'fit_a_categorical_column': fit_classifier_example},

@@ -9,7 +9,7 @@ from q2_aam.errors import AAMWarning
 try:
     from qiime2.core.exceptions import RachisWarning
 except ImportError:
-    # frameworks up to 2024.10 have no warning that their command line shows without --verbose
+    # frameworks up to 2024.10 have no class of warnings that their command line shows without --verbose
     Shown = AAMWarning
 else:
 
@@ -18,13 +18,13 @@ else:
 
 
 @contextlib.contextmanager
-def said_to_user():
-    """While an action runs, say each warning of ours once, in one line.
+def warnings_to_user():
+    """While an action runs, show each of our warnings once, in one line.
 
-    Warnings of other packages are left as they are.
+    Warnings of other packages are shown as ever.
     """
-    said = set()
-    # a new context forgets what earlier calls of this process have warned of, and puts showwarning back at its end
+    shown = set()
+    # a new context shows again what an earlier call has warned of, and restores showwarning at its end
     with warnings.catch_warnings():
         show, form = warnings.showwarning, warnings.formatwarning
 
@@ -32,11 +32,11 @@ def said_to_user():
             if not issubclass(category, AAMWarning):
                 return show(message, category, *where, **more)
             text = str(message)
-            if text not in said:
-                said.add(text)
+            if text not in shown:
+                shown.add(text)
                 show(message, Shown, *where, **more)
                 if Shown is AAMWarning:
-                    say_when_command_ends(one_line(text), fg='yellow')
+                    print_when_command_ends(one_line(text), fg='yellow')
 
         def form_ours(message, category, *where, **more):
             return one_line(message) if issubclass(category, AAMWarning) else form(message, category, *where, **more)
@@ -53,19 +53,19 @@ def one_line(message):
     return f'Warning: {" ".join(str(message).split())}\n'
 
 
-def say_when_command_ends(line, **style):
-    """Print `line` once, after the running `qiime` command has given the terminal back.
+def print_when_command_ends(line, **style):
+    """Print `line` once, when the running `qiime` command ends.
 
-    q2cli without --verbose sends what an action writes into a log, which it deletes on success. It runs every command
-    in a click context, whose end is the first moment at which the user is listening again. With --verbose the line
-    is on the screen already, and --quiet asks for silence.
+    Without --verbose, q2cli sends what an action prints to a log, which it deletes on success. It runs every command in
+    a click context, whose end is the first moment at which the user sees what is printed. With --verbose the line is
+    on the screen already, and --quiet asks for silence.
     """
     click = sys.modules.get('click')
     context = click and click.get_current_context(silent=True)
     if context is None or 'verbose' not in context.params or context.params['verbose'] is not None:
         return
-    # a pipeline and each of its actions would say the same
-    said = context.meta.setdefault(__name__, set())
-    if line not in said:
-        said.add(line)
+    # a pipeline and each of its actions would print the same
+    printed = context.meta.setdefault(__name__, set())
+    if line not in printed:
+        printed.add(line)
         context.call_on_close(lambda: click.secho(line, err=True, nl=False, **style))

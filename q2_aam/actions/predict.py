@@ -1,4 +1,4 @@
-"""The actions `predict` and `predict_classes`: what a fitted model says of samples, old or new."""
+"""The actions `predict` and `predict_classes`: predictions of a trained model for new samples."""
 
 import pandas as pd
 from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
@@ -14,9 +14,9 @@ from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_
 from .signature import descriptions, flat, parameters
 
 WHAT_IS_READ = (
-    'Nothing but the model, the table and the sequences is read: no metadata and no tree. ASVs that the model never '
-    'saw are read by their sequence. The prediction of a sample does not depend on the other samples of the table. The '
-    'details tell how like each sample is to those that the model learned from.'
+    'Only the model, the table and the sequences are used: no metadata and no tree. ASVs that the model has never seen '
+    'are read by their sequences. The prediction of a sample does not depend on the other samples of the table. The '
+    'details report the applicability of the model to each sample.'
 )
 
 
@@ -92,13 +92,13 @@ def register(plugin):
         },
         parameter_descriptions=descriptions(PredictClassesConfig),
         output_descriptions={
-            'predictions': 'The likeliest class of each sample.',
+            'predictions': 'The most probable class of each sample.',
             'probabilities': 'The probability of each class for each sample.',
             'details': DETAILS_DESCRIPTION,
         },
         name='Predict a categorical metadata column',
-        description='Predict a categorical metadata column, class and probabilities, for the samples of a feature '
-        f'table with a model from fit-classifier. {WHAT_IS_READ}',
+        description='Predict a categorical metadata column (classes and their probabilities) for the samples of a '
+        f'feature table with a model from fit-classifier. {WHAT_IS_READ}',
         citations=cite('vaswani2017', 'ukkonen1992', 'guo2017'),
         examples={'predict_classes_of_new_samples': predict_classes_example},
     )

@@ -18,11 +18,11 @@ from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
-    'Train an encoder on samples that need no labels. A transformer reads each ASV nucleotide by nucleotide and each '
-    'sample ASV by ASV. It learns two tasks at once: to tell hidden nucleotides from their neighbours, and, where a '
-    'distance matrix or a phylogeny is given, how far apart samples are. Some samples are held out, and the history '
-    'tells how well both tasks are done on them. Give the encoder to fit-regressor, which then needs fewer labels. '
-    'What you pretrain on should resemble what you will predict: the same body site or habitat and the same amplicon.'
+    'Train an encoder on samples without labels. A transformer encodes each ASV from its nucleotides and each sample '
+    'from its ASVs and their abundances. It learns two objectives at once: masked nucleotides and, where a distance '
+    'matrix or a phylogeny is given, the distances between samples. Some samples are held out, and the history reports '
+    'both objectives on them. Give the encoder to fit-regressor or fit-classifier, which then need fewer labels. The '
+    'samples should resemble those that you will predict: the same body site or habitat and the same amplicon.'
 )
 
 
@@ -60,15 +60,15 @@ def register(plugin):
         outputs=[('encoder', AAMEncoder), ('history', AAMTrainingHistory)],
         input_descriptions={
             **INPUT_DESCRIPTIONS,
-            'distance_matrix': f'{INPUT_DESCRIPTIONS["distance_matrix"]} Give the (rarefied) table that the distances '
-            'were computed from: from other reads they cannot be told as well.',
+            'distance_matrix': f'{INPUT_DESCRIPTIONS["distance_matrix"]} Use the (rarefied) table that the distances '
+            'were computed from: from other reads they are harder to predict.',
             'phylogeny': 'Rooted tree with all features of the table, instead of a distance matrix: the UniFrac '
-            'between the samples of each batch is then computed while the model trains, so that no matrix of all '
-            'samples is needed. With rarefaction_depth it is that of the very reads which are drawn for the batch.',
+            'distances of each batch are then computed during training, so that no matrix of all samples is needed. '
+            'With rarefaction_depth, they are those of the resampled reads.',
         },
         parameter_descriptions=descriptions(PretrainConfig),
         output_descriptions={
-            'encoder': 'The pretrained encoder: weights, configuration and a card that tells what it was trained on.',
+            'encoder': 'The pretrained encoder: weights, configuration and a card that describes its training.',
             'history': HISTORY_DESCRIPTION,
         },
         name='Pretrain an encoder on unlabelled samples',

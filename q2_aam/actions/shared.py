@@ -1,4 +1,4 @@
-"""What several actions take and give, described once."""
+"""Inputs and outputs that several actions have, described once."""
 
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
@@ -16,23 +16,28 @@ INPUTS = {
 }
 
 INPUT_DESCRIPTIONS = {
-    'table': 'Feature table of ASVs: counts or proportions; it need not be rarefied. Feature ids may be hashes (then '
-    'sequences are needed) or the sequences themselves.',
-    'sequences': 'Representative sequences of the features of the table. Not needed where feature ids are sequences.',
+    'table': 'Feature table of ASVs, as counts or relative frequencies; it need not be rarefied. Feature IDs may be '
+    'hashes (sequences is then required) or the sequences themselves.',
+    'sequences': 'Representative sequences of the features in the table. Not needed where feature IDs are sequences.',
     'distance_matrix': 'Distances between samples, for example unweighted UniFrac; any dissimilarity will do. Samples '
-    'that are not in it still train the other tasks.',
+    'that are not in it still serve the other objectives.',
 }
 
+GROUPS_DESCRIPTION = (
+    'Metadata column with the group of each sample (such as a subject or a site). Samples of one group always stay in '
+    'the same {split}.'
+)
+
 HISTORY_DESCRIPTION = (
-    'What training logged: losses and figures of each part, step by step, and points of predicted against true values. '
-    'It can be viewed as metadata.'
+    'Training history: losses and metrics of each split, step by step, and points of predicted against true values. It '
+    'can be viewed as metadata.'
 )
 
 DETAILS_DESCRIPTION = (
-    'One row a sample: its part (training, validation, test or new), its prediction, the true value where it is known, '
-    'the bounds of its prediction interval or the probability of each class, how much of the sample the model could '
-    'read, and how like it is to the training samples: the share of its reads in sequences near theirs, reversed, of '
-    'another region or of another length, and a flag, ok where nothing speaks against the prediction.'
+    'One row per sample: its split (training, validation, test or new), its prediction, its true value where known, '
+    'its prediction interval or class probabilities, the reads and ASVs that were used, and its applicability: the '
+    'shares of reads in sequences near the training sequences, in reverse complement, of another region or of another '
+    'length, and a flag, which is ok where nothing speaks against the prediction.'
 )
 
 
@@ -42,5 +47,5 @@ def path_of(view):
 
 
 def cite(*keys):
-    """Return the citations with these keys of citations.bib, as the framework wants them."""
+    """Return the citations with these keys of citations.bib, as the framework takes them."""
     return [CITATIONS[key] for key in keys]

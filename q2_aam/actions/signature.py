@@ -8,7 +8,7 @@ from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
 
 from q2_aam.config import AUTO
 
-from .messages import said_to_user
+from .messages import warnings_to_user
 
 # How the first parameter of a pipeline is named.
 PIPELINE = 'ctx'
@@ -23,28 +23,32 @@ def qiime_type(opt):
         return Str % Choices(list(opt.choices)) if opt.choices else Str
     if opt.name == 'threads' and _knows_threads(opt.default):
         return qiime2.plugin.Threads
-    found = _NUMBERS[opt.kind]
+    number = _NUMBERS[opt.kind]
     if (opt.low, opt.high) != (None, None):
-        found = found % Range(opt.low, opt.high, inclusive_end=opt.high is not None)
-    return found | Str % Choices([AUTO]) if opt.auto else found
+        number = number % Range(opt.low, opt.high, inclusive_end=opt.high is not None)
+    return number | Str % Choices([AUTO]) if opt.auto else number
 
 
 def parameters(call):
-    """Return {name: QIIME 2 type} of every parameter of the configuration class `call`, in order."""
-    return {opt.name: qiime_type(opt) for opt in call.options()}
+    """Return {name: QIIME 2 type} of every parameter of the configuration class `call`, advanced ones last."""
+    return {opt.name: qiime_type(opt) for opt in _ordered(call)}
 
 
 def descriptions(call):
-    """Return {name: description} of every parameter of `call`; each begins with its group in brackets."""
-    return {opt.name: f'[{opt.group}] {opt.help}' for opt in call.options()}
+    """Return {name: description} of every parameter of `call`; those of advanced ones say so."""
+    return {opt.name: f'[advanced] {opt.help}' if opt.advanced else opt.help for opt in _ordered(call)}
+
+
+def _ordered(call):
+    return sorted(call.options(), key=lambda opt: opt.advanced)
 
 
 def flat(call):
     """Make a function that takes one `config` take every parameter of `call` by name instead.
 
-    QIIME 2 wants a flat list of keywords, enforces their bounds and writes each into the provenance; the function wants
-    the whole configuration. A function that takes `ctx` is a pipeline, and has no annotations. Warnings
-    reach the user as :mod:`q2_aam.actions.messages` tells.
+    QIIME 2 needs a flat list of keywords, enforces their bounds and records each in the provenance; the function gets
+    the whole configuration. A function that takes `ctx` is a pipeline, and has no annotations. Warnings reach the user
+    as :mod:`q2_aam.actions.messages` describes.
 
     Parameters
     ----------
@@ -63,16 +67,16 @@ def flat(call):
     """
 
     def decorate(function):
-        options = call.options()
+        options = _ordered(call)
         signature = _flat_signature(function, options)
 
         def action(*context, **given):
-            with said_to_user():
+            with warnings_to_user():
                 values = {opt.name: _plain(opt, given.pop(opt.name)) for opt in options if opt.name in given}
                 return function(*context, **given, config=call.from_flat(values))
 
         if PIPELINE in signature.parameters:
-            action = _with_parameters(action, signature, function.__name__)
+            action.__dict__ = _Attributes(__signature__=signature)
         else:
             action.__signature__ = signature
             action.__annotations__ = {name: param.annotation for name, param in signature.parameters.items()}
@@ -84,6 +88,18 @@ def flat(call):
     return decorate
 
 
+class _Attributes(dict):
+    """Attributes of a pipeline, of which a copy lacks `__signature__`.
+
+    Frameworks before rachis take the context off a pipeline's parameters by making a function that has the others, and
+    then copy the pipeline's attributes onto it (DropFirstParameter, by way of the package decorator): with a copied
+    `__signature__` that function would ask for the context again.
+    """
+
+    def copy(self):
+        return {name: value for name, value in self.items() if name != '__signature__'}
+
+
 def _flat_signature(function, options):
     signature = inspect.signature(function)
     kept = [param for name, param in signature.parameters.items() if name != 'config']
@@ -93,46 +109,37 @@ def _flat_signature(function, options):
         raise TypeError(f'{function.__name__} takes {sorted(twice)[0]} itself, but its configuration has it too.')
     # not keyword-only: the framework rebuilds the signature from names and defaults and would lose such defaults
     kept = [param.replace(kind=param.POSITIONAL_OR_KEYWORD) for param in kept]
+    annotate = _no_annotation if PIPELINE in signature.parameters else _annotation
     kept += [
         inspect.Parameter(
-            opt.name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=opt.default,
-            annotation=opt.kind | str if opt.auto else opt.kind,
+            opt.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=opt.default, annotation=annotate(opt)
         )
         for opt in options
     ]
     return signature.replace(parameters=kept)
 
 
-def _with_parameters(action, signature, name):
-    """Return a function that really has the parameters of `signature` and hands them to `action`.
+def _annotation(opt):
+    return opt.kind | str if opt.auto else opt.kind
 
-    The framework takes the context off the parameters of a pipeline by making such a function itself, and copies our
-    `__signature__` onto it, with the context still there.
-    """
-    context, *names = signature.parameters
-    scope = {'action': action}
-    given = ', '.join(f'{name}={name}' for name in names)
-    exec(f'def {name}({context}, {", ".join(names)}): return action({context}, {given})', scope)
-    scope[name].__defaults__ = tuple(
-        param.default for param in signature.parameters.values() if param.default is not param.empty
-    )
-    return scope[name]
+
+def _no_annotation(opt):
+    # the framework refuses annotations of pipelines
+    return inspect.Parameter.empty
 
 
 def _plain(opt, value):
-    """Return `value` as the plain Python object that the configuration wants (a whole number may mean a float)."""
+    """Return `value` as the plain Python object that the configuration takes (a whole number may mean a float)."""
     if value == AUTO:
-        # the frameworks that have a type for threads allow 'auto' there, and mean 0 by it
+        # the frameworks that have a type for threads allow 'auto' there, meaning 0
         return 0 if opt.name == 'threads' else AUTO
     if opt.kind is float:
         return float(value)
-    # numpy's whole numbers become Python's; a fraction is an error and not cut off
+    # numpy's whole numbers become Python's; a fraction is an error and not rounded
     return operator.index(value) if opt.kind is int else value
 
 
 def _knows_threads(default):
-    """True where the framework has a type for numbers of threads (Galaxy fills it in); 2022.11 has none."""
+    """Return whether the framework has a type for numbers of threads; 2022.11 has none."""
     threads = getattr(qiime2.plugin, 'Threads', None)
     return threads is not None and default in threads

@@ -7,13 +7,13 @@ from .calls import (
     DistancesConfig,
     EmbedConfig,
     FitClassifierConfig,
-    FitConfig,
+    FitRegressorConfig,
     PredictClassesConfig,
     PredictConfig,
     PretrainConfig,
 )
-from .fields import AUTO, Group, Option
-from .model import ModelConfig
+from .fields import AUTO, Group, Option, option
+from .model import HeadConfig, ModelConfig
 from .runtime import RuntimeConfig
 
 __all__ = [
@@ -24,12 +24,14 @@ __all__ = [
     'DistancesConfig',
     'EmbedConfig',
     'FitClassifierConfig',
-    'FitConfig',
+    'FitRegressorConfig',
     'Group',
+    'HeadConfig',
     'ModelConfig',
     'Option',
     'PredictClassesConfig',
     'PredictConfig',
     'PretrainConfig',
     'RuntimeConfig',
+    'option',
 ]

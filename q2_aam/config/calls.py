@@ -1,13 +1,17 @@
 """What each call is configured by: its groups of parameters, in the order in which the user reads them."""
 
 import dataclasses
+import typing
 
-from .data import FitData, FoldData, NewData, NewNumbers, PretrainData
+from .data import FitData, FoldData, PredictData, PredictNumbers, PretrainData
 from .embedding import EmbeddingConfig
+from .fields import Group, Option
 from .folds import FoldsConfig
 from .model import ModelConfig
 from .runtime import RuntimeConfig
-from .training import ClassifierTraining, FitTraining, PretrainTraining
+from .training import ClassifierTraining, PretrainTraining, RegressorTraining
+
+AnyCall = typing.TypeVar('AnyCall', bound='Call')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,17 +19,17 @@ class Call:
     """A frozen dataclass whose fields are groups of parameters."""
 
     @classmethod
-    def groups(cls):
+    def groups(cls) -> dict[str, type[Group]]:
         """Return {field name: Group class} in order."""
-        return {field.name: field.type for field in dataclasses.fields(cls)}
+        return {field.name: typing.cast(type[Group], field.type) for field in dataclasses.fields(cls)}
 
     @classmethod
-    def options(cls):
+    def options(cls) -> list[Option]:
         """Return every parameter of every group, in order."""
         return [opt for group in cls.groups().values() for opt in group.options()]
 
     @classmethod
-    def from_flat(cls, values):
+    def from_flat(cls: type[AnyCall], values: dict[str, typing.Any]) -> AnyCall:
         """Make the configuration from one flat {parameter: value}; parameters that are absent keep their default."""
         return cls(
             **{
@@ -34,7 +38,7 @@ class Call:
             }
         )
 
-    def to_flat(self):
+    def to_flat(self) -> dict[str, typing.Any]:
         """Return one flat {parameter: value}, as :meth:`from_flat` takes it."""
         return {
             opt.name: getattr(getattr(self, name), opt.name)
@@ -43,23 +47,32 @@ class Call:
         }
 
     @classmethod
-    def from_dict(cls, nested):
-        """Read back what ``dataclasses.asdict`` wrote; a field too many or too few is a ValueError that names it."""
-        _same_names('configuration', nested, cls.groups())
-        parts = {}
+    def from_dict(cls: type[AnyCall], nested: dict[str, typing.Any]) -> AnyCall:
+        """Read back what ``dataclasses.asdict`` wrote, here or in an older version.
+
+        A field that is absent takes the value that means "as it was before this field existed" (see
+        :func:`~q2_aam.config.fields.option`).
+
+        Raises
+        ------
+        ValueError
+            In one sentence, for a group or a field that this version does not know, or a value that is not allowed.
+        """
+        _check_names('configuration', nested, cls.groups())
+        groups = {}
         for name, group in cls.groups().items():
-            _same_names(f'configuration group {name}', nested[name], [opt.name for opt in group.options()])
-            parts[name] = group(**nested[name])
-        return cls(**parts)
+            values = nested.get(name, {})
+            absent = {opt.name: opt.absent for opt in group.options()}
+            _check_names(f'configuration group {name}', values, absent)
+            groups[name] = group(**{**absent, **values})
+        return cls(**groups)
 
 
-def _same_names(where, found, wanted):
-    if not isinstance(found, dict):
-        raise ValueError(f'The {where} must be an object, but it is {found!r}.')
-    if unknown := sorted(set(found) - set(wanted)):
+def _check_names(where, values, known):
+    if not isinstance(values, dict):
+        raise ValueError(f'The {where} must be an object, but it is {values!r}.')
+    if unknown := sorted(set(values) - set(known)):
         raise ValueError(f'The {where} has a field that this version does not know: {unknown[0]}.')
-    if missing := sorted(set(wanted) - set(found)):
-        raise ValueError(f'The {where} lacks the field {missing[0]}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +84,10 @@ class PretrainConfig(Call):
 
 
 @dataclasses.dataclass(frozen=True)
-class FitConfig(Call):
+class FitRegressorConfig(Call):
     data: FitData = FitData()
     model: ModelConfig = ModelConfig()
-    training: FitTraining = FitTraining()
+    training: RegressorTraining = RegressorTraining()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
@@ -88,13 +101,13 @@ class FitClassifierConfig(Call):
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig(Call):
-    data: NewNumbers = NewNumbers()
+    data: PredictNumbers = PredictNumbers()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictClassesConfig(Call):
-    data: NewData = NewData()
+    data: PredictData = PredictData()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
@@ -111,12 +124,12 @@ class EmbedConfig(Call):
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidateConfig(Call):
-    """Every parameter of a fit but those of its test part, which is the fold."""
+    """Every parameter of a fit but those of its test split: each fold is a test split."""
 
     folds: FoldsConfig = FoldsConfig()
     data: FoldData = FoldData()
     model: ModelConfig = ModelConfig()
-    training: FitTraining = FitTraining()
+    training: RegressorTraining = RegressorTraining()
     runtime: RuntimeConfig = RuntimeConfig()
 
 

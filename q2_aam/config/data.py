@@ -1,4 +1,4 @@
-"""Parameters of the data group: which samples learn, which choose, which judge."""
+"""Parameters of the data group: which ASVs of a sample are read, and how samples are split."""
 
 import dataclasses
 
@@ -6,42 +6,44 @@ from .fields import AUTO, Group, option
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading(Group):
-    """What of a sample is read; a model reads new samples as it read those it learned from."""
+class InputData(Group):
+    """What is read of a sample; a model reads new samples as it read its training samples."""
 
     group = 'data'
 
     max_asvs_per_sample: int = option(
         0,
-        'Most ASVs that are read of one sample; 0 reads all. Details tell the share of reads that is left out.',
+        'Maximum number of ASVs read per sample; 0 reads all. The details report the share of reads left out.',
         low=0,
         high=1000000000,
+        advanced=True,
     )
     asv_choice: str = option(
         'abundance',
-        'Which ASVs are read where max_asvs_per_sample is less than a sample has: the most abundant, or, each time a '
-        'sample is read in training, others at random (predictions always read the most abundant).',
+        'Which ASVs are read of a sample that has more than max_asvs_per_sample: the most abundant ones, or a random '
+        'subset drawn anew at every training step (prediction always uses the most abundant ones).',
         choices=('abundance', 'random'),
+        advanced=True,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainData(Reading):
+class PretrainData(InputData):
     validation_fraction: float = option(
         0.1,
-        'Share of the samples, drawn at random, that is held out to score the encoder: hidden nucleotides of their '
-        'ASVs and, with distances, all pairs among them. Nothing is chosen by them; 0 holds out none.',
+        'Share of the samples, drawn at random, that is held out to score the encoder. It selects nothing; 0 holds '
+        'out none.',
         low=0.0,
         high=0.9,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class FoldData(Reading):
+class FoldData(InputData):
     validation_fraction: float = option(
         0.2,
-        'Share of the labelled samples that are not test samples (whole groups) that decides when training of the '
-        'network stops and which epoch is kept. The profile head learns from them too.',
+        'Share of the labelled samples outside the test split (whole groups) that stops training and selects the best '
+        'epoch. The abundance ensemble also trains on them.',
         low=0.01,
         high=0.9,
     )
@@ -51,42 +53,38 @@ class FoldData(Reading):
 class FitData(FoldData):
     test_fraction: float = option(
         0.2,
-        'Share of the labelled samples (whole groups) that nothing but the final scoring touches. With 0 the '
-        'predictions are of the validation samples, whose errors look too good: the model was chosen by them.',
+        'Share of the labelled samples (whole groups) held out for the final scoring only. With 0, the predictions are '
+        'those of the validation samples, whose errors are optimistic: they selected the model.',
         low=0.0,
         high=0.9,
     )
     random_forest: bool = option(
-        True,
-        'Whether a random forest is fitted beside the model, to tell how well it would have done on the test samples. '
-        'It is no part of the model.',
+        True, 'Also fit a random forest and score it on the test samples, as a baseline. It is not part of the model.'
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class NewData(Group):
-    """What predicting new samples has, whichever kind of model it is."""
+class PredictData(Group):
+    """What predicting new samples takes, whichever kind of model it is."""
 
     group = 'data'
 
-    turn_reversed: bool = option(
+    reverse_complement: bool = option(
         False,
-        'Whether sequences whose reverse complement is like those that the model learned from are turned before they '
-        'are read. Otherwise they are read as they are, and details tell the share of reads in them.',
+        'Reverse-complement those sequences whose reverse complement resembles the training sequences. Otherwise all '
+        'are read as they are, and the details report the share of reads in such sequences.',
     )
     abstain: bool = option(
-        False,
-        'Whether samples are left without a prediction that are unlike those that the model learned from: those whose '
-        'flag in the details is not ok.',
+        False, 'Give no prediction for samples unlike the training samples: those whose flag in the details is not ok.'
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class NewNumbers(NewData):
+class PredictNumbers(PredictData):
     coverage: float | str = option(
         AUTO,
-        'Share of new samples whose true value the prediction intervals in the details are to hold. auto: what '
-        'fit-regressor was asked for.',
+        'Share of new samples whose true value the prediction intervals should contain. auto: the coverage given to '
+        'fit-regressor.',
         low=0.01,
         high=0.99,
     )

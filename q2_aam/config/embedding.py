@@ -1,4 +1,4 @@
-"""Parameters of the embedding group: what stands for a sample, and how it is laid out."""
+"""Parameters of the embedding group: which vector represents a sample, and how samples are ordinated."""
 
 import dataclasses
 
@@ -11,17 +11,20 @@ class EmbeddingConfig(Group):
 
     embedding: str = option(
         'memberships',
-        'What stands for a sample. memberships: what the encoder compares when it predicts distances, scaled so that '
-        'richness drops out. mean: the mean of its ASVs as the encoder sees them. summary: the summary token.',
+        'Vector that represents a sample. memberships: what the encoder compares to predict distances, scaled so that '
+        'richness drops out. mean: the mean of the embeddings of its ASVs. summary: the embedding of its summary '
+        'token.',
         choices=('memberships', 'mean', 'summary'),
     )
     number_of_dimensions: int | str = option(
-        AUTO, 'Axes of the ordination, from the first on. auto: all that the embedding has.', low=1, high=1000000000
+        AUTO, 'Number of axes of the ordination, the first ones. auto: all.', low=1, high=1000000000
     )
     max_samples_in_matrix: int = option(
         10000,
-        'Most samples that distance_matrix holds, because it grows with their square (10,000 are 1 GB of text). From '
-        'a larger table so many are drawn at random, the same at each call. The ordination holds all samples.',
+        'Maximum number of samples in distance_matrix, whose size grows with their square (10,000 samples are 1 GB of '
+        'text). Of a larger table, this many are drawn at random, the same at each call. The ordination holds all '
+        'samples.',
         low=2,
         high=1000000000,
+        advanced=True,
     )

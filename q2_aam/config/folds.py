@@ -1,4 +1,4 @@
-"""Parameters of the folds group: how samples are divided for cross-validation, and what the model is compared with."""
+"""Parameters of the folds group: how cross-validation divides the samples, and which baselines it compares with."""
 
 import dataclasses
 
@@ -11,22 +11,20 @@ class FoldsConfig(Group):
 
     folds: int = option(
         5,
-        'Folds into which the labelled samples (whole groups) are divided, alike in the target as far as whole groups '
-        'allow. Each is predicted by a model that learned from the others.',
+        'Number of folds. Groups stay whole, and folds are stratified by the target as far as groups allow. Each fold '
+        'is predicted by a model trained on the others.',
         low=2,
         high=1000,
     )
-    leave_one_group_out: bool = option(
-        False, 'Make every group a fold of its own, however many there are; folds is then not used.'
-    )
+    leave_one_group_out: bool = option(False, 'Make each group a fold, however many there are; folds is then ignored.')
     repeats: int = option(
         1,
-        'How often the whole is done, each time with other folds and another seed; predictions are the means.',
+        'Number of repeats of the cross-validation, each with other folds and another seed; predictions are averaged.',
         low=1,
         high=1000,
     )
     baselines: bool = option(
         True,
-        'Compare with what else could be used, on the same folds: random forest, extra trees, a linear model on '
-        'logarithms of proportions, the nearest samples of a distance matrix, and a guess that looks at no sample.',
+        'Compare with baselines on the same folds: random forest, extra trees, a linear model on log proportions, '
+        'methods based on the distance matrix where there is one, and a constant guess.',
     )

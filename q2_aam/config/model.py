@@ -1,12 +1,38 @@
-"""Parameters of the model group: the size and form of the network."""
+"""Parameters of the model group, the size and form of the network; and the configuration of one of its heads."""
 
 import dataclasses
 
 from .fields import AUTO, Group, option
 
-# From so many training samples on, the network is twice as deep: on fewer, depth is not worth its time
+# From this many training samples on, the network is twice as deep: on fewer, depth is not worth its time
 # (docs/performance.md).
 MANY_SAMPLES = 2000
+# The heads that a network can have: one for each kind of thing that is learned.
+HEADS = ('distances', 'nucleotides', 'target')
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig:
+    """One head of the network.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``HEADS``.
+    outputs : int
+        Numbers that a head of kind 'target' gives for a sample; 0 for the others, which need none.
+    """
+
+    kind: str
+    outputs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in HEADS:
+            raise ValueError(f'A head must be one of {", ".join(HEADS)}, but it is {self.kind!r}.')
+        number = isinstance(self.outputs, int) and not isinstance(self.outputs, bool)
+        if not number or (self.outputs < 1 if self.kind == 'target' else self.outputs != 0):
+            allowed = 'a whole number of at least 1' if self.kind == 'target' else '0'
+            raise ValueError(f'Outputs of the head {self.kind} must be {allowed}, but they are {self.outputs!r}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,67 +41,71 @@ class ModelConfig(Group):
 
     nucleotides_per_token: int | str = option(
         AUTO,
-        'How many neighbouring nucleotides make one token of the ASV encoder: 1 reads single nucleotides, more is '
-        'cheaper. auto: 10, or that of the encoder.',
+        'Neighbouring nucleotides per token of the ASV encoder: 1 reads single nucleotides, more is cheaper. auto: 10, '
+        'or as in the encoder.',
         low=1,
         high=32,
+        advanced=True,
     )
     width: int | str = option(
         AUTO,
-        'How many numbers stand for a token, an ASV or a sample inside the model; more can hold more and cost more. '
-        'auto: 128, or that of the encoder.',
+        'Embedding dimension of tokens, ASVs and samples: a wider model can learn more and costs more. auto: 128, or '
+        'as in the encoder.',
         low=8,
         high=8192,
     )
     asv_layers: int | str = option(
         AUTO,
-        'Transformer layers that read nucleotides into an ASV. auto: 2 from 2,000 training samples on, else 1, or '
-        'those of the encoder.',
+        'Transformer layers of the ASV encoder, over nucleotides. auto: 2 from 2,000 training samples on, else 1, or '
+        'as in the encoder.',
         low=1,
         high=96,
     )
     sample_layers: int | str = option(
         AUTO,
-        'Transformer layers that read ASVs into a sample. auto: 4 from 2,000 training samples on, else 2, or those of '
+        'Transformer layers of the sample encoder, over ASVs. auto: 4 from 2,000 training samples on, else 2, or as in '
         'the encoder.',
         low=1,
         high=96,
     )
     attention_heads: int | str = option(
         AUTO,
-        'Attention heads of each layer; width must be a multiple of them. auto: one for each 32 of width, or those of '
-        'the encoder.',
+        'Attention heads per layer; width must be a multiple of it. auto: one per 32 of width, or as in the encoder.',
         low=1,
         high=256,
+        advanced=True,
     )
-    feed_forward_ratio: int | str = option(
+    mlp_ratio: int | str = option(
         AUTO,
-        'Width of the feed-forward part of each layer, as a multiple of width. auto: 2, or that of the encoder.',
+        'Width of the feed-forward network of each layer, as a multiple of width. auto: 2, or as in the encoder.',
         low=1,
         high=16,
+        advanced=True,
     )
     memberships: int | str = option(
         AUTO,
-        'Soft memberships of each ASV, which do what the branches of a tree do in UniFrac: samples that share few of '
-        'them are far apart. auto: twice the width, or those of the encoder.',
+        'Number of soft memberships of an ASV, which play the part of the branches of a tree in UniFrac: samples that '
+        'share few of them are far apart. auto: twice the width, or as in the encoder.',
         low=8,
         high=65536,
+        advanced=True,
     )
     max_sequence_length: int | str = option(
         AUTO,
-        'Nucleotides of each sequence that the model reads, from its first on. auto: those of the longest sequence, '
-        'or as many as the encoder.',
+        'Sequences are truncated to this many nucleotides. auto: the length of the longest sequence, or as in the '
+        'encoder.',
         low=8,
         high=65536,
+        advanced=True,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         width, heads = self.width, self.attention_heads
         if isinstance(width, int) and isinstance(heads, int) and width % heads:
             raise ValueError(f'Parameter width ({width}) must be a multiple of attention_heads ({heads}).')
 
-    def resolved(self, longest_sequence, samples):
+    def resolved(self, longest_sequence: int, samples: int) -> 'ModelConfig':
         """Return a copy in which every 'auto' has its value.
 
         Parameters
@@ -83,7 +113,7 @@ class ModelConfig(Group):
         longest_sequence : int
             Nucleotides of the longest sequence.
         samples : int
-            That are learned from.
+            Number of training samples.
         """
         width = 128 if self.width == AUTO else self.width
         asv_layers, sample_layers = (2, 4) if samples >= MANY_SAMPLES else (1, 2)
@@ -94,7 +124,7 @@ class ModelConfig(Group):
             'asv_layers': asv_layers,
             'sample_layers': sample_layers,
             'attention_heads': _heads(width),
-            'feed_forward_ratio': 2,
+            'mlp_ratio': 2,
             'memberships': 2 * width,
             'max_sequence_length': max(longest_sequence, 8),
         }

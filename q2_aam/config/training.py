@@ -1,4 +1,4 @@
-"""Parameters of the training group: tasks, optimizer and schedule."""
+"""Parameters of the training group: objectives, optimizer, schedule and augmentation."""
 
 import dataclasses
 
@@ -7,65 +7,70 @@ from .fields import AUTO, Group, option
 
 @dataclasses.dataclass(frozen=True)
 class Schedule(Group):
-    """What every training has: its length, its batches and its optimizer."""
+    """What every training has: its length, its batches, its optimizer and its augmentation."""
 
     group = 'training'
 
     epochs: int | str = option(
         AUTO,
-        'Most passes over the training samples. auto: as many as make some hundred steps.',
+        'Maximum number of epochs. auto: enough for a few hundred steps.',
         low=1,
         high=1000000,
     )
     max_steps: int = option(
-        0, 'Steps after which training ends even within an epoch; 0 sets no such limit.', low=0, high=1000000000
+        0, 'Maximum number of optimizer steps, reached even within an epoch; 0 sets no limit.', low=0, high=1000000000
     )
     batch_size: int = option(
         64,
-        'Samples in a batch; all pairs among them count for the distance task. fit-regressor and fit-classifier take '
-        'no more than a quarter of their training samples.',
+        'Samples per batch; distances are learned for all pairs of a batch. fit-regressor and fit-classifier use at '
+        'most a quarter of their training samples.',
         low=2,
         high=65536,
     )
     learning_rate: float | str = option(
         AUTO,
-        'Highest learning rate. auto: 3e-4 where a metadata column is learned, else 1e-3; less for models wider '
-        'than 128.',
+        'Peak learning rate. auto: 3e-4 to learn a metadata column, else 1e-3; less for models wider than 128.',
         low=1e-8,
         high=1.0,
     )
     warmup_fraction: float = option(
         0.1,
-        'Share of all steps over which the learning rate rises from 0 to its maximum; then it falls.',
+        'Share of all steps over which the learning rate rises from 0 to its peak, before it decays.',
         low=0.0,
         high=1.0,
+        advanced=True,
     )
-    weight_decay: float = option(0.05, 'Weight decay of the AdamW optimizer, on matrices only.', low=0.0, high=1.0)
-    gradient_clip: float = option(1.0, 'Largest norm of the gradient; 0 does not clip.', low=0.0, high=1e6)
+    weight_decay: float = option(
+        0.05, 'Weight decay of the AdamW optimizer, applied to matrices only.', low=0.0, high=1.0, advanced=True
+    )
+    gradient_clip: float = option(
+        1.0, 'Maximum norm of the gradient; 0 does not clip.', low=0.0, high=1e6, advanced=True
+    )
     rarefaction_depth: int = option(
         0,
-        'While training, each reading of a sample draws about this many of its reads anew, as sequencing it again '
-        'would; 0 uses its abundances as they are.',
+        'Augmentation: at each training step, resample about this many reads of every sample, as sequencing it again '
+        'would; 0 uses the abundances as they are.',
         low=0,
         high=1000000000,
     )
     asv_dropout: float = option(
         0.0,
-        'While training, share of the ASVs of a sample that each reading leaves out at random.',
+        'Augmentation: share of the ASVs of a sample that is dropped at random at each training step.',
         low=0.0,
         high=0.9,
+        advanced=True,
     )
     nucleotide_noise: float = option(
         0.0,
-        'While training, share of the nucleotides that each reading replaces by random ones, as sequencing errors do; '
-        'without effect on an ASV encoder that is frozen.',
+        'Augmentation: share of nucleotides that is replaced at random at each training step, as by sequencing errors; '
+        'no effect on a frozen ASV encoder.',
         low=0.0,
         high=0.5,
+        advanced=True,
     )
     random_seed: int = option(
         0,
-        'Seed of everything random, the choice of held-out samples included; 0 draws one, which is then written into '
-        'card.json and the history.',
+        'Seed of everything random, the splits included; 0 draws one and records it in card.json and the history.',
         low=0,
         high=2**31 - 1,
     )
@@ -73,102 +78,114 @@ class Schedule(Group):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainTraining(Schedule):
-    mask_fraction: float = option(
-        0.15, 'Share of the tokens of each sequence that is hidden, to be filled in from the rest.', low=0.01, high=0.9
+    mask_ratio: float = option(
+        0.15, 'Share of the tokens of a sequence that is masked, to be predicted.', low=0.01, high=0.9, advanced=True
     )
-    masked_asv_fraction: float | str = option(
+    masked_asv_ratio: float | str = option(
         AUTO,
-        'Share of the ASVs of a batch in which tokens are hidden; the distance task sees all of them whole. auto: '
-        '0.125, or 1 without distances.',
+        'Share of the ASVs of a batch that is masked; distances are learned from unmasked sequences. auto: 0.125, or 1 '
+        'without distances.',
         low=0.001,
         high=1.0,
+        advanced=True,
     )
     nucleotide_weight: float = option(
-        1.0, 'Weight of the task to fill in hidden nucleotides; 0 turns it off.', low=0.0, high=1e6
+        1.0, 'Weight of the masked-nucleotide loss; 0 turns it off.', low=0.0, high=1e6, advanced=True
     )
-    distance_weight: float = option(1.0, 'Weight of the task to predict distances; 0 turns it off.', low=0.0, high=1e6)
+    distance_weight: float = option(
+        1.0, 'Weight of the distance loss; 0 turns it off.', low=0.0, high=1e6, advanced=True
+    )
     unifrac: str = option(
         'unweighted',
-        'Which UniFrac is learned where a phylogeny is given: unweighted counts which branches two samples share, '
-        'weighted_normalized how many of the reads lie on them.',
+        'Which UniFrac to learn from a phylogeny: unweighted (presence and absence) or weighted_normalized (relative '
+        'abundances).',
         choices=('unweighted', 'weighted_normalized'),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledTraining(Schedule):
-    """What learning a metadata column has, whichever kind of column it is."""
+class TargetTraining(Schedule):
+    """What learning a metadata column takes, numeric or categorical."""
 
     asv_dropout: float = option(
         0.2,
-        'While training, share of the ASVs of a sample that each reading leaves out at random: few labels are learned '
-        'by heart otherwise.',
+        'Augmentation: share of the ASVs of a sample that is dropped at random at each training step; it prevents '
+        'overfitting to few labels.',
         low=0.0,
         high=0.9,
+        advanced=True,
     )
     patience: int | str = option(
         AUTO,
-        'Epochs without a smaller validation error after which training stops. auto: a quarter of epochs.',
+        'Number of epochs without a better validation error after which training stops. auto: a quarter of epochs.',
         low=1,
         high=1000000,
+        advanced=True,
     )
     freeze: str = option(
         AUTO,
-        'Which parts of a given encoder do not learn: none, asv (its ASV encoder, whose embeddings are then computed '
-        'once), or encoder (all of it). auto: asv.',
+        'Which part of a given encoder is frozen: none, asv (its ASV encoder, whose embeddings are then computed once) '
+        'or encoder (all of it). auto: asv.',
         choices=('auto', 'none', 'asv', 'encoder'),
+        advanced=True,
     )
     encoder_learning_rate_ratio: float = option(
         0.2,
-        'Learning rate of those parts of a given encoder that learn, as a multiple of that of the head.',
+        'Learning rate of the unfrozen parts of a given encoder, as a multiple of learning_rate.',
         low=0.001,
         high=1.0,
+        advanced=True,
     )
     distance_weight: float = option(
-        0.1, 'Weight of the distances beside the target, where a distance matrix is given.', low=0.0, high=1e6
+        0.1,
+        'Weight of the distance loss beside that of the target, where a distance matrix is given.',
+        low=0.0,
+        high=1e6,
+        advanced=True,
     )
-    profile_head: bool = option(
+    abundance_ensemble: bool = option(
         True,
-        'Whether small networks that know each ASV by name, not by its sequence, learn from abundances beside the '
-        'transformer and are blended with it: on ASVs that were there in training they err less.',
+        'Also train an ensemble of small networks on the abundances of the training ASVs, blended with the '
+        'transformer: it is more accurate where new samples share those ASVs.',
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class FitTraining(LabelledTraining):
+class RegressorTraining(TargetTraining):
     loss: str = option(
         'huber',
-        'Which errors of the scaled target training makes small: squared (mse), absolute (mae, where outliers matter '
-        'less), or huber, squared up to 1 and absolute beyond. quantile learns the median and the ends of the interval '
-        'that coverage asks for, so that prediction intervals are wider for samples that are harder to predict.',
+        'Loss on the scaled target: mse, mae (less sensitive to outliers), huber (squared up to 1, absolute beyond) or '
+        'quantile, which learns the median and the bounds of the interval for coverage, so that intervals are wider '
+        'for samples that are harder to predict.',
         choices=('mse', 'mae', 'huber', 'quantile'),
+        advanced=True,
     )
     target_scaling: str = option(
         AUTO,
-        'How the target is scaled while training: to mean 0 and standard deviation 1 (standard), its square root '
-        'likewise (root), to 0 to 1 (minmax), or not at all (none: values far from 0 are then learned slowly or not). '
-        'Learned on training samples and undone in the output. auto: root for a target that is never below 0 and whose '
-        'square root is clearly less skewed, else standard.',
-        choices=('auto', 'standard', 'root', 'minmax', 'none'),
+        'How the target is scaled for training, undone in the output: standard (mean 0, standard deviation 1), sqrt '
+        '(standard after a square root), minmax (0 to 1) or none. auto: sqrt for a target that is never negative and '
+        'clearly less skewed after a square root, else standard.',
+        choices=('auto', 'standard', 'sqrt', 'minmax', 'none'),
+        advanced=True,
     )
     coverage: float = option(
         0.9,
-        'Share of new samples (of new groups, where there are groups) whose true value the prediction intervals in the '
-        'details are to hold. With fewer than coverage / (1 - coverage) groups of training and validation samples (9 '
-        'for 0.9) they hold that share of every group seen, promise nothing for new ones, and a warning says so.',
+        'Share of new samples (of new groups, where there are groups) whose true value the prediction intervals should '
+        'contain. It takes at least coverage / (1 - coverage) groups of training and validation samples (9 for 0.9); '
+        'with fewer, it holds for the groups seen only, and a warning says so.',
         low=0.01,
         high=0.99,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierTraining(LabelledTraining):
+class ClassifierTraining(TargetTraining):
     # balanced, because rare classes are mostly the ones that a study is about: unweighted, with few labels, a model
     # that never names them has the smaller loss
     class_weights: str = option(
         'balanced',
-        'Whether each class counts the same however many samples it has (balanced), or each sample (none). The '
-        'probabilities follow: balanced, they are those for a sample that might as well be of any class; none, for one '
-        'from where classes are as common as among the training samples.',
+        'Class weights in the loss: balanced (all classes count the same) or none (all samples count the same). The '
+        'probabilities follow: balanced assumes that all classes are equally common among new samples, none that they '
+        'are as common as among the training samples.',
         choices=('balanced', 'none'),
     )

@@ -1,4 +1,4 @@
-"""What an artifact is: semantic types, formats that read their content, and transformers to what a user looks at."""
+"""The artifacts: semantic types, formats that validate their content, and transformers to DataFrame and Metadata."""
 
 from .details import AAMPredictionDetailsDirectoryFormat, AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat

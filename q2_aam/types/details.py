@@ -1,8 +1,8 @@
-"""Predictions with all that is known about them, as an artifact: one row a sample."""
+"""Prediction details as an artifact: one row per sample, with its split, its prediction and more."""
 
 from qiime2.plugin import ValidationError, model
 
-from q2_aam.bundle import LOWER, PROBABILITY, UPPER
+from q2_aam.data.details import LOWER, PROBABILITY, UPPER
 from q2_aam.data.splits import NEW, TEST, TRAINING, VALIDATION
 
 from .tsv import check_columns, is_number, read_rows
@@ -14,8 +14,8 @@ PARTS = (TRAINING, VALIDATION, TEST, NEW)
 class AAMPredictionDetailsFormat(model.TextFileFormat):
     """Tab-separated rows that begin with id, part and prediction (empty: abstained); other columns are free.
 
-    Where there are columns of probabilities, the prediction is one of the classes that they name, else a number. Where
-    there are columns of interval bounds, each row has both, the lower one not above the other, or neither.
+    With columns of class probabilities, the prediction is one of their classes, else a number. With columns of interval
+    bounds, each row has both, the lower one not above the upper one, or neither.
     """
 
     def _validate_(self, level):
@@ -33,7 +33,7 @@ class AAMPredictionDetailsFormat(model.TextFileFormat):
             if len(bounds) == 2:
                 _check_interval(line, cells[0], *(cells[place] for place in bounds))
             if cells[0] in seen:
-                raise ValidationError(f'Sample {cells[0]} stands in it twice, again at line {line}.')
+                raise ValidationError(f'Sample IDs must be unique: {cells[0]} occurs again at line {line}.')
             seen.add(cells[0])
         if not seen:
             raise ValidationError('The prediction details have no rows.')
@@ -50,12 +50,12 @@ def _check_names(header):
         if not name:
             raise ValidationError(f'Column {place + 1} has no name.')
         if name in names[:place]:
-            raise ValidationError(f'The column name {name} stands in the header twice.')
+            raise ValidationError(f'Column names must be unique: {name} occurs twice in the header.')
 
 
 def _check_row(line, name, part):
     if not name.strip():
-        raise ValidationError(f'The sample id is empty at line {line}.')
+        raise ValidationError(f'The sample ID is empty at line {line}.')
     if part not in PARTS:
         raise ValidationError(
             f'The part of sample {name} (line {line}) must be one of {", ".join(PARTS)}, but it is {part!r}.'
@@ -66,9 +66,9 @@ def _check_prediction(line, cells, classes):
     """Check a prediction and, where there are any, the probabilities; `classes` is {class: place of its column}."""
     name, prediction = cells[0], cells[2]
     if prediction and not (prediction in classes if classes else is_number(prediction)):
-        wanted = f'one of the classes {", ".join(classes)}' if classes else 'a number'
+        allowed = f'one of the classes {", ".join(classes)}' if classes else 'a number'
         raise ValidationError(
-            f'The prediction of sample {name} (line {line}) must be {wanted} or empty, but it is {prediction!r}.'
+            f'The prediction of sample {name} (line {line}) must be {allowed} or empty, but it is {prediction!r}.'
         )
     for label, place in classes.items():
         cell = cells[place]
@@ -84,6 +84,6 @@ def _check_interval(line, name, lower, upper):
         return
     if not (is_number(lower) and is_number(upper) and float(lower) <= float(upper)):
         raise ValidationError(
-            f'The interval of sample {name} (line {line}) must be two numbers, the lower one first, or empty, but it '
-            f'is {lower!r} to {upper!r}.'
+            f'The prediction interval of sample {name} (line {line}) must be two numbers, the lower one first, or '
+            f'empty, but it is {lower!r} to {upper!r}.'
         )

@@ -1,4 +1,4 @@
-"""What training logged, as an artifact: a table of figures, and points for plots of predicted against true."""
+"""The training history as an artifact: a table of metrics, and points for plots of predicted against true values."""
 
 from qiime2.plugin import ValidationError, model
 
@@ -8,7 +8,7 @@ from .tsv import check_columns, is_number, read_rows
 
 
 class _LogFormat(model.TextFileFormat):
-    """Tab-separated rows of fixed columns; those in `finite` and `numeric` hold numbers, the others words."""
+    """Tab-separated rows of fixed columns; those in `finite` and `numeric` hold numbers, the others text."""
 
     columns: tuple
     finite: tuple = ()
@@ -30,11 +30,11 @@ class _LogFormat(model.TextFileFormat):
 
 
 class AAMTrainingHistoryFormat(_LogFormat):
-    """One row a figure: step, epoch, part, metric, value."""
+    """One row per metric: step, epoch, part, metric, value."""
 
     columns = HISTORY_COLUMNS
     finite = ('step', 'epoch')
-    # a loss that overflowed or an R2 of nothing was logged as it was: a long run must not be lost for it
+    # an overflowed loss or an undefined R2 is logged as it is: a long run must not be lost because of it
     numeric = ('value',)
 
     def _validate_(self, level):

@@ -1,4 +1,4 @@
-"""How good several methods were on the same folds, as an artifact: one row a figure, a difference or a verdict."""
+"""The metrics of several methods on the same folds as an artifact: one row per metric, difference or verdict."""
 
 from qiime2.plugin import ValidationError, model
 
@@ -6,8 +6,8 @@ from q2_aam.evaluation.verdict import METRICS_COLUMNS
 
 from .tsv import check_columns, is_number, read_rows
 
-WORDS = ('method', 'repeat', 'fold', 'metric')
-NUMBERS = ('samples', 'value', 'spread', 'lower', 'upper')
+TEXTS = ('method', 'repeat', 'fold', 'metric')
+NUMBERS = ('samples', 'value', 'sd', 'lower', 'upper')
 
 
 class AAMMetricsFormat(model.TextFileFormat):
@@ -19,7 +19,7 @@ class AAMMetricsFormat(model.TextFileFormat):
         line = None
         for line, cells in rows:
             for column, cell in zip(METRICS_COLUMNS, cells):
-                if column in WORDS and not cell.strip():
+                if column in TEXTS and not cell.strip():
                     raise ValidationError(f'Column {column} is empty at line {line}.')
                 if column in NUMBERS and cell and not is_number(cell):
                     raise ValidationError(

@@ -11,7 +11,7 @@ ZIP_MAGIC = b'PK\x03\x04'
 
 
 class _BundleMemberFormat(model.BinaryFileFormat):
-    """A file of a bundle; it makes sense only together with the others, so that the folder is what gets validated."""
+    """A file of a bundle; it makes sense only with the others, so the folder is what gets validated."""
 
     def _validate_(self, level):
         pass
@@ -24,10 +24,10 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     config = model.File(bundle.CONFIG_FILE, format=_BundleMemberFormat)
     card = model.File(bundle.CARD_FILE, format=_BundleMemberFormat)
 
-    # The framework looks at the members before it calls _validate_, skips hidden files, and puts a path and the
-    # format's name before the message: so what is wrong is said here, in one sentence, before it looks.
+    # Before it calls _validate_, the framework checks the members, skips hidden files, and puts a path and the name of
+    # the format in front of the message: so errors are raised here, in one sentence, before it looks.
     def validate(self, level='max'):
-        """Raise ValidationError, in one sentence, unless the folder holds a sound bundle and nothing else."""
+        """Raise ValidationError, in one sentence, unless the folder holds a valid bundle and nothing else."""
         folder = pathlib.Path(str(self))
         if folder.is_dir():
             _check_files(folder)
@@ -42,21 +42,21 @@ def _check_files(folder):
     for path in sorted(folder.iterdir()):
         if path.is_file() and _is_pickled(path):
             raise ValidationError(
-                f"The model holds a pickled file, {path.name}: loading it could run a stranger's code, so it is not "
-                'read; use a model that this plugin has made.'
+                f'The model contains a pickled file, {path.name}, which could run arbitrary code when loaded; use a '
+                'model that was trained with this plugin.'
             )
         if path.name not in bundle.FILES or not path.is_file():
             raise ValidationError(
-                f'The model holds {path.name}, which does not belong to it: a model is the files '
+                f'The model contains {path.name}, which does not belong there: a model is the files '
                 f'{", ".join(bundle.FILES)} and nothing else; remove it.'
             )
     missing = [name for name in bundle.FILES if not (folder / name).exists()]
     if missing:
-        raise ValidationError(f'The model lacks its file {missing[0]}; use a model that this plugin has made.')
+        raise ValidationError(f'The model lacks the file {missing[0]}; use a model that was trained with this plugin.')
 
 
 def _is_pickled(path):
-    """Tell by content: a pickle of a protocol in use, or the zip archive in which PyTorch wraps one."""
+    """Return whether the content is a pickle of a protocol in use, or the zip archive in which PyTorch wraps one."""
     with path.open('rb') as handle:
         head = handle.read(8)
     if head.startswith(ZIP_MAGIC):

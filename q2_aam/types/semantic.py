@@ -31,28 +31,27 @@ ARTIFACT_CLASSES = (
     (
         AAMEncoder,
         AAMModelDirectoryFormat,
-        'A pretrained encoder: it turns the sequences and abundances of a sample into numbers that a regressor or '
-        'classifier can start from.',
+        'A pretrained encoder: it embeds samples from their sequences and abundances, and a regressor or classifier '
+        'can start from it.',
     ),
-    (AAMRegressor, AAMModelDirectoryFormat, 'A model that predicts a number for each sample of a feature table.'),
-    (AAMClassifier, AAMModelDirectoryFormat, 'A model that predicts a class for each sample of a feature table.'),
+    (AAMRegressor, AAMModelDirectoryFormat, 'A model that predicts a numeric metadata column.'),
+    (AAMClassifier, AAMModelDirectoryFormat, 'A model that predicts a categorical metadata column.'),
     (
         AAMTrainingHistory,
         AAMTrainingHistoryDirectoryFormat,
-        'What training logged: one row a figure (step, epoch, part, metric, value), and points of predicted against '
-        'true values for plots.',
+        'The history of a training run: one row per metric (step, epoch, part, metric, value), and points of predicted '
+        'against true values for plots.',
     ),
     (
         SampleData[AAMPredictionDetails],
         AAMPredictionDetailsDirectoryFormat,
-        'One row a sample: its part (training, validation, test or new), its prediction, and how well the model '
-        'covers it.',
+        'One row per sample: its split (training, validation, test or new), its prediction, and how applicable the '
+        'model is to it.',
     ),
     (
         AAMMetrics,
         AAMMetricsDirectoryFormat,
-        'How good several methods were on the same folds: one row a figure, and their differences with intervals and a '
-        'verdict.',
+        'The metrics of several methods on the same folds, their differences with confidence intervals, and a verdict.',
     ),
 )
 

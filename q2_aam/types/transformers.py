@@ -1,4 +1,4 @@
-"""From formats to what a user looks at (DataFrame, Metadata), and from a DataFrame of details back to its format."""
+"""From formats to DataFrame and Metadata, and from DataFrames of details and metrics back to their formats."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import qiime2
 
-from q2_aam.bundle import PROBABILITY
+from q2_aam.data.details import PROBABILITY
 from q2_aam.errors import AAMWarning, counted
 
 from .details import AAMPredictionDetailsFormat
@@ -14,7 +14,7 @@ from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat
 from .metrics import AAMMetricsFormat
 from .tsv import is_number
 
-# Names that QIIME 2 metadata keeps for the header of its id column (https://docs.qiime2.org, Metadata in QIIME 2).
+# Names that QIIME 2 metadata reserve for the header of their id column (https://docs.qiime2.org, Metadata in QIIME 2).
 RESERVED_LOWER = {'id', 'sampleid', 'sample id', 'sample-id', 'featureid', 'feature id', 'feature-id'}
 RESERVED_EXACT = {'#SampleID', '#Sample ID', '#OTUID', '#OTU ID', 'sample_name'}
 
@@ -83,12 +83,12 @@ ALL = (
 
 
 def _read(file_format):
-    """Read cells as text, so that an id 007 stays what it is, and then make numbers of the columns that hold them."""
+    """Read cells as text, so that an id 007 is kept, and then convert the columns that hold numbers."""
     with file_format.open() as handle:
         frame = pd.read_csv(handle, sep='\t', dtype=str, keep_default_na=False, na_values=[''])
-    # classes are words, also those that look like numbers
-    words = ['id', 'prediction', 'true'] if frame.columns.str.startswith(PROBABILITY).any() else ['id']
-    for column in frame.columns.difference(words):
+    # classes are text, also those that look like numbers
+    texts = ['id', 'prediction', 'true'] if frame.columns.str.startswith(PROBABILITY).any() else ['id']
+    for column in frame.columns.difference(texts):
         frame[column] = _typed(frame[column])
     return frame
 
@@ -104,15 +104,15 @@ def _typed(cells):
 
 
 def _numbered(frame):
-    """Return `frame` as Metadata, which wants an id for each row: its number."""
-    # with zeros before it, so that text sorts like numbers
+    """Return `frame` as Metadata, which needs an id for each row: its number."""
+    # padded with zeros, so that text sorts like numbers
     width = len(str(len(frame)))
     frame.index = pd.Index([f'{row:0{width}d}' for row in range(1, len(frame) + 1)], name='id')
     return _to_metadata(frame)
 
 
 def _to_metadata(frame):
-    """Return `frame` as Metadata, without what Metadata cannot hold: infinity, words of blanks only, reserved names."""
+    """Return `frame` as Metadata, without what Metadata refuse: infinity, blank text, reserved names."""
     frame = _without_refused_ids(frame).replace([np.inf, -np.inf], np.nan).replace(r'^\s*$', np.nan, regex=True)
     return qiime2.Metadata(frame.rename(columns=lambda name: f'{name} (column)' if _is_reserved(name) else name))
 
@@ -122,8 +122,8 @@ def _without_refused_ids(frame):
     refused = ids.str.startswith('#') | ids.map(_is_reserved).astype(bool) | ids.duplicated()
     if refused.any():
         warnings.warn(
-            f'Left out of the metadata: {counted(int(refused.sum()), "sample")} with an id that metadata cannot '
-            f'hold (e.g. {frame.index[refused][0]}).',
+            f'The metadata leave out {counted(int(refused.sum()), "sample")} whose ID is not allowed in QIIME 2 '
+            f'metadata (e.g. {frame.index[refused][0]}).',
             AAMWarning,
             stacklevel=2,
         )

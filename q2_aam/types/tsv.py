@@ -1,11 +1,11 @@
-"""What our tab-separated formats share: reading rows with their line numbers, and telling numbers from words."""
+"""Helpers of the tab-separated formats: rows with their line numbers, columns, and which cells are numbers."""
 
 import csv
 import re
 
 from qiime2.plugin import ValidationError
 
-# rows that are read at level 'min', which the framework asks for at every step of an artifact's way
+# rows that are read at level 'min', which the framework asks for whenever it passes an artifact on
 MIN_ROWS = 5
 
 _NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?')
@@ -13,14 +13,14 @@ _NOT_FINITE = re.compile(r'nan|[+-]?inf', re.IGNORECASE)
 
 
 def is_number(cell, finite=True):
-    """Tell whether `cell` is a number as text; not Python's float(), which takes a label like 1_2 for 12."""
+    """Return whether `cell` is a number as text; not by Python's float(), which takes a label like 1_2 for 12."""
     return bool(_NUMBER.fullmatch(cell) or (not finite and _NOT_FINITE.fullmatch(cell)))
 
 
 def read_rows(file_format, level):
     """Yield (line number, cells) of the header and of each row; at level 'min' of the first rows only.
 
-    Raises ValidationError if the file is no tab-separated text or if a row is not as long as the header.
+    Raises ValidationError if the file is not tab-separated text or if a row is not as long as the header.
     """
     try:
         with file_format.open() as handle:
@@ -30,7 +30,7 @@ def read_rows(file_format, level):
                 header = header or cells
                 if len(cells) != len(header):
                     raise ValidationError(
-                        f'Line {reader.line_num} has {len(cells)} cells, but the header names {len(header)} columns.'
+                        f'Line {reader.line_num} has {len(cells)} cells, but the header has {len(header)} columns.'
                     )
                 yield reader.line_num, cells
                 if level == 'min' and number == MIN_ROWS:

@@ -1,4 +1,4 @@
-"""What a user looks at: pages that show models, predictions and histories."""
+"""Visualizers: pages that show models, predictions and histories."""
 
 
 def register(plugin):

@@ -11,7 +11,7 @@ from q2_types.tree import NewickFormat
 from qiime2.plugins import sample_classifier
 
 from q2_aam.actions import fit, predict, pretrain
-from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig, PretrainConfig
+from q2_aam.config import FitClassifierConfig, FitRegressorConfig, PredictClassesConfig, PredictConfig, PretrainConfig
 from q2_aam.types import AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat
 
 
@@ -85,7 +85,7 @@ def test_fit_regressor_hands_over_target_and_groups_as_series(views, small, reco
     (call,) = recorded
     table, target, folder, config = call.given
     assert (table, folder, call.encoder) == (str(views['table']), str(regressor), 'a folder')
-    assert config == FitConfig.from_flat({'test_fraction': 0.3})
+    assert config == FitRegressorConfig.from_flat({'test_fraction': 0.3})
     assert target.name == 'age' and target.dtype == float and target.index[0] == 'S00'
     assert call.groups.loc['S03'] == 'P1'
     assert type(predictions) is pd.Series and type(details) is pd.DataFrame
@@ -120,11 +120,11 @@ def test_fit_classifier_hands_over_names_of_classes_and_gives_probabilities(view
 
 def test_predict_classes_reads_nothing_but_table_sequences_and_model(views, recorded):
     _, probabilities, _ = predict.predict_classes(
-        table=views['table'], sequences=views['sequences'], classifier='a folder', turn_reversed=True
+        table=views['table'], sequences=views['sequences'], classifier='a folder', reverse_complement=True
     )
     (call,) = recorded
     assert call.name == 'predict_classes'
-    assert call.given == (str(views['table']), 'a folder', PredictClassesConfig.from_flat({'turn_reversed': True}))
+    assert call.given == (str(views['table']), 'a folder', PredictClassesConfig.from_flat({'reverse_complement': True}))
     assert list(probabilities.index) == ['S00', 'S01']
 
 
@@ -139,9 +139,9 @@ def test_predict_classes_reads_nothing_but_table_sequences_and_model(views, reco
 def test_groups_become_text_and_whole_numbers_lose_their_point(values, names):
     index = pd.Index(['S1', 'S2', 'S3'], name='id')
     kind = qiime2.NumericMetadataColumn if isinstance(values[0], float) else qiime2.CategoricalMetadataColumn
-    found = fit.group_names(kind(pd.Series(values, index=index, name='subject')))
-    assert found.to_dict() == dict(zip(index, names))
-    assert all(type(name) is str for name in found)
+    converted = fit.group_names(kind(pd.Series(values, index=index, name='subject')))
+    assert converted.to_dict() == dict(zip(index, names))
+    assert all(type(name) is str for name in converted)
 
 
 def test_samples_without_a_group_are_left_out_of_the_groups():

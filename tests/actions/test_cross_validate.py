@@ -1,6 +1,5 @@
-"""Each labelled sample is predicted once a repeat by a model that knew nothing of its label or group."""
+"""Each labelled sample is predicted once per repeat, by a model trained without its label and its group."""
 
-import inspect
 import types
 
 import numpy as np
@@ -12,7 +11,7 @@ from q2_types.feature_table import BIOMV210Format
 
 from q2_aam.actions import cross_validate as pipelines
 from q2_aam.actions import cross_validate_steps as steps
-from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig, FitConfig, PredictConfig
+from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig, FitRegressorConfig, PredictConfig
 from q2_aam.errors import UserError
 
 QUICK = {'folds': 3, 'random_seed': 5, 'width': 16, 'threads': 1}
@@ -62,52 +61,54 @@ def ids_of(call):
 def test_no_label_and_no_group_of_a_test_sample_reaches_the_fit(run, context, small):
     run(repeats=2)
     subjects = small.metadata.get_column('subject').to_series()
-    fits, cuts = context.of('fit_regressor'), context.of('filter_samples')
-    assert len(fits) == 6 and len(cuts) == 12
+    fits, filtered = context.of('fit_regressor'), context.of('filter_samples')
+    assert len(fits) == 6 and len(filtered) == 12
     for number, call in enumerate(fits):
-        training, test = map(ids_of, cuts[2 * number : 2 * number + 2])
+        training, test = map(ids_of, filtered[2 * number : 2 * number + 2])
         assert ids_of(call) == training
         assert training | test == set(small.metadata.ids) and not training & test
         assert not set(subjects[list(training)]) & set(subjects[list(test)])
-        # the part that is judged is the fold
+        # the test split is the fold
         assert call.test_fraction == 0.0
-    for repeat in (cuts[1:6:2], cuts[7::2]):
+    for repeat in (filtered[1:6:2], filtered[7::2]):
         assert sorted(name for call in repeat for name in ids_of(call)) == sorted(small.metadata.ids)
-    assert all(cut.metadata.column_count == 0 for cut in cuts), 'what cuts a table carries no labels'
+    assert all(call.metadata.column_count == 0 for call in filtered), 'what filters a table carries no labels'
 
 
 def test_each_fold_is_predicted_by_its_own_model(run, context):
     run()
     numbers = {id(call): number + 1 for number, call in enumerate(context.calls)}
-    for cut, fitted, predicted in zip(
+    for call, fitted, predicted in zip(
         context.of('filter_samples')[1::2], context.of('fit_regressor'), context.of('predict')
     ):
         assert predicted.regressor == f'fit_regressor {numbers[id(fitted)]} 0'
-        assert predicted.table == f'filter_samples {numbers[id(cut)]} 0'
+        assert predicted.table == f'filter_samples {numbers[id(call)]} 0'
 
 
 def test_every_parameter_reaches_the_fit_and_seeds_differ(run, context):
     run(repeats=2, learning_rate=0.01, max_asvs_per_sample=7, precision='float32')
     fits = context.of('fit_regressor')
     for call in fits:
-        # a forest beside the model is fitted only where there is a test part
-        values = {opt.name: getattr(call, opt.name, opt.default) for opt in FitConfig.options()}
+        # a forest beside the model is fitted only where there is a test split
+        values = {opt.name: getattr(call, opt.name, opt.default) for opt in FitRegressorConfig.options()}
         assert not hasattr(call, 'random_forest')
         given = {'learning_rate': 0.01, 'max_asvs_per_sample': 7, 'precision': 'float32', 'width': 16, 'threads': 1}
         given |= {'test_fraction': 0.0, 'random_seed': call.random_seed}
-        assert values == FitConfig.from_flat(given).to_flat()
+        assert values == FitRegressorConfig.from_flat(given).to_flat()
     assert len({call.random_seed for call in fits}) == 6
     assert all(call.precision == 'float32' for call in context.of('predict'))
 
 
 @pytest.mark.parametrize('config', [CrossValidateConfig, CrossValidateClassifierConfig])
-def test_all_parameters_of_a_fit_but_those_of_the_test_part_are_there(config):
+def test_all_parameters_of_a_fit_but_those_of_the_test_split_are_there(config):
     of_fit = pipelines.NUMBERS.config if config is CrossValidateConfig else pipelines.CLASSES.config
     missing = {opt.name for opt in of_fit.options()} - {opt.name for opt in config.options()}
     assert missing == {'test_fraction', 'random_forest'}
-    # what predict has more is for tables from elsewhere, and the coverage for numbers only
+    # the others of predict are for new tables, and the coverage is for numbers only
     more = {opt.name for opt in PredictConfig.options()} - {opt.name for opt in config.options()}
-    assert more == {'turn_reversed', 'abstain'} | ({'coverage'} if config is CrossValidateClassifierConfig else set())
+    assert more == {'reverse_complement', 'abstain'} | (
+        {'coverage'} if config is CrossValidateClassifierConfig else set()
+    )
 
 
 def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):
@@ -161,14 +162,6 @@ def test_too_many_folds_are_refused_before_anything_is_fitted(run, context):
     assert context.calls == []
 
 
-def test_a_pipeline_really_has_its_parameters_and_no_annotations():
-    signature = inspect.signature(pipelines.cross_validate)
-    assert list(signature.parameters)[:4] == ['ctx', 'table', 'metadata', 'sequences']
-    assert signature.parameters['folds'].default == 5
-    assert signature.parameters['metadata'].default is inspect.Parameter.empty
-    assert not hasattr(pipelines.cross_validate, '__signature__') and not pipelines.cross_validate.__annotations__
-
-
 @pytest.fixture
 def folds():
     """Details and baselines of two repeats of two folds of four samples in two groups, and their metadata."""
@@ -185,25 +178,25 @@ def folds():
     )
 
 
-def test_numbers_are_collated_to_means_and_what_the_models_said(folds, capsys):
+def test_numbers_are_collated_to_means_with_the_details_of_the_models(folds, capsys):
     predictions, details, metrics = steps._collate_numbers(
         folds.details, folds.true, 2, 1, folds.baselines, folds.groups, pretrained=True
     )
     assert predictions.to_dict() == {'a': 1.5, 'b': 2.5, 'c': 3.5, 'd': 4.5} and predictions.name == 'age'
-    assert list(details) == ['part', 'prediction', 'true', 'fold', 'prediction_spread', 'ridge', 'reads_used']
+    assert list(details) == ['part', 'prediction', 'true', 'fold', 'prediction_sd', 'ridge', 'reads_used']
     assert details.loc['c'].tolist() == ['test', 3.5, 3.0, 2, pytest.approx(0.5**0.5), 5.0, 10.0]
     difference = metrics[metrics['metric'] == 'mae_difference'].iloc[0]
     assert (difference['value'], difference['against'], difference['samples']) == (-1.5, 'ridge', 4)
-    said = capsys.readouterr().out.splitlines()
-    assert said[2].startswith('| AAM | 0.5 +- 0.71 |')
-    assert said[-1] == metrics.iloc[0]['note']
-    assert said[-1].startswith('Best of the others: ridge. AAM is better here than ridge by 1.5; 95 % interval')
-    assert said[-1].endswith('never their labels.')
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2].startswith('| AAM | 0.5 +- 0.71 |')
+    assert printed[-1] == metrics.iloc[0]['note']
+    assert printed[-1].startswith('Best baseline for "age": ridge. Compared with ridge, AAM is better by 1.5 in ')
+    assert printed[-1].endswith('never their labels.')
 
 
 def test_without_baselines_there_is_still_a_verdict(folds):
     *_, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1)
-    assert metrics['against'].eq('').all() and 'nothing to compare with' in metrics.iloc[0]['note']
+    assert metrics['against'].eq('').all() and 'no baseline to compare with' in metrics.iloc[0]['note']
 
 
 def test_an_abstention_is_in_the_details_but_not_in_the_predictions(folds):
@@ -214,7 +207,7 @@ def test_an_abstention_is_in_the_details_but_not_in_the_predictions(folds):
     assert metrics[metrics['metric'] == 'mae_difference'].iloc[0]['samples'] == 3
 
 
-def test_classes_are_collated_to_the_likeliest_in_the_mean_over_repeats():
+def test_classes_are_collated_to_the_most_probable_in_the_mean_over_repeats():
     true = pd.Series(['x', 'y', 'y'], pd.Index(['a', 'b', 'c'], name='id'), name='stage')
     details = []
     for names, share in (('ab', 0.9), ('c', 0.2), ('ac', 0.3), ('b', 0.4)):
@@ -235,11 +228,11 @@ def test_classes_are_collated_to_the_likeliest_in_the_mean_over_repeats():
 
 def test_the_step_of_baselines_hands_over_paths_and_labels_of_training_samples(small, monkeypatch):
     table, matrix = small.table.view(BIOMV210Format), small.distances.view(LSMatFormat)
-    found = steps._score_baselines(table, table, small.metadata.get_column('age'), matrix, 3, 1)
-    assert list(found)[:4] == ['part', 'prediction', 'random_forest', 'extra_trees'] and list(found)[-1] == 'median'
-    assert found['part'].eq('new').all() and found['prediction'].isna().all() and len(found) == 20
-    found = steps._score_baselines(table, table, small.metadata.get_column('stage'), None, 3, 1)
-    assert 'majority|young' in found and found.filter(like='|').notna().all(axis=None)
+    details = steps._score_baselines(table, table, small.metadata.get_column('age'), matrix, 3, 1)
+    assert list(details)[:4] == ['part', 'prediction', 'random_forest', 'extra_trees'] and list(details)[-1] == 'median'
+    assert details['part'].eq('new').all() and details['prediction'].isna().all() and len(details) == 20
+    details = steps._score_baselines(table, table, small.metadata.get_column('stage'), None, 3, 1)
+    assert 'majority|young' in details and details.filter(like='|').notna().all(axis=None)
 
 
 def test_steps_are_registered_under_names_that_newer_command_lines_hide(plugin):

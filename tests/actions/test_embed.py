@@ -12,6 +12,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 
 from q2_aam.actions import embed, examples_embed
+from q2_aam.actions.signature import parameters
 from q2_aam.config import DistancesConfig, EmbedConfig
 
 IDS = ['S00', 'S01', 'S02']
@@ -46,12 +47,12 @@ def recorded(monkeypatch):
 
 def test_predict_distances_hands_over_paths_and_one_configuration(small, recorded):
     table, sequences = small.table.view(BIOMV210Format), small.sequences.view(DNAFASTAFormat)
-    found = embed.predict_distances(table=table, sequences=sequences, encoder='a folder', threads=2)
+    distances = embed.predict_distances(table=table, sequences=sequences, encoder='a folder', threads=2)
     (call,) = recorded
     assert call.given == (str(table), 'a folder', DistancesConfig.from_flat({'threads': 2}))
     assert call.sequences == str(sequences)
-    assert type(found) is skbio.DistanceMatrix and list(found.ids) == IDS
-    assert found['S01', 'S02'] == np.float32(3) / np.float32(7)
+    assert type(distances) is skbio.DistanceMatrix and list(distances.ids) == IDS
+    assert distances['S01', 'S02'] == np.float32(3) / np.float32(7)
 
 
 def test_embed_gives_principal_coordinates_with_the_share_of_each_axis(small, recorded):
@@ -70,10 +71,10 @@ def test_artifacts_hold_what_the_library_gave(recorded, small):
     actions = qiime2.sdk.PluginManager().plugins['aam'].actions
     (matrix,) = actions['predict_distances'](table=small.table, sequences=small.sequences, encoder=encoder)
     pcoa, _ = actions['embed'](table=small.table, sequences=small.sequences, encoder=encoder)
-    found = matrix.view(skbio.DistanceMatrix)
-    assert list(found.ids) == IDS
+    distances = matrix.view(skbio.DistanceMatrix)
+    assert list(distances.ids) == IDS
     # the text of float32 comes back to its last digit
-    assert (found.data.astype(np.float32) == np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0]], np.float32) / 7).all()
+    assert (distances.data.astype(np.float32) == np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0]], np.float32) / 7).all()
     again = pcoa.view(skbio.OrdinationResults)
     assert list(again.samples.index) == IDS and list(again.proportion_explained) == [0.75, 0.1875]
 
@@ -87,7 +88,7 @@ def test_a_model_of_another_type_is_refused_by_type(plugin, small, recorded):
 
 def test_the_parameters_are_those_of_the_configuration_and_bounds_are_enforced(plugin, small, recorded):
     signature = plugin.actions['embed'].signature
-    assert list(signature.parameters) == [opt.name for opt in EmbedConfig.options()]
+    assert list(signature.parameters) == list(parameters(EmbedConfig))
     assert signature.parameters['embedding'].default == 'memberships'
     encoder = examples_embed.encoder_factory()
     for wrong in ({'number_of_dimensions': 0}, {'embedding': 'unions'}, {'max_samples_in_matrix': 1}):

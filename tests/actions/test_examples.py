@@ -1,4 +1,7 @@
-"""The usage examples run, and what they make can be used by the plugins that researchers have already."""
+"""The usage examples run, and state what Galaxy can check too."""
+
+import ast
+import pathlib
 
 import numpy as np
 from qiime2.plugin.testing import TestPluginBase
@@ -23,3 +26,16 @@ def test_the_small_study_is_the_same_at_each_call_and_its_target_depends_on_its_
     assert metadata['stage'].value_counts().min() >= 6
     late = counts.iloc[:, 10:].sum(axis=1) / counts.sum(axis=1)
     assert np.corrcoef(late, metadata['age'])[0, 1] > 0.9
+
+
+def test_expressions_match_whole_lines_as_galaxy_matches_them():
+    expressions = [
+        keyword.value.value
+        for path in pathlib.Path(examples.__file__).parent.glob('examples*.py')
+        for node in ast.walk(ast.parse(path.read_text('utf-8')))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == 'expression'
+    ]
+    assert len(expressions) > 10
+    assert [text for text in expressions if not (text.startswith('^') and text.endswith('$'))] == []

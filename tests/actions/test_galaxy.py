@@ -22,8 +22,8 @@ def nested(ast):
 
 
 def predicate(ast, name):
-    found = ast.get('predicate')
-    return found if found and found.get('name') == name else None
+    of_ast = ast.get('predicate')
+    return of_ast if of_ast and of_ast.get('name') == name else None
 
 
 def float_bounds_are_inclusive(name, ast, default):
@@ -144,8 +144,8 @@ def test_every_parameter_and_input_of_every_action_keeps_every_rule(plugin):
         for specs, rules in ((signature.inputs, RULES), (signature.parameters, [*RULES, only_types_that_galaxy_knows])):
             for name, spec in specs.items():
                 default = spec.default if spec.has_default() else NO_DEFAULT
-                found = [rule(name, spec.qiime_type.to_ast(), default) for rule in rules]
-                complaints += [f'{action.id}: {said}' for said in found if said]
+                answers = [rule(name, spec.qiime_type.to_ast(), default) for rule in rules]
+                complaints += [f'{action.id}: {answer}' for answer in answers if answer]
                 seen += 1
     assert complaints == []
     assert seen > 50

@@ -1,4 +1,4 @@
-"""What the library has to say reaches the user once, in one line, and an error is its sentence."""
+"""Warnings of the library reach the user once, in one line, and an error is one sentence."""
 
 import contextlib
 import importlib.util
@@ -15,14 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 from q2_aam.actions import messages
-from q2_aam.actions.messages import one_line, said_to_user
+from q2_aam.actions.messages import one_line, warnings_to_user
 from q2_aam.errors import AAMWarning, UserError
 
 TEXT = '2 samples, for example "S01", are ignored.'
 
 
 def warn_twice(text=TEXT):
-    with said_to_user():
+    with warnings_to_user():
         for _ in range(2):
             warnings.warn(text, AAMWarning)
         warnings.warn(text, AAMWarning)
@@ -53,7 +53,7 @@ def test_a_warning_of_several_lines_becomes_one():
 
 
 def test_warnings_of_other_packages_are_left_as_they_are(printing, capsys):
-    with said_to_user():
+    with warnings_to_user():
         warnings.warn('not ours', UserWarning)
     assert 'test_messages.py' in capsys.readouterr().err
 
@@ -63,7 +63,7 @@ def test_a_program_can_still_catch_warnings_and_everything_is_put_back():
     with pytest.warns(AAMWarning, match='2 samples') as caught:
         warn_twice()
     assert len(caught) == 1
-    with pytest.raises(UserError), said_to_user():
+    with pytest.raises(UserError), warnings_to_user():
         raise UserError('The table is empty; give one with samples.')
     assert (warnings.formatwarning, warnings.showwarning) == before
 
@@ -101,8 +101,8 @@ def test_the_command_line_shows_a_warning_once_and_with_quiet_not_at_all(printin
     def command(verbose):
         # as q2cli does: without --verbose an action writes into a log
         with contextlib.nullcontext() if verbose else contextlib.redirect_stderr(io.StringIO()):
-            # a pipeline inside which an action says the same
-            with said_to_user():
+            # a pipeline, inside which an action gives the same warning
+            with warnings_to_user():
                 warn_twice()
         click.echo('Saved', err=True)
 
@@ -138,7 +138,7 @@ def test_the_command_line_prints_an_error_as_one_sentence(small, tmp_path):
         env={**os.environ, 'HOME': str(tmp_path)},
         timeout=300,
     )
-    said = ' '.join((run.stdout + run.stderr).split())
+    printed = ' '.join((run.stdout + run.stderr).split())
     assert run.returncode == 1
-    assert 'Plugin error from aam:' in said and 'sequences' in said and 'asv0' in said
-    assert 'Traceback' not in said
+    assert 'Plugin error from aam:' in printed and 'sequences' in printed and 'asv0' in printed
+    assert 'Traceback' not in printed

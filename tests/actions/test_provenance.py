@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from q2_aam.actions import examples
-from q2_aam.config import FitConfig, PredictConfig, PretrainConfig
+from q2_aam.config import FitRegressorConfig, PredictConfig, PretrainConfig
 
 SMALL = {**examples.SMALL_MODEL, **examples.SHORT_TRAINING, 'batch_size': 4}
 
@@ -55,14 +55,14 @@ def chain(plugin, small, tmp_path_factory):
 def actions(chain):
     """{uuid: action} of every artifact in the provenance of the predictions, read from the file itself."""
     root = str(chain['predictions'].uuid)
-    found = {}
+    by_uuid = {}
     with zipfile.ZipFile(chain['path']) as archive:
         for name in archive.namelist():
             if name.endswith('action/action.yaml'):
                 parts = name.split('/')
                 uuid = parts[parts.index('artifacts') + 1] if 'artifacts' in parts else root
-                found[uuid] = yaml.load(archive.read(name), ProvenanceLoader)['action']
-    return found
+                by_uuid[uuid] = yaml.load(archive.read(name), ProvenanceLoader)['action']
+    return by_uuid
 
 
 def flat(pairs):
@@ -85,7 +85,7 @@ def test_predictions_lead_back_to_the_imported_table(chain, actions, small):
 def test_every_parameter_of_every_action_is_recorded(chain, actions):
     given = {
         'pretrain': (PretrainConfig, chain['encoder'], {**SMALL, 'random_seed': 0}),
-        'fit_regressor': (FitConfig, chain['regressor'], {**SMALL, 'random_seed': 0, 'learning_rate': 0.002}),
+        'fit_regressor': (FitRegressorConfig, chain['regressor'], {**SMALL, 'random_seed': 0, 'learning_rate': 0.002}),
         'predict': (PredictConfig, chain['predictions'], {'device': 'cpu', 'threads': 1}),
     }
     for name, (call, artifact, values) in given.items():

@@ -1,18 +1,35 @@
-"""A parameter is written down once, in config/: the rest of what QIIME 2 shows and checks follows from it."""
+"""A parameter is written down once, in config/: all that QIIME 2 shows and checks follows from it."""
 
+import ast
 import dataclasses
+import inspect
+import pathlib
 
 import numpy as np
+import pandas as pd
 import pytest
+import qiime2
 from qiime2.plugin import Bool
 from qiime2.sdk.util import parse_primitive
 
-from q2_aam.actions import fit, predict, pretrain
+import q2_aam
+from q2_aam.actions import cross_validate, fit, predict, pretrain
 from q2_aam.actions.signature import descriptions, flat, parameters, qiime_type
-from q2_aam.config import AUTO, Call, FitConfig, Group, PredictConfig, PretrainConfig, RuntimeConfig
-from q2_aam.config.fields import option
+from q2_aam.config import (
+    AUTO,
+    Call,
+    CrossValidateClassifierConfig,
+    CrossValidateConfig,
+    FitClassifierConfig,
+    FitRegressorConfig,
+    Group,
+    PredictConfig,
+    PretrainConfig,
+    RuntimeConfig,
+    option,
+)
 
-CALLS = {'pretrain': PretrainConfig, 'fit_regressor': FitConfig, 'predict': PredictConfig}
+CALLS = {'pretrain': PretrainConfig, 'fit_regressor': FitRegressorConfig, 'predict': PredictConfig}
 FUNCTIONS = {'pretrain': pretrain.pretrain, 'fit_regressor': fit.fit_regressor, 'predict': predict.predict}
 OPTIONS = [(name, opt) for name, call in CALLS.items() for opt in call.options()]
 IDS = [f'{name}-{opt.name}' for name, opt in OPTIONS]
@@ -28,7 +45,7 @@ class LongerRuntime(RuntimeConfig):
 @dataclasses.dataclass(frozen=True)
 class Switches(Group):
     group = 'switches'
-    sorted_first: bool = option(True, 'Whether to sort.')
+    sorted_first: bool = option(True, 'Whether to sort.', advanced=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +68,27 @@ def other_value(opt):
 
 
 @pytest.mark.parametrize('name, opt', OPTIONS, ids=IDS)
-def test_default_help_and_group_come_from_the_field(plugin, name, opt):
+def test_default_and_help_come_from_the_field(plugin, name, opt):
     spec = plugin.actions[name].signature.parameters[opt.name]
     assert spec.default == opt.default
-    assert spec.description == f'[{opt.group}] {opt.help}'
-    assert opt.group in ('data', 'model', 'training', 'runtime')
+    assert spec.description == ('[advanced] ' if opt.advanced else '') + opt.help
 
 
 @pytest.mark.parametrize('name', CALLS)
-def test_parameters_stand_in_the_order_of_the_groups(plugin, name):
+def test_parameters_keep_the_order_of_the_fields_with_advanced_ones_last(plugin, name):
     names = [key for key in plugin.actions[name].signature.parameters if key not in ('metadata', 'groups')]
-    assert names == [opt.name for opt in CALLS[name].options()]
+    options = CALLS[name].options()
+    plain, advanced = ([opt.name for opt in options if opt.advanced is last] for last in (False, True))
+    assert plain and advanced and names == plain + advanced
+
+
+@pytest.mark.parametrize(
+    'name', ['width', 'learning_rate', 'coverage', 'test_fraction', 'random_seed', 'class_weights', 'folds', 'abstain']
+)
+def test_what_users_choose_is_not_advanced(name):
+    calls = [*CALLS.values(), FitClassifierConfig, CrossValidateConfig]
+    options = [opt for call in calls for opt in call.options() if opt.name == name]
+    assert options and not any(opt.advanced for opt in options)
 
 
 @pytest.mark.parametrize('name, opt', [pair for pair in OPTIONS if pair[1].kind in (int, float)])
@@ -131,7 +158,9 @@ def test_a_new_field_appears_with_no_other_line_changed():
         return config
 
     assert set(parameters(LongerCall)) - set(parameters(PredictConfig)) == {'spare_gb', 'sorted_first'}
-    assert descriptions(LongerCall)['spare_gb'] == '[runtime] Memory to leave alone.'
+    assert descriptions(LongerCall)['spare_gb'] == 'Memory to leave alone.'
+    assert descriptions(LongerCall)['sorted_first'] == '[advanced] Whether to sort.'
+    assert list(parameters(LongerCall))[-1] == 'sorted_first'
     assert 8.0 in parameters(LongerCall)['spare_gb'] and 'auto' in parameters(LongerCall)['spare_gb']
     assert 8.1 not in parameters(LongerCall)['spare_gb']
     assert parameters(LongerCall)['sorted_first'] == Bool
@@ -166,7 +195,7 @@ def test_the_signature_of_an_action_is_its_own():
     assert list(act.__annotations__) == ['table', *parameters(PredictConfig), 'return']
 
 
-def test_numbers_of_numpy_become_plain_ones_and_a_fraction_is_not_cut_off():
+def test_numbers_of_numpy_become_plain_ones_and_a_fraction_is_not_rounded():
     @flat(PretrainConfig)
     def act(*, config: PretrainConfig) -> (str,):
         return config
@@ -183,3 +212,64 @@ def test_auto_threads_of_newer_frameworks_mean_all():
         return config
 
     assert act(threads='auto').runtime.threads == 0
+
+
+PIPELINES = {
+    'cross_validate': (cross_validate.cross_validate, CrossValidateConfig),
+    'cross_validate_classifier': (cross_validate.cross_validate_classifier, CrossValidateClassifierConfig),
+}
+INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups']
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_a_pipeline_has_its_parameters_with_order_and_defaults_but_no_annotations(name):
+    function, call = PIPELINES[name]
+    signature = inspect.signature(function)
+    assert list(signature.parameters) == ['ctx', *INPUTS, *parameters(call)]
+    defaults = {key: param.default for key, param in signature.parameters.items() if param.default is not param.empty}
+    assert defaults == dict.fromkeys(INPUTS[2:]) | {opt.name: opt.default for opt in call.options()}
+    assert all(param.annotation is param.empty for param in signature.parameters.values())
+    assert function.__annotations__ == {}
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_the_framework_gives_a_pipeline_the_same_parameters_without_the_context(plugin, name):
+    function, call = PIPELINES[name]
+    action = plugin.pipelines[name]
+    for caller in (action.__call__, action.asynchronous):
+        parameters_of_caller = inspect.signature(caller).parameters
+        assert list(parameters_of_caller) == [*INPUTS, *parameters(call)]
+        for opt in call.options():
+            assert parameters_of_caller[opt.name].default == opt.default
+    assert list(action.signature.parameters) == ['metadata', 'groups', *parameters(call)]
+
+
+def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_configuration(plugin, small, monkeypatch):
+    calls = []
+
+    def record(ctx, kind, config, *given):
+        calls.append((ctx, config, given))
+        raise NotImplementedError('recorded')
+
+    monkeypatch.setattr(cross_validate, '_cross_validate', record)
+    age = small.metadata.get_column('age')
+    for given, more in (((), {'table': small.table, 'metadata': age}), ((small.table, age), {})):
+        with pytest.raises(NotImplementedError, match='recorded'):
+            plugin.pipelines['cross_validate'](*given, **more, folds=3, learning_rate=1)
+    for ctx, config, given in calls:
+        assert hasattr(ctx, 'get_action')
+        assert config == CrossValidateConfig.from_flat({'folds': 3, 'learning_rate': 1.0})
+        pd.testing.assert_series_equal(given[1].to_series(), age.to_series())
+        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 4
+
+
+def test_no_code_is_made_from_text():
+    root = pathlib.Path(q2_aam.__file__).parent
+    calls = [
+        (path.name, node.func.id)
+        for path in root.rglob('*.py')
+        for node in ast.walk(ast.parse(path.read_text('utf-8')))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    assert len(calls) > 100
+    assert [call for call in calls if call[1] in ('exec', 'eval', 'compile')] == []

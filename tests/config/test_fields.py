@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from q2_aam.config import AUTO, FitConfig, Group, PredictConfig, PretrainConfig
+from q2_aam.config import AUTO, FitRegressorConfig, Group, PredictConfig, PretrainConfig
 from q2_aam.config.fields import Option, option
 
 
@@ -13,29 +13,31 @@ from q2_aam.config.fields import Option, option
 class Example(Group):
     group = 'example'
 
-    whole: int = option(2, 'A whole number.', low=1, high=10)
+    number: int = option(2, 'A whole number.', low=1, high=10)
     share: float = option(0.5, 'A share.', low=0.0, high=1.0)
     free: float = option(3.0, 'A number without an upper bound.', low=0.0)
     derived: float | str = option(AUTO, 'A number or auto.', low=0.1, high=9.0)
     word: str = option('red', 'A colour.', choices=('red', 'blue'))
     text: str = option('any', 'Any text.')
-    switch: bool = option(True, 'On or off.')
+    switch: bool = option(True, 'On or off.', advanced=True, absent=False)
 
 
-def test_the_declared_parameters_are_told_in_order():
+def test_the_declared_parameters_are_listed_in_order():
     options = Example.options()
-    assert [opt.name for opt in options] == ['whole', 'share', 'free', 'derived', 'word', 'text', 'switch']
+    assert [opt.name for opt in options] == ['number', 'share', 'free', 'derived', 'word', 'text', 'switch']
     assert [opt.kind for opt in options] == [int, float, float, float, str, str, bool]
     assert [opt.name for opt in options if opt.auto] == ['derived']
-    assert options[0] == Option('example', 'whole', int, False, 2, 'A whole number.', 1, 10, ())
+    assert options[0] == Option('example', 'number', int, False, 2, 'A whole number.', 1, 10, (), False, 2)
     assert options[4].choices == ('red', 'blue')
+    assert [opt.name for opt in options if opt.advanced] == ['switch']
+    assert [opt.name for opt in options if opt.absent != opt.default] == ['switch']
 
 
 @pytest.mark.parametrize(
     'values',
     [
-        {'whole': 1},
-        {'whole': 10},
+        {'number': 1},
+        {'number': 10},
         {'share': 0},
         {'share': 1.0},
         {'free': 1e300},
@@ -54,16 +56,17 @@ def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
 @pytest.mark.parametrize(
     'name, value, sentence',
     [
-        ('whole', 0, 'Parameter whole must be a whole number from 1 to 10, but it is 0.'),
-        ('whole', 11, 'Parameter whole must be a whole number from 1 to 10, but it is 11.'),
-        ('whole', 2.0, 'Parameter whole must be a whole number from 1 to 10, but it is 2.0.'),
-        ('whole', True, 'Parameter whole must be a whole number from 1 to 10, but it is True.'),
-        ('whole', AUTO, "Parameter whole must be a whole number from 1 to 10, but it is 'auto'."),
-        ('whole', None, 'Parameter whole must be a whole number from 1 to 10, but it is None.'),
+        ('number', 0, 'Parameter number must be a whole number from 1 to 10, but it is 0.'),
+        ('number', 11, 'Parameter number must be a whole number from 1 to 10, but it is 11.'),
+        ('number', 2.0, 'Parameter number must be a whole number from 1 to 10, but it is 2.0.'),
+        ('number', True, 'Parameter number must be a whole number from 1 to 10, but it is True.'),
+        ('number', AUTO, "Parameter number must be a whole number from 1 to 10, but it is 'auto'."),
+        ('number', None, 'Parameter number must be a whole number from 1 to 10, but it is None.'),
         ('share', -1e-9, 'Parameter share must be a number from 0.0 to 1.0, but it is -1e-09.'),
         ('share', float('nan'), 'Parameter share must be a number from 0.0 to 1.0, but it is nan.'),
         ('share', float('inf'), 'Parameter share must be a number from 0.0 to 1.0, but it is inf.'),
         ('share', '0.5', "Parameter share must be a number from 0.0 to 1.0, but it is '0.5'."),
+        ('free', '3', "Parameter free must be a number of at least 0.0, but it is '3'."),
         ('free', float('nan'), 'Parameter free must be a number of at least 0.0, but it is nan.'),
         ('derived', 0.0, "Parameter derived must be a number from 0.1 to 9.0 or 'auto', but it is 0.0."),
         ('derived', 'Auto', "Parameter derived must be a number from 0.1 to 9.0 or 'auto', but it is 'Auto'."),
@@ -81,10 +84,10 @@ def test_what_is_not_allowed_is_refused_in_one_sentence(name, value, sentence):
 
 def test_a_group_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Example().whole = 3
+        Example().number = 3
 
 
-@pytest.mark.parametrize('call', [PretrainConfig, FitConfig, PredictConfig])
+@pytest.mark.parametrize('call', [PretrainConfig, FitRegressorConfig, PredictConfig])
 def test_every_parameter_has_a_sentence_of_help_and_bounds_or_choices(call):
     for opt in call.options():
         assert opt.help[0].isupper() and opt.help.endswith('.'), opt.name
@@ -94,7 +97,7 @@ def test_every_parameter_has_a_sentence_of_help_and_bounds_or_choices(call):
             assert opt.kind is bool or opt.choices, opt.name
 
 
-@pytest.mark.parametrize('call', [PretrainConfig, FitConfig, PredictConfig])
+@pytest.mark.parametrize('call', [PretrainConfig, FitRegressorConfig, PredictConfig])
 def test_every_bound_is_allowed_and_what_lies_beyond_is_not(call):
     groups = {opt.name: group for group in call.groups().values() for opt in group.options()}
     for opt in call.options():

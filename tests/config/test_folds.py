@@ -1,4 +1,4 @@
-"""Cross-validation has the parameters of a fit, folds in place of a test part, and hands them on as they are."""
+"""Cross-validation has the parameters of a fit, with folds instead of a test split, and passes them on unchanged."""
 
 import dataclasses
 
@@ -8,21 +8,23 @@ from q2_aam.config import (
     CrossValidateClassifierConfig,
     CrossValidateConfig,
     FitClassifierConfig,
-    FitConfig,
+    FitRegressorConfig,
     PretrainConfig,
 )
 
 
 @pytest.mark.parametrize(
-    'call, fit', [(CrossValidateConfig, FitConfig), (CrossValidateClassifierConfig, FitClassifierConfig)]
+    'call, fit', [(CrossValidateConfig, FitRegressorConfig), (CrossValidateClassifierConfig, FitClassifierConfig)]
 )
-def test_it_has_what_a_fit_has_with_folds_in_place_of_the_test_part(call, fit):
+def test_it_has_what_a_fit_has_with_folds_instead_of_the_test_split(call, fit):
     names, of_fit = ({opt.name for opt in one.options()} for one in (call, fit))
     assert of_fit - names == {'test_fraction', 'random_forest'}
     assert names - of_fit == {'folds', 'leave_one_group_out', 'repeats', 'baselines'}
 
 
-@pytest.mark.parametrize('call', [PretrainConfig, FitConfig, CrossValidateConfig, CrossValidateClassifierConfig])
+@pytest.mark.parametrize(
+    'call', [PretrainConfig, FitRegressorConfig, CrossValidateConfig, CrossValidateClassifierConfig]
+)
 def test_flat_values_make_the_same_configuration_again(call):
     config = call.from_flat({'width': 64, 'random_seed': 3})
     assert call.from_flat(config.to_flat()) == config
@@ -36,4 +38,4 @@ def test_a_number_of_folds_below_2_is_refused_in_one_sentence():
 
 
 def test_a_bundle_holds_no_parameters_of_cross_validation():
-    assert 'folds' not in dataclasses.asdict(FitConfig())
+    assert 'folds' not in dataclasses.asdict(FitRegressorConfig())

@@ -1,10 +1,10 @@
-"""The model group: what 'auto' becomes, and the one rule between two parameters."""
+"""The model group: what 'auto' becomes, the one rule between two parameters, and the heads of a network."""
 
 import dataclasses
 
 import pytest
 
-from q2_aam.config import AUTO, ModelConfig
+from q2_aam.config import AUTO, HeadConfig, ModelConfig
 
 
 def test_auto_becomes_what_the_help_says():
@@ -14,7 +14,7 @@ def test_auto_becomes_what_the_help_says():
         'asv_layers': 2,
         'sample_layers': 4,
         'attention_heads': 4,
-        'feed_forward_ratio': 2,
+        'mlp_ratio': 2,
         'memberships': 256,
         'max_sequence_length': 150,
     }
@@ -58,3 +58,34 @@ def test_heads_that_do_not_divide_the_derived_width_are_refused():
 def test_a_sequence_beyond_the_longest_that_a_model_may_read_is_refused():
     with pytest.raises(ValueError, match='^Parameter max_sequence_length must be a whole number from 8 to 65536 or '):
         ModelConfig().resolved(70000, 2000)
+
+
+@pytest.mark.parametrize('kind, outputs', [('distances', 0), ('nucleotides', 0), ('target', 1), ('target', 7)])
+def test_a_head_has_its_kind_and_a_target_its_number_of_outputs(kind, outputs):
+    head = HeadConfig(kind, outputs)
+    assert (head.kind, head.outputs) == (kind, outputs)
+    assert HeadConfig(**dataclasses.asdict(head)) == head
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        ({'kind': 'taxonomy'}, "A head must be one of distances, nucleotides, target, but it is 'taxonomy'."),
+        ({'kind': None}, 'A head must be one of distances, nucleotides, target, but it is None.'),
+        ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
+        (
+            {'kind': 'target', 'outputs': 1.0},
+            'Outputs of the head target must be a whole number of at least 1, but they are 1.0.',
+        ),
+        (
+            {'kind': 'target', 'outputs': True},
+            'Outputs of the head target must be a whole number of at least 1, but they are True.',
+        ),
+        ({'kind': 'distances', 'outputs': 1}, 'Outputs of the head distances must be 0, but they are 1.'),
+        ({'kind': 'nucleotides', 'outputs': -1}, 'Outputs of the head nucleotides must be 0, but they are -1.'),
+    ],
+)
+def test_another_head_is_refused_in_one_sentence(values, sentence):
+    with pytest.raises(ValueError) as error:
+        HeadConfig(**values)
+    assert str(error.value) == sentence

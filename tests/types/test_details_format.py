@@ -1,4 +1,4 @@
-"""Prediction details are refused where their content is wrong, and keep their numbers and words on the way."""
+"""Prediction details are refused where their content is wrong, and keep their numbers and text on the way."""
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def frame():
 
 
 @pytest.mark.parametrize('text', [LONG, HEADER + 's\tnew\t\t\n', HEADER + 's\ttest\t-1.5E-3\tany words\n'])
-def test_sound_details_are_accepted(written, text):
+def test_valid_details_are_accepted(written, text):
     written(text).validate('min')
     written(text).validate('max')
 
@@ -54,9 +54,9 @@ def test_sound_details_are_accepted(written, text):
         ('', 'The header must begin with id, part, prediction, but it is empty.'),
         ('id\tprediction\tpart\n', 'The header must begin with id, part, prediction, but it is id, prediction, part.'),
         (HEADER, 'The prediction details have no rows.'),
-        (HEADER + 's\ttest\t1\n', 'Line 2 has 3 cells, but the header names 4 columns.'),
-        (HEADER + 's\ttest\t1\t2\t3\n', 'Line 2 has 5 cells, but the header names 4 columns.'),
-        (HEADER + '\ttest\t1\t2\n', 'The sample id is empty at line 2.'),
+        (HEADER + 's\ttest\t1\n', 'Line 2 has 3 cells, but the header has 4 columns.'),
+        (HEADER + 's\ttest\t1\t2\t3\n', 'Line 2 has 5 cells, but the header has 4 columns.'),
+        (HEADER + '\ttest\t1\t2\n', 'The sample ID is empty at line 2.'),
         (
             HEADER + 's\ttesting\t1\t2\n',
             "The part of sample s (line 2) must be one of training, validation, test, new, but it is 'testing'.",
@@ -68,8 +68,8 @@ def test_sound_details_are_accepted(written, text):
         (HEADER + 's\ttest\tnan\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
         (HEADER + 's\ttest\tinf\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
         (HEADER + 's\ttest\t1_2\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
-        (HEADER + 's\ttest\t1\t2\ns\tnew\t1\t\n', 'Sample s stands in it twice, again at line 3.'),
-        ('id\tpart\tprediction\tpart\ns\tnew\t1\t\n', 'The column name part stands in the header twice.'),
+        (HEADER + 's\ttest\t1\t2\ns\tnew\t1\t\n', 'Sample IDs must be unique: s occurs again at line 3.'),
+        ('id\tpart\tprediction\tpart\ns\tnew\t1\t\n', 'Column names must be unique: part occurs twice in the header.'),
         ('id\tpart\tprediction\t\ns\tnew\t1\t\n', 'Column 4 has no name.'),
         (b'\x80\x04\x95\xff\xfe', 'The file is not tab-separated text: '),
         (HEADER + '"s\ttest\t1\t2\n', 'The file is not tab-separated text: '),
@@ -129,12 +129,12 @@ def test_intervals_that_are_none_are_refused_in_one_sentence(written, lower, upp
     with pytest.raises(ValidationError) as error:
         written(f'{INTERVALS}s\ttest\t1\t2\t{lower}\t{upper}\n').validate('max')
     assert str(error.value).split('\n\n')[-1] == (
-        'The interval of sample s (line 2) must be two numbers, the lower one first, or empty, but it is '
+        'The prediction interval of sample s (line 2) must be two numbers, the lower one first, or empty, but it is '
         f'{lower!r} to {upper!r}.'
     )
 
 
-def test_classes_that_look_like_numbers_stay_words_on_the_way():
+def test_classes_that_look_like_numbers_stay_text_on_the_way():
     frame = pd.DataFrame(
         {
             'part': ['test', 'new'],
@@ -176,11 +176,11 @@ def test_a_frame_comes_back_as_it_went(frame):
 
 
 def test_a_frame_of_wrong_content_makes_no_artifact(frame):
-    with pytest.raises(ValidationError, match='Sample same stands in it twice'):
+    with pytest.raises(ValidationError, match='Sample IDs must be unique: same occurs again'):
         qiime2.Artifact.import_data(DETAILS, frame.set_index(pd.Index(['a', 'b', 'same', 'same'])))
 
 
-def test_metadata_have_numbers_as_numbers_and_words_as_categories(frame):
+def test_metadata_have_numbers_as_numbers_and_text_as_categories(frame):
     metadata = qiime2.Artifact.import_data(DETAILS, frame).view(qiime2.Metadata)
     assert {name: column.type for name, column in metadata.columns.items()} == {
         'part': 'categorical',
@@ -205,10 +205,10 @@ def test_metadata_rename_reserved_columns_and_hold_no_infinity_or_blanks(frame):
     assert metadata.get_column('flag').to_series().isna().tolist() == [False, True, False, False]
 
 
-def test_samples_whose_id_metadata_refuse_are_left_out_and_said(frame):
+def test_samples_whose_id_metadata_refuse_are_left_out_with_a_warning(frame):
     frame.index = pd.Index(['#1', 'fine', 'Sample-ID', ' fine'], name='id')
     artifact = qiime2.Artifact.import_data(DETAILS, frame)
-    with pytest.warns(AAMWarning, match=r'^Left out of the metadata: 3 samples .* cannot hold \(e.g. #1\).$'):
+    with pytest.warns(AAMWarning, match=r'^The metadata leave out 3 samples whose ID is not allowed .* \(e.g. #1\)\.$'):
         metadata = artifact.view(qiime2.Metadata)
     assert metadata.ids == ('fine',)
     assert artifact.view(pd.DataFrame).index.tolist() == ['#1', 'fine', 'Sample-ID', ' fine']

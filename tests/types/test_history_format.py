@@ -52,7 +52,7 @@ def test_a_history_without_points_is_accepted(folder):
             'The header must be step, epoch, part, metric, value, but it is epo',
         ),
         (POINTS_FILE, 'plot\t', 'plots\t', 'The header must be plot, part, predicted, true, but it is plots, '),
-        (HISTORY_FILE, '\tinf\n', '\n', 'Line 3 has 4 cells, but the header names 5 columns.'),
+        (HISTORY_FILE, '\tinf\n', '\n', 'Line 3 has 4 cells, but the header has 5 columns.'),
         (HISTORY_FILE, '\tinf\n', '\tgood\n', "Column value must hold numbers, but line 3 has 'good'."),
         (HISTORY_FILE, '\n65\t', '\nnan\t', "Column step must hold numbers, but line 12 has 'nan'."),
         (HISTORY_FILE, '\tr2\t', '\t\t', 'Column metric is empty at line 3.'),

@@ -30,7 +30,7 @@ def test_metrics_are_viewed_as_metadata_with_an_id_for_each_row(frame):
     assert metadata.ids[0] == '01' and len(metadata.ids) == len(frame)
     kinds = {name: column.type for name, column in metadata.columns.items()}
     assert [name for name, kind in kinds.items() if kind == 'numeric'] == [
-        'samples', 'value', 'spread', 'lower', 'upper',
+        'samples', 'value', 'sd', 'lower', 'upper',
     ]  # fmt: skip
     assert metadata.get_column('note').to_series().iloc[0] == frame['note'].iloc[0]
 
@@ -46,7 +46,7 @@ def test_metrics_are_viewed_as_metadata_with_an_id_for_each_row(frame):
         ('\nAAM\t', '\n\t', 'Column method is empty at line 2.'),
         ('\tverdict\t', '\t \t', 'Column metric is empty at line 2.'),
         ('\tverdict\t8\t', '\tverdict\tfour\t', "Column samples must hold numbers or be empty, but line 2 has 'four'."),
-        ('\tverdict\t8\t', '\tverdict\t8\t\t', 'Line 2 has 12 cells, but the header names 11 columns.'),
+        ('\tverdict\t8\t', '\tverdict\t8\t\t', 'Line 2 has 12 cells, but the header has 11 columns.'),
     ],
 )
 def test_wrong_content_is_refused_in_one_sentence(frame, tmp_path, old, new, sentence):

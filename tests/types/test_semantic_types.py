@@ -18,8 +18,8 @@ CLASSES = {
 
 def test_each_type_has_its_format_and_a_description():
     plugin = PluginManager().plugins['aam']
-    found = {name: record.format.__name__ for name, record in plugin.artifact_classes.items()}
-    assert found == CLASSES
+    formats = {name: record.format.__name__ for name, record in plugin.artifact_classes.items()}
+    assert formats == CLASSES
     assert all(record.description.endswith('.') for record in plugin.artifact_classes.values())
 
 
