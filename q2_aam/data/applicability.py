@@ -1,63 +1,67 @@
-"""How well each sample is covered by what a model was trained on."""
+"""How well each sample is covered by the training ASVs of a model."""
 
 import numpy as np
 import pandas as pd
 
+from .augmentation import Augment
+from .references import Similarity
+from .study import Study
 from .table import BLOCK, blocks_of
 
-OK, REVERSED, OTHER_REGION, FEW_NEAR, OTHER_LENGTH, FEW_READS = (
-    'ok', 'reversed', 'other_region', 'few_near', 'other_length', 'few_reads'
+OK, REVERSE_COMPLEMENT, OTHER_REGION, FEW_NEAR, OTHER_LENGTH, FEW_READS = (
+    'ok', 'reverse_complement', 'other_region', 'few_near', 'other_length', 'few_reads'
 )  # fmt: skip
 # of a sample that is in no study
 NO_READS = 'no_reads'
-# A sample is flagged by what most of its reads are.
-MOST = 0.5
+# A sample is flagged by what the majority of its reads is.
+MAJORITY = 0.5
 # An ASV of 5 % of a sample is missed by 100 reads in fewer than 1 of 100 cases (0.95**100).
-ENOUGH_READS = 100
+MIN_READS = 100
 SHARES = {
     'share_of_reads_near': 'near',
-    'share_of_reads_reversed': 'reversed',
+    'share_of_reads_reverse_complement': 'reverse_complement',
     'share_of_reads_other_region': 'other_region',
     'share_of_reads_other_length': 'other_length',
 }
 
 
-def applicability(study, nearness, reading=None):
-    """Return what share of each sample's reads is like what the model was trained on, and a flag.
+def applicability(study: Study, similarity: Similarity, augment: Augment | None = None) -> pd.DataFrame:
+    """Return what share of each sample's reads is similar to the training ASVs of a model, and a flag.
 
     Parameters
     ----------
     study : q2_aam.data.study.Study
-    nearness : q2_aam.data.references.Nearness
+    similarity : q2_aam.data.references.Similarity
         One entry for each ASV of the study.
-    reading : callable, optional
-        See :func:`q2_aam.data.batches.make_batch`: shares are of the reads that are read.
+    augment : callable, optional
+        See :func:`q2_aam.data.batches.draw_samples`: shares are of the reads that it keeps.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``id``; columns share_of_reads_near, share_of_reads_reversed, share_of_reads_other_region,
+        Index ``id``; columns share_of_reads_near, share_of_reads_reverse_complement, share_of_reads_other_region,
         share_of_reads_other_length and flag: the first that is true of
 
-        - reversed: half of the reads or more are in ASVs whose reverse complement is like those of training,
-        - other_region: in ASVs that are like those of training in neither direction,
-        - few_near: less than half are near ASVs of training,
-        - other_length: half or more are in ASVs that are shorter or longer than those of training,
+        - reverse_complement: at least half of the reads are in ASVs whose reverse complement is similar to training
+          ASVs,
+        - other_region: in ASVs that are similar to training ASVs in neither orientation,
+        - few_near: less than half are near training ASVs,
+        - other_length: at least half are in ASVs that are shorter or longer than training ASVs,
         - few_reads: fewer than 100 reads (not asked of proportions),
         - ok: none of these.
     """
     columns = {name: np.zeros(len(study)) for name in SHARES}
     for start, stop in blocks_of(study.offsets, BLOCK):
-        own = slice(study.offsets[start], study.offsets[stop])
+        inside = slice(study.offsets[start], study.offsets[stop])
         offsets = study.offsets[start : stop + 1] - study.offsets[start]
-        asvs, abundances = study.asvs[own], study.abundances[own]
-        if reading is not None:
-            keep, abundances = reading(abundances, offsets)
+        asvs, abundances = study.asvs[inside], study.abundances[inside]
+        if augment is not None:
+            keep, abundances = augment(abundances, offsets)
             abundances = np.where(keep, abundances, 0.0)
         total = np.add.reduceat(abundances, offsets[:-1], dtype=np.float64)
         for name, field in SHARES.items():
-            hit = getattr(nearness, field)[asvs]
-            columns[name][start:stop] = np.add.reduceat(abundances * hit, offsets[:-1], dtype=np.float64) / total
+            counts = abundances * getattr(similarity, field)[asvs]
+            columns[name][start:stop] = np.add.reduceat(counts, offsets[:-1], dtype=np.float64) / total
     # rounding of float32 shares
     columns = {name: np.minimum(values, 1.0) for name, values in columns.items()}
     columns['flag'] = _flags(columns, study.reads)
@@ -66,15 +70,15 @@ def applicability(study, nearness, reading=None):
 
 def _flags(shares, reads):
     # the reads of a table of proportions sum to 1
-    counts = reads.max() > 1 + 1e-3
+    are_counts = reads.max() > 1 + 1e-3
     return np.select(
         [
-            shares['share_of_reads_reversed'] >= MOST,
-            shares['share_of_reads_other_region'] >= MOST,
-            shares['share_of_reads_near'] < MOST,
-            shares['share_of_reads_other_length'] >= MOST,
-            counts & (reads < ENOUGH_READS),
+            shares['share_of_reads_reverse_complement'] >= MAJORITY,
+            shares['share_of_reads_other_region'] >= MAJORITY,
+            shares['share_of_reads_near'] < MAJORITY,
+            shares['share_of_reads_other_length'] >= MAJORITY,
+            are_counts & (reads < MIN_READS),
         ],
-        [REVERSED, OTHER_REGION, FEW_NEAR, OTHER_LENGTH, FEW_READS],
+        [REVERSE_COMPLEMENT, OTHER_REGION, FEW_NEAR, OTHER_LENGTH, FEW_READS],
         OK,
     ).astype(object)

@@ -1,51 +1,62 @@
-"""What one reading of a sample takes from the table: all of it, or, while training, a random variation of it.
+"""Augmentation: what is read of samples, all of it or, while training, a random variation.
 
 Shapes: N non-zeros of a batch, B samples, U ASVs, L nucleotides.
 """
 
+import collections.abc
+
 import numpy as np
 
-A_TO_T = (1, 5)
+from q2_aam.config.data import InputData
+from q2_aam.config.training import Schedule
+
+from .sequences import PAD, A, T
+
+# Takes abundances [N] and offsets [B + 1]; returns which non-zeros are kept, bool [N], and the abundances, float32 [N].
+Augment = collections.abc.Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def reading_of(data, training=None, generator=None):
-    """Return the reading that a configuration asks for.
+def make_augmentation(
+    data: InputData, training: Schedule | None = None, generator: np.random.Generator | None = None
+) -> Augment | None:
+    """Return the augmentation that a configuration asks for.
 
     Parameters
     ----------
-    data : q2_aam.config.data.PretrainData or FitData
+    data : q2_aam.config.data.InputData
     training : q2_aam.config.training.Schedule, optional
-        Together with `generator`: read as in training, with random variation.
+        Together with `generator`: samples are varied at random, as in training.
     generator : numpy.random.Generator, optional
 
     Returns
     -------
     callable or None
-        Takes abundances [N] and offsets [B + 1]; returns which non-zeros are kept, bool [N], and the abundances,
-        float32 [N]. None where samples are read as they are.
+        What :func:`q2_aam.data.batches.draw_samples` takes: of abundances [N] and offsets [B + 1] it returns which
+        non-zeros are kept, bool [N], and the abundances, float32 [N]. None where samples are read as they are.
     """
     limit = data.max_asvs_per_sample
-    varied = training is not None and (training.rarefaction_depth or training.asv_dropout)
-    if not (limit or varied):
+    depth, dropout = (training.rarefaction_depth, training.asv_dropout) if training else (0, 0.0)
+    if not (limit or depth or dropout):
         return None
 
-    def reading(abundances, offsets):
+    def augment(abundances, offsets):
         keep = np.ones(len(abundances), dtype=bool)
-        if varied:
-            keep, abundances = read_anew(
-                abundances, offsets, training.rarefaction_depth, training.asv_dropout, generator
-            )
+        if generator is not None and (depth or dropout):
+            keep, abundances = resample(abundances, offsets, depth, dropout, generator)
         if limit:
-            at_random = generator is not None and data.asv_choice == 'random'
-            order = generator.random(len(abundances)) if at_random else abundances
-            keep = keep & most_of_each(np.where(keep, order, -1.0), offsets, limit)
+            order = abundances
+            if generator is not None and data.asv_choice == 'random':
+                order = generator.random(len(abundances))
+            keep = keep & largest_of_each(np.where(keep, order, -1.0), offsets, limit)
         return keep, abundances
 
-    return reading
+    return augment
 
 
-def read_anew(abundances, offsets, depth, dropout, generator):
-    """Draw the reads of each sample anew and leave out ASVs at random; every sample keeps one ASV at least.
+def resample(
+    abundances: np.ndarray, offsets: np.ndarray, depth: int, dropout: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the reads of each sample again and leave out ASVs at random; every sample keeps at least one ASV.
 
     Parameters
     ----------
@@ -68,13 +79,13 @@ def read_anew(abundances, offsets, depth, dropout, generator):
     drawn = drawn * (generator.random(len(abundances)) >= dropout)
     empty = np.add.reduceat(drawn, offsets[:-1]) == 0
     # a sample of which nothing is left keeps its most abundant ASV
-    first = most_of_each(abundances, offsets, 1) & np.repeat(empty, np.diff(offsets))
+    first = largest_of_each(abundances, offsets, 1) & np.repeat(empty, np.diff(offsets))
     drawn = np.where(first, 1.0, drawn)
     totals = np.repeat(np.add.reduceat(drawn, offsets[:-1]), np.diff(offsets))
     return drawn > 0, (drawn / totals).astype(np.float32)
 
 
-def most_of_each(values, offsets, limit):
+def largest_of_each(values: np.ndarray, offsets: np.ndarray, limit: int) -> np.ndarray:
     """Mark the `limit` largest values of each sample, bool [N]; of equal ones those that come first."""
     sample = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((-values, sample))
@@ -83,7 +94,7 @@ def most_of_each(values, offsets, limit):
     return rank < limit
 
 
-def with_noise(codes, share, generator):
+def add_nucleotide_noise(codes: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """Replace a share of the nucleotides of uint8 [U, L] by random ones (a quarter of which are the same again)."""
-    hit = (generator.random(codes.shape, dtype=np.float32) < share) & (codes > 0)
-    return np.where(hit, generator.integers(*A_TO_T, size=codes.shape, dtype=np.uint8), codes)
+    replaced = (generator.random(codes.shape, dtype=np.float32) < share) & (codes != PAD)
+    return np.where(replaced, generator.integers(A, T + 1, size=codes.shape, dtype=np.uint8), codes)

@@ -1,94 +1,326 @@
-"""Batches of tensors: the samples of a batch, and each distinct ASV among them once."""
+"""Batches of tensors: the samples of a batch, each distinct ASV among them once, cut into chunks with their layouts.
 
+Everything that depends on how long or how rich something is, is worked out here, on the CPU, so that the forward pass
+of a network is tensors only.
+
+Shapes: B samples, N non-zeros of the table, U distinct ASVs, L nucleotides, T tokens of an ASV, M masked tokens.
+"""
+
+import collections.abc
 import dataclasses
+import functools
 
 import numpy as np
 import torch
 
+from .layouts import Layout, layout_of
+from .study import Study
 
-@dataclasses.dataclass
-class Batch:
-    """B samples with N non-zeros in all, on U distinct ASVs of up to L nucleotides.
+# Work that exceeds the memory is cut into chunks of this share of it: small, so that little is computed twice.
+SHARE_OF_A_CHUNK = 1 / 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What is read of samples: all of it or, in training, a random part.
 
     Attributes
     ----------
-    samples : int64 [B]
+    rows : int64 [B]
         Row of each sample in the study.
-    distinct : int64 [U]
-        Row of each ASV in the study.
-    codes : uint8 [U, L], or None where embeddings are at hand
-    lengths : int64 [U], or None
-    asvs : int64 [N]
-        Row in `codes` of each non-zero.
+    asvs : int [N]
+        Row in the study of the ASV of each non-zero.
     abundances : float32 [N]
+        Its share of the sample's reads.
     offsets : int64 [B + 1]
         Where each sample begins in `asvs`.
+    codes : uint8 [U, L], or None where sequences are not read
+    lengths : int64 [U], or None
     """
 
-    samples: torch.Tensor
-    distinct: torch.Tensor
-    codes: torch.Tensor | None
-    lengths: torch.Tensor | None
+    rows: np.ndarray
+    asvs: np.ndarray
+    abundances: np.ndarray
+    offsets: np.ndarray
+    codes: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+
+    @functools.cached_property
+    def _unique(self):
+        return np.unique(self.asvs, return_inverse=True)
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """Row in the study of each distinct ASV, sorted, [U]."""
+        return self._unique[0]
+
+    @property
+    def inverse(self) -> np.ndarray:
+        """Place among the distinct ASVs of each non-zero, int64 [N]."""
+        return self._unique[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much of a batch is computed at once; a network tells its own (:meth:`q2_aam.model.network.Network.budget`).
+
+    Attributes
+    ----------
+    max_floats : int
+        Floats of activations that each level may keep for its gradient.
+    nucleotides_per_token : int
+    per_sequence_token, per_sample_token, per_asv, per_pair : int
+        Floats that are kept for each token of an ASV, each token of a sample and each ASV of a sample, and that
+        attention holds for each pair of tokens.
+    """
+
+    max_floats: int
+    nucleotides_per_token: int
+    per_sequence_token: int
+    per_sample_token: int
+    per_asv: int
+    per_pair: int
+
+
+@dataclasses.dataclass
+class SequenceChunk:
+    """Distinct ASVs that are encoded together.
+
+    Attributes
+    ----------
+    codes : uint8 [U, L]
+    tokens : int64 [U]
+        Tokens of each ASV.
+    real : int64 [N]
+        Place of each token among the U x T of the padded codes.
+    layout : Layout
+    masked : bool [U, T], or None
+        Tokens whose nucleotides are masked.
+    masked_tokens : int64 [M], or None
+        Place of the masked tokens among the N.
+    kept : bool
+        Whether activations are kept for the gradient; else they are computed again.
+    """
+
+    codes: torch.Tensor
+    tokens: torch.Tensor
+    real: torch.Tensor
+    layout: Layout
+    masked: torch.Tensor | None
+    masked_tokens: torch.Tensor | None
+    kept: bool
+
+
+@dataclasses.dataclass
+class SampleChunk:
+    """Samples that are encoded together.
+
+    Attributes
+    ----------
+    asvs : int64 [N]
+        Place of each non-zero among the distinct ASVs of the batch.
+    abundances : float32 [N]
+    richness : int64 [B]
+    source : int64 [N + B]
+        What each token is: 0 the summary token, i + 1 non-zero i.
+    summaries : int64 [B]
+        Place of the summary tokens among the N + B.
+    members : int64 [N]
+        Place of the others.
+    layout : Layout
+    kept : bool
+    """
+
     asvs: torch.Tensor
     abundances: torch.Tensor
-    offsets: torch.Tensor
+    richness: torch.Tensor
+    source: torch.Tensor
+    summaries: torch.Tensor
+    members: torch.Tensor
+    layout: Layout
+    kept: bool
 
-    def to(self, device):
+
+@dataclasses.dataclass
+class Batch:
+    """What a network is given.
+
+    Attributes
+    ----------
+    heads : tuple of str
+        The heads whose outputs are asked for.
+    sequences : list of SequenceChunk
+        Of all distinct ASVs; empty where `embeddings` are at hand or only masked sequences are read.
+    embeddings : [U, D], or None
+    samples : list of SampleChunk
+    masked : list of SequenceChunk
+        ASVs that are read for the sake of their masked tokens.
+    labels : dict
+        What objectives have put in for their losses.
+    """
+
+    heads: tuple[str, ...] = ()
+    sequences: list[SequenceChunk] = dataclasses.field(default_factory=list)
+    embeddings: torch.Tensor | None = None
+    samples: list[SampleChunk] = dataclasses.field(default_factory=list)
+    masked: list[SequenceChunk] = dataclasses.field(default_factory=list)
+    labels: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def to(self, device: torch.device) -> 'Batch':
         """Return the batch on another device."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Batch(**{name: value if value is None else value.to(device) for name, value in values.items()})
+        return _moved(self, device)
 
 
-def make_batch(study, samples, sequences=True, reading=None):
-    """Gather samples into a :class:`Batch`.
+def _moved(value, device):
+    """Return tensors, and whatever holds some, on `device`."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    if isinstance(value, dict):
+        return {name: _moved(item, device) for name, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        return type(value)(**{f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)})
+    return value
+
+
+def draw_samples(study: Study, rows, augment=None, sequences=False, noise=None) -> Drawn:
+    """Read samples of a study.
 
     Parameters
     ----------
     study : q2_aam.data.study.Study
-    samples : int64 [B]
-        Rows of the study.
+    rows : int64 [B]
+    augment : callable, optional
+        From :func:`q2_aam.data.augmentation.make_augmentation`: what of each sample is taken.
     sequences : bool
-        Whether to gather the sequences too.
-    reading : callable, optional
-        From :func:`q2_aam.data.augmentation.reading_of`: what of each sample is taken.
+        Whether to read the sequences too.
+    noise : callable, optional
+        Takes codes [U, L] and returns those that are read in their place.
     """
-    samples = np.asarray(samples, dtype=np.int64)
-    where, abundances, offsets = read_samples(study, samples, reading)
-    distinct, inverse = np.unique(study.asvs[where], return_inverse=True)
-    codes = lengths = None
-    if sequences:
-        lengths = torch.from_numpy(study.lengths[distinct].astype(np.int64))
-        codes = torch.from_numpy(np.ascontiguousarray(study.codes[distinct, : int(lengths.max())]))
-    return Batch(
-        samples=torch.from_numpy(samples),
-        distinct=torch.from_numpy(distinct.astype(np.int64)),
-        codes=codes,
-        lengths=lengths,
-        asvs=torch.from_numpy(inverse.astype(np.int64)),
-        abundances=torch.from_numpy(abundances),
-        offsets=torch.from_numpy(offsets),
+    rows = np.asarray(rows, dtype=np.int64)
+    where, offsets = positions_of(study.offsets, rows)
+    abundances = np.array(study.abundances[where])
+    if augment is not None:
+        keep, abundances = augment(abundances, offsets)
+        where, abundances = where[keep], abundances[keep]
+        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    drawn = Drawn(rows, study.asvs[where], abundances, offsets)
+    if not sequences:
+        return drawn
+    codes, lengths = read_sequences(study, drawn.distinct)
+    return dataclasses.replace(drawn, codes=codes if noise is None else noise(codes), lengths=lengths)
+
+
+def read_sequences(study: Study, asvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes [U, L], as long as the longest, and lengths [U] of some ASVs of a study."""
+    lengths = study.lengths[asvs].astype(np.int64)
+    return np.ascontiguousarray(study.codes[asvs, : int(lengths.max())]), lengths
+
+
+def make_batch(drawn: Drawn, budget: Budget, heads=(), embeddings=None) -> Batch:
+    """Return the batch of what was drawn: its samples and, unless there are `embeddings` of them, its sequences."""
+    samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget)
+    if embeddings is not None:
+        return Batch(tuple(heads), embeddings=embeddings, samples=samples)
+    return Batch(tuple(heads), sequences=sequence_chunks(drawn.codes, drawn.lengths, budget), samples=samples)
+
+
+def sequence_chunks(codes: np.ndarray, lengths: np.ndarray, budget: Budget, masked=None) -> list[SequenceChunk]:
+    """Cut sequences into chunks that fit `budget`.
+
+    Parameters
+    ----------
+    codes : uint8 [U, L]
+    lengths : int64 [U]
+    budget : Budget
+    masked : bool [U, T], optional
+        See :func:`choose_masked_tokens`.
+    """
+    tokens_U = -(-lengths // budget.nucleotides_per_token)
+    # all as long as the longest: what a chunk holds while its tokens are embedded
+    tokens = int(tokens_U.max())
+    floats = np.full(len(codes), budget.per_sequence_token * tokens + budget.per_pair * tokens**2)
+    return [
+        _sequence_chunk(codes[a:b], lengths[a:b], tokens_U[a:b], None if masked is None else masked[a:b], kept)
+        for a, b, kept in cut(floats, budget.max_floats)
+    ]
+
+
+def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept):
+    tokens = int(tokens_U.max())
+    real_N = np.flatnonzero(np.arange(tokens) < tokens_U[:, None])
+    masked_M = None
+    if masked_UT is not None:
+        masked_UT = np.ascontiguousarray(masked_UT[:, :tokens])
+        masked_M = torch.from_numpy(np.flatnonzero(masked_UT.ravel()[real_N]))
+    return SequenceChunk(
+        codes=torch.from_numpy(np.ascontiguousarray(codes_UL[:, : int(lengths_U.max())])),
+        tokens=torch.from_numpy(tokens_U),
+        real=torch.from_numpy(real_N),
+        layout=layout_of(tokens_U),
+        masked=None if masked_UT is None else torch.from_numpy(masked_UT),
+        masked_tokens=masked_M,
+        kept=kept,
     )
 
 
-def read_samples(study, samples, reading=None):
-    """Return the positions in the study of what is read of `samples`, its abundances, and where each sample begins."""
-    where, offsets = positions_of(study.offsets, samples)
-    abundances = np.array(study.abundances[where])
-    if reading is not None:
-        keep, abundances = reading(abundances, offsets)
-        where, abundances = where[keep], abundances[keep]
-        offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
-    return where, abundances, offsets
+def sample_chunks(asvs: np.ndarray, abundances: np.ndarray, offsets: np.ndarray, budget: Budget) -> list[SampleChunk]:
+    """Cut samples into chunks that fit `budget`; `asvs` [N] are places among the distinct ASVs of the batch."""
+    richness_B = np.diff(offsets)
+    tokens_B = richness_B + 1
+    floats = budget.per_sample_token * tokens_B + budget.per_pair * tokens_B**2 + budget.per_asv * richness_B
+    chunks = []
+    for first, end, kept in cut(floats, budget.max_floats):
+        inside = slice(offsets[first], offsets[end])
+        # the summary token of a sample stands before its ASVs
+        summaries = np.concatenate([[0], np.cumsum(tokens_B[first : end - 1])])
+        is_summary = np.zeros(int(tokens_B[first:end].sum()), dtype=bool)
+        is_summary[summaries] = True
+        chunks.append(
+            SampleChunk(
+                asvs=torch.from_numpy(asvs[inside].astype(np.int64)),
+                abundances=torch.from_numpy(np.ascontiguousarray(abundances[inside])),
+                richness=torch.from_numpy(richness_B[first:end]),
+                source=torch.from_numpy(np.where(is_summary, 0, np.cumsum(~is_summary))),
+                summaries=torch.from_numpy(summaries),
+                members=torch.from_numpy(np.flatnonzero(~is_summary)),
+                layout=layout_of(tokens_B[first:end]),
+                kept=kept,
+            )
+        )
+    return chunks
 
 
-def positions_of(offsets, samples):
+def cut(floats: np.ndarray, max_floats: int) -> list[tuple[int, int, bool]]:
+    """Cut a row of things that keep `floats` each into chunks: (start, end, whether it is kept for its gradient).
+
+    The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones are
+    computed again.
+    """
+    if floats.sum() <= max_floats:
+        return [(0, len(floats), True)]
+    cuts, held = [0], 0
+    for number, size in enumerate(floats.tolist()):
+        if held and held + size > SHARE_OF_A_CHUNK * max_floats:
+            cuts.append(number)
+            held = 0
+        held += size
+    cuts.append(len(floats))
+    behind = floats[::-1].cumsum()[::-1]
+    return [(start, end, bool(behind[start] <= max_floats)) for start, end in zip(cuts[:-1], cuts[1:])]
+
+
+def positions_of(offsets: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions of all non-zeros of `samples`, int64 [N], and where each sample begins in them, int64 [B + 1]."""
     sizes = offsets[samples + 1] - offsets[samples]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return np.arange(starts[-1]) + np.repeat(offsets[samples] - starts[:-1], sizes), starts
 
 
-def batches_of_epoch(rows, batch_size, generator):
+def batches_of_epoch(
+    rows: np.ndarray, batch_size: int, generator: np.random.Generator
+) -> collections.abc.Iterator[np.ndarray]:
     """Yield the rows of each batch of one epoch, shuffled; batches differ in size by at most one.
 
     Equal sizes instead of a small last batch: no sample is dropped and, from three a batch on, none is
@@ -98,13 +330,14 @@ def batches_of_epoch(rows, batch_size, generator):
     yield from np.array_split(rows, max(1, -(-len(rows) // batch_size)))
 
 
-def masked_tokens(lengths, nucleotides_per_token, fraction, generator):
-    """Choose tokens to hide: bool [U, T], at least one in each ASV, only where a sequence has nucleotides."""
-    lengths = np.asarray(lengths)
+def choose_masked_tokens(
+    lengths: np.ndarray, nucleotides_per_token: int, ratio: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Choose tokens to mask: bool [U, T], at least one in each ASV, only where a sequence has nucleotides."""
     tokens = -(-lengths // nucleotides_per_token)
     score = generator.random((len(lengths), int(tokens.max())), dtype=np.float32)
     real = np.arange(score.shape[1]) < tokens[:, None]
     # rank within the ASV, so that the share is the same in each
     rank = np.argsort(np.argsort(np.where(real, score, 2.0), axis=1), axis=1)
-    hidden = np.maximum(1, np.round(fraction * tokens)).astype(np.int64)
-    return torch.from_numpy((rank < hidden[:, None]) & real)
+    masked = np.maximum(1, np.round(ratio * tokens)).astype(np.int64)
+    return (rank < masked[:, None]) & real

@@ -1,16 +1,31 @@
-"""The distance matrix: read line by line into one array, and refused by name where it is no dissimilarity."""
+"""The distance matrix: read line by line into one array, and refused where it is no dissimilarity."""
 
 import dataclasses
+import os
+import typing
 import warnings
 
 import numpy as np
 
 from q2_aam.errors import UserError, counted
 
-# What computing and rounding leave behind, far below any difference between samples.
+# Rounding error, far below any difference between samples.
 TOLERANCE = 1e-5
 
 _BLOCK = 256
+
+NOT_FINITE = (
+    'Distances must be finite: the distance matrix has {value:g} between {one} and {two}; provide a distance for every '
+    'pair of samples.'
+)
+NEGATIVE = (
+    'Distances must not be negative: the distance matrix has {value:g} between {one} and {two}; provide a matrix of '
+    'dissimilarities.'
+)
+NOT_SYMMETRIC = (
+    'The distance matrix must be symmetric: it has {value:g} from {one} to {two}, but another value from {two} to '
+    '{one}; create it again.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +39,11 @@ class Distances:
         Symmetric, finite, 0 or more, 0 on the diagonal.
     """
 
-    ids: list
+    ids: list[str]
     values: np.ndarray
 
 
-def read_distances(path):
+def read_distances(path: str | os.PathLike) -> Distances:
     """Read a distance matrix.
 
     Parameters
@@ -43,14 +58,14 @@ def read_distances(path):
     Raises
     ------
     UserError
-        If the file is no such matrix or is damaged (the line is named), if an id stands in it twice, or if a distance
+        If the file is no such matrix or is damaged (the line is named), if an id occurs twice, or if a distance
         is not finite, negative, not symmetric, or not 0 between a sample and itself (the samples are named).
     """
     try:
         with open(path, encoding='utf-8-sig') as handle:
             ids, values = _read_lines(enumerate(handle, start=1))
     except UnicodeDecodeError as error:
-        raise UserError('The distance matrix is damaged: it is not text; make it anew.') from error
+        raise UserError('The distance matrix is damaged: it is not text; create it again.') from error
     _check_values(ids, values)
     np.fill_diagonal(values, 0)
     return Distances(ids, values)
@@ -62,7 +77,7 @@ def _read_lines(lines):
     values = np.empty((len(ids), len(ids)), dtype=np.float32)
     rows = 0
     with warnings.catch_warnings():
-        # numpy stops at text that is no number with a warning (an error in later versions)
+        # numpy warns where text is no number (an error in later versions)
         warnings.simplefilter('error', DeprecationWarning)
         for number, line in lines:
             if not line.strip():
@@ -80,13 +95,13 @@ def _read_header(number, line):
     first, *ids = (name.strip() for name in line.split('\t'))
     if first or not ids or '' in ids:
         raise UserError(
-            f'The distance matrix is not a matrix: line {number} should be a tab and then the sample ids, separated by '
-            f'tabs, but it begins with {line[:20]!r}.'
+            f'The distance matrix is not a matrix: line {number} should be a tab followed by tab-separated sample IDs, '
+            f'but it begins with {line[:20]!r}; create it again.'
         )
     if len(set(ids)) < len(ids):
         seen = set()
         twice = next(name for name in ids if name in seen or seen.add(name))
-        raise UserError(f'The distance matrix has the sample id {twice} twice; give every sample an id of its own.')
+        raise UserError(f'Sample IDs must be unique: {twice} occurs twice in the distance matrix; rename one of them.')
     return ids
 
 
@@ -94,12 +109,12 @@ def _read_row(number, line, ids, row, values):
     name, _, numbers = line.partition('\t')
     if name.strip() != ids[row]:
         raise UserError(
-            f'The row and column ids of the distance matrix differ: line {number} is of {name.strip()!r}, but column '
-            f'{row + 1} is of {ids[row]!r}; make the matrix anew.'
+            f'Rows and columns of the distance matrix must have the same IDs in the same order: line {number} is for '
+            f'{name.strip()!r}, but column {row + 1} is for {ids[row]!r}; create it again.'
         )
-    found = numbers.count('\t') + 1 if numbers else 0
-    if found != len(ids):
-        _damaged(number, f'it has {counted(found, "distance")}, but the header names {counted(len(ids), "sample")}')
+    cells = numbers.count('\t') + 1 if numbers else 0
+    if cells != len(ids):
+        _damaged(number, f'it has {counted(cells, "distance")}, but the header names {counted(len(ids), "sample")}')
     try:
         parsed = np.fromstring(numbers, sep='\t')
         complete = len(parsed) == len(ids)
@@ -123,31 +138,29 @@ def _is_number(cell):
     return cell.isascii() and '_' not in cell
 
 
-def _damaged(number, why):
-    raise UserError(f'The distance matrix is damaged at line {number}: {why}; make it anew.')
+def _damaged(number, why) -> typing.NoReturn:
+    raise UserError(f'The distance matrix is damaged at line {number}: {why}; create it again.')
 
 
 def _check_values(ids, values):
     """Check block after block of rows: no second array of the matrix's size is made."""
     for start in range(0, len(ids), _BLOCK):
         rows = values[start : start + _BLOCK]
-        _refuse_pair(ids, start, rows, ~np.isfinite(rows), 'is {value:g} between {one} and {two}; every pair needs one')
-        _refuse_pair(ids, start, rows, rows < 0, 'is negative ({value:g}) between {one} and {two}')
-    own = np.flatnonzero(np.diagonal(values) > TOLERANCE)
-    if len(own):
+        _refuse_pair(ids, start, rows, ~np.isfinite(rows), NOT_FINITE)
+        _refuse_pair(ids, start, rows, rows < 0, NEGATIVE)
+    wrong = np.flatnonzero(np.diagonal(values) > TOLERANCE)
+    if len(wrong):
         raise UserError(
-            f'The distance matrix has {values[own[0], own[0]]:g} instead of 0 between {ids[own[0]]} and itself.'
+            'The distance between a sample and itself must be 0: the distance matrix has '
+            f'{values[wrong[0], wrong[0]]:g} for {ids[wrong[0]]}; create it again.'
         )
     for start in range(0, len(ids), _BLOCK):
         rows, mirrored = values[start : start + _BLOCK], values[:, start : start + _BLOCK].T
         unlike = np.abs(rows - mirrored) > TOLERANCE * np.maximum(rows, 1)
-        _refuse_pair(
-            ids, start, rows, unlike, 'is not symmetric: {value:g} from {one} to {two}, but another value back'
-        )
+        _refuse_pair(ids, start, rows, unlike, NOT_SYMMETRIC)
 
 
 def _refuse_pair(ids, start, rows, wrong, sentence):
     if wrong.any():
         row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        what = sentence.format(value=rows[row, column], one=ids[start + row], two=ids[column])
-        raise UserError(f'The distance matrix {what}.')
+        raise UserError(sentence.format(value=rows[row, column], one=ids[start + row], two=ids[column]))

@@ -1,15 +1,24 @@
 """From the files of a call to a study."""
 
+import collections.abc
+import os
 import pathlib
 
 from .sequences import sequences_of
-from .study import build_study, load_study
+from .study import Study, build_study, load_study
 from .table import read_table
 
 FOLDER = 'study'
 
 
-def read_study(table, sequences=None, keep=None, max_length=None, folder=None, turn=None):
+def read_study(
+    table: str | os.PathLike,
+    sequences: str | os.PathLike | None = None,
+    keep: collections.abc.Callable[[list[str]], collections.abc.Iterable[str]] | None = None,
+    max_length: int | None = None,
+    folder: str | os.PathLike | None = None,
+    reorient: collections.abc.Callable[[list[str]], list[str]] | None = None,
+) -> tuple[Study, list[str]]:
     """Read a table and its sequences into a study.
 
     Parameters
@@ -19,13 +28,13 @@ def read_study(table, sequences=None, keep=None, max_length=None, folder=None, t
     sequences : path, optional
         FASTA; without it the feature ids are the sequences.
     keep : callable, optional
-        Takes the table's sample ids and returns those that the study is to hold.
+        Takes the table's sample ids and returns those that the study is to have.
     max_length : int, optional
         See :func:`q2_aam.data.study.build_study`.
     folder : path, optional
-        The work folder of the run: the study is written into it and stays on disk, memory-mapped. If an earlier start
-        of the same run finished its study there, that is taken. Without it the study is kept in memory.
-    turn : callable, optional
+        The run directory: the study is written into it and stays on disk, memory-mapped. If an earlier start of the
+        same run finished its study there, that is taken. Without it the study is kept in memory.
+    reorient : callable, optional
         Takes the sequences of all features, list of str, and returns those that are read in their place.
 
     Returns
@@ -38,9 +47,9 @@ def read_study(table, sequences=None, keep=None, max_length=None, folder=None, t
     if folder is not None:
         folder = pathlib.Path(folder) / FOLDER
         folder.mkdir(exist_ok=True)
-        if found := load_study(folder):
-            return found
-    found_sequences = sequences_of(opened.feature_ids, sequences)
-    if turn is not None:
-        found_sequences = turn(found_sequences)
-    return build_study(opened, found_sequences, max_length, kept, folder)
+        if loaded := load_study(folder):
+            return loaded
+    of_features = sequences_of(opened.feature_ids, sequences)
+    if reorient is not None:
+        of_features = reorient(of_features)
+    return build_study(opened, of_features, max_length, kept, folder)

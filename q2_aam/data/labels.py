@@ -1,25 +1,41 @@
 """The target column (numbers or classes) and the groups, aligned to the samples of a table."""
 
+import collections.abc
 import dataclasses
+import os
 import warnings
 
 import numpy as np
+import pandas as pd
 
 from q2_aam.errors import AAMWarning, UserError, counted
+
+from .table import read_table
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """The labelled samples of a table, sorted by id: their target values (float64 or str) and their groups (str)."""
+    """The labelled samples of a table, sorted by id.
+
+    Attributes
+    ----------
+    name : str
+        Of the metadata column.
+    sample_ids : list of str
+    values : float64 or object [samples]
+        Numbers, or names of classes.
+    groups : object [samples]
+        Names of groups; the sample ids where every sample is a group of its own.
+    """
 
     name: str
-    sample_ids: list
+    sample_ids: list[str]
     values: np.ndarray
     groups: np.ndarray
 
 
-def align_labels(sample_ids, target, groups=None):
-    """Find the samples of a table that have a target value.
+def align_numbers(sample_ids: list[str], target: pd.Series, groups: pd.Series | None = None) -> Labels:
+    """Find the samples of a table that have a numeric target value.
 
     Parameters
     ----------
@@ -28,7 +44,7 @@ def align_labels(sample_ids, target, groups=None):
     target : pandas.Series
         Numbers, indexed by sample id; NaN where a sample has no value.
     groups : pandas.Series, optional
-        Words, indexed by sample id; without them every sample is a group of its own.
+        Names, indexed by sample id; without them every sample is a group of its own.
 
     Returns
     -------
@@ -48,19 +64,19 @@ def align_labels(sample_ids, target, groups=None):
     values = _labelled(sample_ids, target).astype(float)
     if not np.isfinite(values).all():
         raise UserError(
-            f'Metadata column "{target.name}" is infinite for sample {values.index[~np.isfinite(values)][0]}; give a '
-            'finite number.'
+            f'Metadata column "{target.name}" must have finite values: the one of sample '
+            f'{values.index[~np.isfinite(values)][0]} is infinite; correct it or leave it empty.'
         )
     if values.nunique() == 1:
         raise UserError(
-            f'Metadata column "{target.name}" has only one value, {values.iloc[0]:g}, in '
-            f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
+            f'Metadata column "{target.name}" has only the value {values.iloc[0]:g} '
+            f'({counted(len(values), "labelled sample")}); choose a column whose values differ.'
         )
     return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
 
 
-def align_classes(sample_ids, target, groups=None):
-    """Find the samples of a table that have a class; see :func:`align_labels`, but the values are names of classes.
+def align_classes(sample_ids: list[str], target: pd.Series, groups: pd.Series | None = None) -> Labels:
+    """Find the samples of a table that have a class; see :func:`align_numbers`, but the values are names of classes.
 
     Returns
     -------
@@ -70,8 +86,8 @@ def align_classes(sample_ids, target, groups=None):
     Raises
     ------
     UserError
-        Also if there is but one class, if a class cannot be divided (fewer than 2 samples or groups), or if a name
-        cannot stand in a table of tab-separated text.
+        Also if there is only one class, if a class cannot be divided (fewer than 2 samples or groups), or if a name
+        cannot be written into tab-separated text.
     """
     values = _labelled(sample_ids, target).astype(str)
     ids = list(values.index)
@@ -79,28 +95,69 @@ def align_classes(sample_ids, target, groups=None):
     names = sorted(set(labels.values))
     if len(names) == 1:
         raise UserError(
-            f'Metadata column "{target.name}" has only one class, "{names[0]}", in '
-            f'{counted(len(values), "labelled sample")}; there is nothing to learn from it.'
+            f'Metadata column "{target.name}" has only the class "{names[0]}" '
+            f'({counted(len(values), "labelled sample")}); choose a column with at least two classes.'
         )
     for name in names:
         _check_class(name, labels)
     return labels
 
 
+def labels_with_reads(
+    table: str | os.PathLike,
+    target: pd.Series,
+    groups: pd.Series | None = None,
+    align: collections.abc.Callable[..., Labels] = align_numbers,
+) -> Labels:
+    """Find the samples that folds are made of: labelled, and with reads.
+
+    Parameters
+    ----------
+    table : path
+        BIOM 2.1 HDF5.
+    target, groups : pandas.Series
+        See :func:`align_numbers`.
+    align : callable
+        :func:`align_numbers` or :func:`align_classes`.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    UserError
+        If an input cannot be used.
+
+    Warns
+    -----
+    AAMWarning
+        For samples that are ignored.
+    """
+    opened = read_table(table)
+    labels = align(opened.sample_ids, target, groups)
+    reads = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for block in opened.blocks()])
+    empty = set(labels.sample_ids) & {name for name, number in zip(opened.sample_ids, reads) if not number}
+    if not empty:
+        return labels
+    warnings.warn(f'Ignored: {counted(len(empty), "sample")} without reads (e.g. {min(empty)}).', AAMWarning)
+    rest = [name for name in labels.sample_ids if name not in empty]
+    return align(rest, target.loc[target.index.isin(rest)], groups)
+
+
 def _check_class(name, labels):
     if not name.strip() or set(name) & set('\t\n\r'):
         raise UserError(
-            f'Metadata column "{labels.name}" has the class {name!r} for sample '
-            f'{labels.sample_ids[list(labels.values).index(name)]}, but a class needs a name without tabs and line '
-            'breaks; rename it.'
+            f'Class names must not be blank or contain tabs or line breaks: metadata column "{labels.name}" has the '
+            f'class {name!r} for sample {labels.sample_ids[list(labels.values).index(name)]}; rename it.'
         )
-    own = labels.values == name
-    found = len(set(labels.groups[own]))
-    if found < 2:
+    members = labels.values == name
+    groups = len(set(labels.groups[members]))
+    if groups < 2:
         raise UserError(
-            f'Class "{name}" of metadata column "{labels.name}" has {counted(int(own.sum()), "labelled sample")} in '
-            f'{counted(found, "group")}, but needs two groups (or samples, where none are given) at least: one to '
-            'learn from, one to be tried on; merge it with another class or leave its samples without a value.'
+            'Every class needs labelled samples in at least two groups (two samples where no groups are given): class '
+            f'"{name}" of metadata column "{labels.name}" has {counted(int(members.sum()), "labelled sample")} in '
+            f'{counted(groups, "group")}; merge it with another class or leave its samples without a value.'
         )
 
 
@@ -108,30 +165,33 @@ def _labelled(sample_ids, target):
     """Return the values of the samples that are in both and have one, sorted by id; warn of the others."""
     shared = sorted(set(sample_ids) & set(target.index))
     if not shared:
+        example = f'"{min(target.index)}"' if len(target) else 'none'
         raise UserError(
-            f'The table and the metadata share no sample id: the table has "{min(sample_ids)}" ..., the metadata has '
-            f'"{min(target.index) if len(target) else ""}" ...; use the same ids in both.'
+            'The feature table and the metadata share no sample IDs (e.g. '
+            f'"{min(sample_ids)}" in the table, {example} in the metadata); use the same IDs in both.'
         )
     values = target.loc[shared]
     labelled = values.notna()
     _warn_of_ignored(sample_ids, target, int((~labelled).sum()))
     values = values[labelled]
     if values.empty:
-        raise UserError(f'Metadata column "{target.name}" has no value for any sample of the table; choose another.')
+        raise UserError(
+            f'Metadata column "{target.name}" has no value for any sample of the feature table; choose another column.'
+        )
     return values
 
 
 def _groups_of(sample_ids, groups):
     if groups is None:
         return np.array(sample_ids, dtype=object)
-    found = groups.reindex(sample_ids)
-    without = list(found.index[found.isna()])
+    aligned = groups.reindex(sample_ids)
+    without = list(aligned.index[aligned.isna()])
     if without:
         raise UserError(
-            f'The groups column "{groups.name}" has no value for {counted(len(without), "labelled sample")}, e.g. '
-            f'{without[0]}; give every labelled sample a group.'
+            f'Metadata column "{groups.name}" (groups) has no value for {counted(len(without), "labelled sample")} '
+            f'(e.g. {without[0]}); assign every labelled sample to a group.'
         )
-    return found.astype(str).to_numpy(dtype=object)
+    return aligned.astype(str).to_numpy(dtype=object)
 
 
 def _warn_of_ignored(sample_ids, target, without_value):
@@ -139,8 +199,8 @@ def _warn_of_ignored(sample_ids, target, without_value):
     if without_value:
         ignored.append(f'{counted(without_value, "sample")} without a value of "{target.name}"')
     for words, only in (
-        ('of the table absent from the metadata', sorted(set(sample_ids) - set(target.index))),
-        ('of the metadata absent from the table', sorted(set(target.index) - set(sample_ids))),
+        ('of the feature table absent from the metadata', sorted(set(sample_ids) - set(target.index))),
+        ('of the metadata absent from the feature table', sorted(set(target.index) - set(sample_ids))),
     ):
         if only:
             ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {only[0]})')

@@ -1,4 +1,4 @@
-"""True distances between samples of a study, scaled to at most 1 on the training part."""
+"""True distances between samples of a study, scaled to at most 1 on the training split."""
 
 import dataclasses
 import warnings
@@ -6,6 +6,9 @@ import warnings
 import numpy as np
 
 from q2_aam.errors import AAMWarning, UserError, counted
+
+from .batches import Drawn
+from .distance_matrix import Distances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +32,20 @@ class PairDistances:
     mean: float
     variance: float
 
-    def among(self, rows):
+    def among(self, rows: np.ndarray) -> np.ndarray:
         """Return the divided distances among `rows` of the study, float32 [rows, rows], NaN where unknown."""
         place = self.place[rows]
-        found = self.values[np.ix_(place, place)] / np.float32(self.divisor)
-        found[place < 0] = np.nan
-        found[:, place < 0] = np.nan
-        return found
+        distances = self.values[np.ix_(place, place)] / np.float32(self.divisor)
+        distances[place < 0] = np.nan
+        distances[:, place < 0] = np.nan
+        return distances
 
-    def of_batch(self, batch):
-        """Return :meth:`among` the samples of a batch: whatever it reads of them, the matrix has one distance."""
-        return self.among(batch.samples.numpy())
+    def of(self, drawn: Drawn) -> np.ndarray:
+        """Return :meth:`among` the samples that were drawn: whatever is read of them, the matrix has one distance."""
+        return self.among(drawn.rows)
 
 
-def align_distances(distances, sample_ids, training_rows):
+def align_distances(distances: Distances, sample_ids: list[str], training_rows: np.ndarray) -> PairDistances:
     """Align a matrix with the samples of a study.
 
     Parameters
@@ -73,14 +76,14 @@ def align_distances(distances, sample_ids, training_rows):
     training = training[training >= 0]
     if len(training) < 2:
         raise UserError(
-            f'The distance matrix has {counted(len(training), "training sample")} of the table (the table has '
-            f'"{sample_ids[0]}" ..., the matrix "{min(distances.ids)}" ...), but pairs need two; give a matrix of the '
-            "table's samples."
+            f'The distance matrix must contain at least two training samples of the feature table, but has '
+            f'{len(training)} (e.g. "{sample_ids[0]}" in the table, "{min(distances.ids)}" in the matrix); provide a '
+            'matrix of the samples in the table.'
         )
     if missing:
         warnings.warn(
-            f'The distance matrix lacks {counted(len(missing), "sample")} of the table (e.g. {missing[0]}); such '
-            'samples are used without distances.',
+            f'The distance matrix lacks {counted(len(missing), "sample")} of the table (e.g. {missing[0]}); they '
+            'are used without distances.',
             AAMWarning,
             stacklevel=2,
         )
@@ -88,13 +91,13 @@ def align_distances(distances, sample_ids, training_rows):
     largest = float(known.max())
     if largest == float(known.min()):
         raise UserError(
-            f'All distances between training samples are {largest:g}; there is nothing to learn from such a distance '
-            'matrix.'
+            f'Distances must differ, but all distances between training samples are {largest:g} in the distance '
+            'matrix; provide another matrix.'
         )
     divisor = largest if largest > 1 else 1.0
     if divisor > 1:
         warnings.warn(
-            f'Distances go up to {largest:g} (between training samples); all are divided by that.',
+            f'Distances between training samples reach {largest:g}, which is above 1; all distances are divided by it.',
             AAMWarning,
             stacklevel=2,
         )

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import os
 import re
+import typing
 from array import array
 
 import numpy as np
@@ -48,7 +50,7 @@ class Phylogeny:
     position: np.ndarray
 
 
-def read_phylogeny(path, feature_ids):
+def read_phylogeny(path: str | os.PathLike, feature_ids: list[str]) -> Phylogeny:
     """Read a tree, pruned to some features while it is read.
 
     Memory follows the features and the depth of the file's tree, not its number of tips.
@@ -57,8 +59,8 @@ def read_phylogeny(path, feature_ids):
     ----------
     path : path
         Newick: one rooted tree. Labels may be quoted and nodes may have any number of children; a length that is not
-        given is 0, as is that of the root; comments in brackets are skipped. A tip that stands there without quotes is
-        also known by its name with spaces for underscores, as Newick has it.
+        given is 0, as is that of the root; comments in brackets are skipped. A tip without quotes is also looked up
+        with spaces for underscores, as Newick has it.
     feature_ids : list of str
         No id twice. Only tips are features; labels of other nodes are skipped.
 
@@ -77,7 +79,7 @@ def read_phylogeny(path, feature_ids):
         with open(path, encoding='utf-8-sig') as handle:
             _read_elements(handle, tree)
     except UnicodeDecodeError as error:
-        raise UserError('The phylogeny is damaged: it is not text; make it anew.') from error
+        raise UserError('The phylogeny is damaged: it is not text; create it again.') from error
     tree.refuse_missing()
     position = np.empty(len(feature_ids), dtype=np.int64)
     position[np.frombuffer(tree.tips, dtype=np.int64)] = np.arange(len(feature_ids))
@@ -93,11 +95,11 @@ def _read_elements(handle, tree):
     """Hand every element of the file to `tree`, with no more than a few chunks of the file in memory."""
     text, place, before = handle.read(CHUNK), 0, 0
     while True:
-        found = _ELEMENT.match(text, place)
-        # nothing is found, in no characters, before a semicolon and where a chunk ends within an element
-        if found and found.end() > place:
-            tree.add(before + place, *found.groups())
-            place = found.end()
+        element = _ELEMENT.match(text, place)
+        # the match is empty before a semicolon and where a chunk ends within an element
+        if element and element.end() > place:
+            tree.add(before + place, *element.groups())
+            place = element.end()
             continue
         more = handle.read(CHUNK) if len(text) - place <= CHUNK else ''
         if not more:
@@ -178,17 +180,17 @@ class _Tree:
         times = np.bincount(np.frombuffer(self.tips, dtype=np.int64), minlength=len(self.feature_ids))
         if not len(self.tips):
             raise UserError(
-                f'The phylogeny has none of the features of the table (e.g. {self.feature_ids[0]}); give the tree that '
-                'was made of its sequences.'
+                f'The phylogeny contains none of the features in the table (e.g. {self.feature_ids[0]}); provide the '
+                'tree that was built from their sequences.'
             )
         if times.max() > 1:
             twice = self.feature_ids[int(times.argmax())]
-            raise UserError(f'The phylogeny has the tip {twice} twice; give every tip a name of its own.')
+            raise UserError(f'Tip names must be unique: {twice} occurs twice in the phylogeny; rename one of them.')
         if not times.min():
             missing = self.feature_ids[int(times.argmin())]
             raise UserError(
-                f'The phylogeny lacks {counted(int((times == 0).sum()), "feature")} of the {len(times):,} of the table '
-                f'(e.g. {missing}); leave such features out of the table, or give a tree that has them.'
+                f'The phylogeny lacks {(times == 0).sum():,} of the {counted(len(times), "feature")} in the table '
+                f'(e.g. {missing}); filter such features from the table, or provide a tree that contains them.'
             )
 
 
@@ -205,11 +207,11 @@ def _length(place, label, text):
     if value < 0:
         whose = f'above {label}' if label else 'above a node without a name'
         raise UserError(
-            f'The phylogeny has a branch of negative length ({value:g}, {whose}, at character {place + 1:,}); set such '
-            'lengths to 0.'
+            f'Branch lengths must not be negative: the phylogeny has {value:g} {whose} (character {place + 1:,}); set '
+            'negative lengths to 0.'
         )
     return value
 
 
-def _damaged(place, why):
-    raise UserError(f'The phylogeny is damaged at character {place + 1:,}: {why}; make it anew.')
+def _damaged(place, why) -> typing.NoReturn:
+    raise UserError(f'The phylogeny is damaged at character {place + 1:,}: {why}; create it again.')

@@ -1,32 +1,33 @@
-"""Which sequences a model knows: a few of its training ASVs, and how like one of them another must be to count as near.
+"""Training ASVs that stand for all of them, and how similar to one of them an ASV must be to count as near.
 
 Shapes: U ASVs, L nucleotides, R references, C candidates, K k-mers there are (4 to the power of their length).
 """
 
+import collections.abc
 import dataclasses
 
 import numpy as np
 
-from .sequences import UNKNOWN, A, T, backwards, complement_backwards, encode, reverse_complement
+from .sequences import UNKNOWN, A, T, encode, reverse_codes, reverse_complement, reverse_complement_codes
 
 # 1,024 sequences of 150 nucleotides are 0.15 MB. With half as many, sequences of a study of 2,000 ASVs from which
 # 5 % of the nucleotides were changed are near in 94 % of the cases instead of 97 %.
-REFERENCES = 1024
+MAX_REFERENCES = 1024
 # Training ASVs, drawn at random, among which references are chosen and on which thresholds are learned.
-CANDIDATES = 4096
+MAX_CANDIDATES = 4096
 # Floats of their k-mer profiles, 64 MB: 1,024 candidates of 7-mers, 256 of 8-mers.
-CANDIDATE_FLOATS = 2**24
+MAX_CANDIDATE_FLOATS = 2**24
 # Share of the training ASVs that would not be near the others. Of ASVs of ECAM that were held out 98 % are near then,
 # of those of whole families that were held out 82 % (means of ten draws of a third); with 0.05 it is 95 and 66 %.
 NOT_NEAR = 0.02
 # Quantile of the similarities between sequences of no relation. Other regions of the same gene stay below it (ECAM and
 # 2,000 genes of Greengenes: 0.40, against 0.30 to 0.34 in 99 % of the windows of regions V1, V5, V6 and V7).
 BY_CHANCE = 0.99
-# At least as many k-mers for each place of a sequence, so that unrelated ones share few by chance: 5-mers up to 170
+# At least as many k-mers for each position of a sequence, so that unrelated ones share few by chance: 5-mers up to 170
 # nucleotides, 6-mers up to 682, then 7-mers.
-KMERS_A_PLACE = 6
+MIN_KMERS_PER_POSITION = 6
 # 65,536 k-mers; enough for 10,000 nucleotides, and what longer sequences get too.
-LONGEST_KMER = 8
+MAX_KMER = 8
 # Lengths that the middle 99 % of the training ASVs have, and a little more: a primer cut off less cleanly.
 LENGTHS = (0.005, 0.995)
 LENGTH_TOLERANCE = 0.05
@@ -36,8 +37,8 @@ SEQUENCES = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
-class Nearness:
-    """What is known of each ASV.
+class Similarity:
+    """How similar each ASV is to the training ASVs.
 
     Attributes
     ----------
@@ -45,17 +46,17 @@ class Nearness:
         Share of its k-mers that the most similar reference has too.
     near : bool [U]
         It is as similar to a training ASV as these are to each other.
-    reversed : bool [U]
-        It is not near, and its reverse complement is more like a training ASV than chance makes it.
+    reverse_complement : bool [U]
+        It is not near, and its reverse complement is more similar to a training ASV than by chance.
     other_region : bool [U]
-        Neither the one nor the other: it is no more like a training ASV than chance makes it.
+        Neither the one nor the other: it is no more similar to a training ASV than by chance.
     other_length : bool [U]
         It is shorter or longer than the training ASVs.
     """
 
     similarity: np.ndarray
     near: np.ndarray
-    reversed: np.ndarray
+    reverse_complement: np.ndarray
     other_region: np.ndarray
     other_length: np.ndarray
 
@@ -87,12 +88,12 @@ class References:
 
     def __post_init__(self):
         codes, kmer = self.codes, self.kmer
-        whole = all(type(number) is int for number in (kmer, self.shortest, self.longest))
+        integers = all(type(number) is int for number in (kmer, self.shortest, self.longest))
         shares = all(type(share) is float and 0 <= share <= 1 for share in (self.near, self.chance))
         if not (
-            whole
+            integers
             and shares
-            and 1 <= kmer <= LONGEST_KMER
+            and 1 <= kmer <= MAX_KMER
             and 0 <= self.shortest <= self.longest
             and codes.dtype == np.uint8
             and codes.ndim == 2
@@ -100,22 +101,22 @@ class References:
             and codes.max() <= UNKNOWN
         ):
             raise ValueError(
-                'The references of a model must be sequences and the numbers by which others are compared with them, '
-                'but they are not; train the model again.'
+                'The applicability references of the model are damaged: they must be sequences and thresholds; train '
+                'the model again.'
             )
 
     @property
-    def numbers(self):
+    def numbers(self) -> dict[str, int | float]:
         """All but the sequences, {field: number}: JSON as it is, and ``References(codes, **numbers)`` is the same."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != 'codes'}
 
-    def nearness(self, codes_UL, lengths_U):
+    def similarity(self, codes_UL: np.ndarray, lengths_U: np.ndarray) -> Similarity:
         """Compare ASVs with the references.
 
         The similarity is the share of an ASV's distinct k-mers that the reference has too. A changed nucleotide
         touches at most k of them (Ukkonen 1992, doi:10.1016/0304-3975(92)90143-4), so that without any alignment it
         falls with the edit distance; a piece of a reference is as similar as the whole. Where in the sequence the
-        k-mers stand does not matter. A sequence that is cut is compared by what is left of it.
+        k-mers stand does not matter. A truncated sequence is compared by what is left of it.
 
         Parameters
         ----------
@@ -124,10 +125,10 @@ class References:
 
         Returns
         -------
-        Nearness
+        Similarity
         """
         similarity = np.zeros(len(codes_UL), dtype=np.float32)
-        turned = np.zeros_like(similarity)
+        of_complement = np.zeros_like(similarity)
         references_RK = _profiles(self.codes, self.kmer)
         step = max(1, FLOATS // 4**self.kmer)
         for start in range(0, len(codes_UL), step):
@@ -135,20 +136,20 @@ class References:
             similarity[start : start + step] = _similarity(codes, references_RK, self.kmer).max(axis=1)
             far = np.flatnonzero(similarity[start : start + step] < self.near)
             if len(far):
-                back = complement_backwards(codes[far], lengths[far])
-                turned[start + far] = _similarity(back, references_RK, self.kmer).max(axis=1)
+                complement = reverse_complement_codes(codes[far], lengths[far])
+                of_complement[start + far] = _similarity(complement, references_RK, self.kmer).max(axis=1)
         near = similarity >= self.near
-        backward = ~near & (turned > self.chance) & (turned > similarity)
-        return Nearness(
+        complement = ~near & (of_complement > self.chance) & (of_complement > similarity)
+        return Similarity(
             similarity,
             near,
-            backward,
-            ~near & ~backward & (similarity <= self.chance),
+            complement,
+            ~near & ~complement & (similarity <= self.chance),
             (lengths_U < self.shortest) | (lengths_U > self.longest),
         )
 
-    def turn(self, sequences):
-        """Turn the sequences that are reversed.
+    def reorient(self, sequences: collections.abc.Sequence[str]) -> tuple[list[str], int]:
+        """Replace sequences in reverse complement orientation by their reverse complement.
 
         Parameters
         ----------
@@ -158,33 +159,34 @@ class References:
         Returns
         -------
         sequences : list of str
-            Those that :meth:`nearness` finds reversed as their reverse complement, the others as they are.
+            The reverse complement of those that :meth:`similarity` finds to be one, the others as they are.
         number : int
-            How many were turned.
+            How many were replaced.
         """
         out = list(sequences)
         number = 0
         for start in range(0, len(out), SEQUENCES):
-            # all of a sequence, where a study holds only what the model reads
-            found = self.nearness(*encode(out[start : start + SEQUENCES])).reversed
-            for place in start + np.flatnonzero(found):
+            # full sequences, where a study has only what the model reads
+            codes, lengths = encode(out[start : start + SEQUENCES])
+            replaced = np.flatnonzero(self.similarity(codes, lengths).reverse_complement)
+            for place in start + replaced:
                 out[place] = reverse_complement(out[place])
-            number += int(found.sum())
+            number += len(replaced)
         return out, number
 
 
-def build_references(codes_UL, lengths_U, generator):
-    """Choose references among training ASVs, and learn from these what is near.
+def build_references(codes_UL: np.ndarray, lengths_U: np.ndarray, generator: np.random.Generator) -> References:
+    """Choose references among training ASVs, and derive from these what is near.
 
-    Up to 1,024 references are chosen one after the other, each the one that is least like those before (Gonzalez
+    Up to 1,024 references are chosen one after the other, each the one that is least similar to those before (Gonzalez
     1985, doi:10.1016/0304-3975(85)90224-5), among up to 4,096 ASVs drawn at random. Near is as similar to a reference
     as 98 % of these ASVs are, none compared with itself. Chance is what 99 % of these ASVs stay below when
-    they are read backwards (not complemented), which keeps their composition and nothing else.
+    they are reversed (not complemented), which keeps their composition and nothing else.
 
     Parameters
     ----------
     codes_UL : uint8 [U, L]
-        Each distinct ASV of the training part once.
+        Each distinct ASV of the training split once.
     lengths_U : int [U]
     generator : numpy.random.Generator
 
@@ -196,24 +198,24 @@ def build_references(codes_UL, lengths_U, generator):
     shortest, longest = np.quantile(lengths_U, LENGTHS)
     shortest = int(np.floor(shortest * (1 - LENGTH_TOLERANCE)))
     longest = int(np.ceil(longest * (1 + LENGTH_TOLERANCE)))
-    # a stray long sequence must not make all others' rows as long as it is
+    # a single long sequence must not make the rows of all others as long
     width = min(codes_UL.shape[1], longest)
     kmer = _kmer_length(width)
-    candidates = min(CANDIDATES, CANDIDATE_FLOATS // 4**kmer)
+    candidates = min(MAX_CANDIDATES, MAX_CANDIDATE_FLOATS // 4**kmer)
     if len(codes_UL) > candidates:
         drawn = np.sort(generator.choice(len(codes_UL), candidates, replace=False))
         codes_UL, lengths_U = codes_UL[drawn], lengths_U[drawn]
     codes_CL, lengths_C = np.ascontiguousarray(codes_UL[:, :width]), np.minimum(lengths_U, width)
     similarity_CC = _all_similarities(codes_CL, codes_CL, kmer)
     np.fill_diagonal(similarity_CC, 0.0)
-    chosen = _spread_out(similarity_CC, REFERENCES)
-    unrelated_CR = _all_similarities(backwards(codes_CL, lengths_C), codes_CL[chosen], kmer)
+    chosen = _spread_out(similarity_CC, MAX_REFERENCES)
+    unrelated_CR = _all_similarities(reverse_codes(codes_CL, lengths_C), codes_CL[chosen], kmer)
     chance = float(np.quantile(unrelated_CR.max(axis=1), BY_CHANCE))
     usual = float(np.quantile(similarity_CC[:, chosen].max(axis=1), NOT_NEAR))
     return References(
         codes_CL[chosen],
         kmer,
-        # what chance does is never near, not even where training ASVs have nothing in common
+        # a similarity by chance is never near, not even where training ASVs have nothing in common
         max(usual, chance),
         chance,
         shortest,
@@ -223,7 +225,7 @@ def build_references(codes_UL, lengths_U, generator):
 
 def _kmer_length(longest):
     kmer = 1
-    while 4**kmer < KMERS_A_PLACE * longest and kmer < LONGEST_KMER:
+    while 4**kmer < MIN_KMERS_PER_POSITION * longest and kmer < MAX_KMER:
         kmer += 1
     return kmer
 
@@ -233,12 +235,12 @@ def _profiles(codes_UL, kmer):
     profiles_UK = np.zeros((len(codes_UL), 4**kmer), dtype=np.float32)
     places = max(0, codes_UL.shape[1] - kmer + 1)
     number = np.zeros((len(codes_UL), places), dtype=np.int32)
-    whole = np.ones(number.shape, dtype=bool)
+    unambiguous = np.ones(number.shape, dtype=bool)
     for place in range(kmer):
         column = codes_UL[:, place : place + places]
         number = 4 * number + column - A
-        whole &= (column >= A) & (column <= T)
-    profiles_UK[np.nonzero(whole)[0], number[whole]] = 1.0
+        unambiguous &= (column >= A) & (column <= T)
+    profiles_UK[np.nonzero(unambiguous)[0], number[unambiguous]] = 1.0
     return profiles_UK
 
 
@@ -256,7 +258,7 @@ def _all_similarities(codes_UL, references_RL, kmer):
 
 
 def _spread_out(similarity_CC, number):
-    """Return up to `number` rows, sorted: first the one most like all others, then always the one least like those."""
+    """Return up to `number` rows, sorted: the one most similar to all others, then each time the least similar one."""
     count = len(similarity_CC)
     if count <= number:
         return np.arange(count)

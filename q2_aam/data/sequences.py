@@ -1,7 +1,8 @@
-"""The sequences of the ASVs: found for each feature, checked by name, and turned into small integers."""
+"""The sequences of the ASVs: looked up for each feature, checked, and encoded as small integers."""
 
 import collections.abc
 import hashlib
+import os
 
 import numpy as np
 
@@ -14,21 +15,24 @@ UNKNOWN = 5
 # IUPAC nucleotide codes that stand for more than one nucleotide (NC-IUB 1984, doi 10.1093/nar/13.9.3021)
 AMBIGUOUS = 'RYSWKMBDHVN'
 
-# the bytes of sequences to their codes; 0 marks what is no nucleotide
+# code of each byte of a sequence; 0 marks what is no nucleotide
 _CODES = np.zeros(256, dtype=np.uint8)
 for _letters, _code in (('A', A), ('C', C), ('G', G), ('TU', T), (AMBIGUOUS, UNKNOWN)):
     for _letter in _letters + _letters.lower():
         _CODES[ord(_letter)] = _code
 
-# by code and by letter, those for several nucleotides too: R, a purine, becomes Y, a pyrimidine
+# by code and by letter, ambiguous ones too: R, a purine, becomes Y, a pyrimidine
 _COMPLEMENT = np.array([PAD, T, G, C, A, UNKNOWN], dtype=np.uint8)
 _COMPLEMENT_LETTERS = str.maketrans('ACGTRYKMBVDH', 'TGCAYRMKVBHD')
 
 KEY_BYTES = 8
-_SHOWN = 40
+# Sequences whose keys are computed at a time, so that a study on disk stays there.
+_BLOCK = 2**16
+# Characters of an id or sequence in a message.
+_MAX_SHOWN = 40
 
 
-def read_fasta(path):
+def read_fasta(path: str | os.PathLike) -> dict[str, str]:
     """Read a FASTA file.
 
     Parameters
@@ -43,13 +47,15 @@ def read_fasta(path):
     Raises
     ------
     UserError
-        If the file is empty or is not FASTA, or if an id is missing or stands in it twice.
+        If the file is empty or is not FASTA, or if an id is missing or occurs twice.
     """
     try:
         with open(path, encoding='utf-8-sig') as handle:
             return _parse_fasta(handle)
     except UnicodeDecodeError as error:
-        raise UserError('The input sequences are not a FASTA file: they are not text.') from error
+        raise UserError(
+            'The input sequences are not a FASTA file: they are not text; provide a FeatureData[Sequence] artifact.'
+        ) from error
 
 
 def _parse_fasta(lines):
@@ -59,20 +65,29 @@ def _parse_fasta(lines):
         if line.startswith('>'):
             name = (line[1:].split(maxsplit=1) or [''])[0]
             if not name:
-                raise UserError(f'The input sequences have a header without an id at line {number}.')
+                raise UserError(
+                    f'The input sequences have a header without an ID at line {number}; give every sequence an ID.'
+                )
             if name in parts:
-                raise UserError(f'The input sequences have the id {name} twice; give each feature one sequence.')
+                raise UserError(
+                    f'Feature IDs must be unique: {name} occurs twice in the input sequences; keep one sequence for it.'
+                )
             parts[name] = current = []
         elif line and current is None:
-            raise UserError(f'The input sequences are not a FASTA file: line {number} stands before the first header.')
+            raise UserError(
+                f'The input sequences are not a FASTA file: line {number} comes before the first header; begin every '
+                'sequence with a line of ">" and the feature ID.'
+            )
         elif line:
             current.append(line)
     if not parts:
-        raise UserError('The input sequences are empty; give the representative sequences of the features.')
+        raise UserError('The input sequences are empty; provide the representative sequences of the features.')
     return {name: ''.join(pieces) for name, pieces in parts.items()}
 
 
-def sequences_of(feature_ids, fasta=None):
+def sequences_of(
+    feature_ids: list[str], fasta: str | os.PathLike | collections.abc.Mapping[str, str] | None = None
+) -> list[str]:
     """Return the sequence of each feature, in upper case and with T for U.
 
     Parameters
@@ -89,21 +104,21 @@ def sequences_of(feature_ids, fasta=None):
     Raises
     ------
     UserError
-        If sequences are missing, are empty, or hold a gap or a letter that is no IUPAC nucleotide code.
+        If a sequence is missing, is empty, or has a gap or a letter that is no IUPAC nucleotide code.
     """
     if fasta is None:
-        found = list(feature_ids)
-        _check_ids_are_sequences(found)
+        sequences = list(feature_ids)
+        _check_ids_are_sequences(sequences)
     else:
         by_id = fasta if isinstance(fasta, collections.abc.Mapping) else read_fasta(fasta)
         _check_none_missing(feature_ids, by_id)
-        found = [by_id[name] for name in feature_ids]
-        _check_letters(feature_ids, found)
-    return [sequence.upper().replace('U', 'T') for sequence in found]
+        sequences = [by_id[name] for name in feature_ids]
+        _check_letters(feature_ids, sequences)
+    return [sequence.upper().replace('U', 'T') for sequence in sequences]
 
 
-def encode(sequences):
-    """Turn sequences into codes.
+def encode(sequences: collections.abc.Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Encode sequences as small integers.
 
     Parameters
     ----------
@@ -119,7 +134,7 @@ def encode(sequences):
     Raises
     ------
     UserError
-        If a sequence is empty or holds anything but IUPAC nucleotide codes.
+        If a sequence is empty or has anything but IUPAC nucleotide codes.
     """
     flat, lengths = _flat_codes(sequences)
     wrong = _first_wrong(flat, lengths)
@@ -131,34 +146,47 @@ def encode(sequences):
     return codes, lengths
 
 
-def backwards(codes_AL, lengths_A):
+def reverse_codes(codes_AL: np.ndarray, lengths_A: np.ndarray) -> np.ndarray:
     """Return the codes of each sequence from its last nucleotide to its first, uint8 [A, L]."""
     places = np.asarray(lengths_A)[:, None] - 1 - np.arange(codes_AL.shape[1])
     return np.where(places >= 0, np.take_along_axis(codes_AL, np.maximum(places, 0), axis=1), PAD).astype(np.uint8)
 
 
-def complement_backwards(codes_AL, lengths_A):
+def reverse_complement_codes(codes_AL: np.ndarray, lengths_A: np.ndarray) -> np.ndarray:
     """Return the codes of the reverse complement of each sequence, uint8 [A, L]."""
-    return _COMPLEMENT[backwards(codes_AL, lengths_A)]
+    return _COMPLEMENT[reverse_codes(codes_AL, lengths_A)]
 
 
-def reverse_complement(sequence):
+def reverse_complement(sequence: str) -> str:
     """Return the reverse complement of a sequence in the spelling of :func:`sequences_of`."""
     return sequence.translate(_COMPLEMENT_LETTERS)[::-1]
 
 
-def sequence_keys(codes_AL, lengths_A):
+def sequence_keys(codes_AL: np.ndarray, lengths_A: np.ndarray | None = None) -> np.ndarray:
     """Return a number for each sequence that is the same wherever the sequence is read, int64 [A].
 
-    `codes_AL` and `lengths_A` are those of a :class:`q2_aam.data.study.Study`.
-
     Eight bytes of a cryptographic hash: among a million sequences two share a key once in tens of millions of studies.
+
+    Parameters
+    ----------
+    codes_AL : uint8 [A, L]
+        As :func:`encode` gives them, padded to any width.
+    lengths_A : int [A], optional
+        Where they are not given, a sequence ends at its last nucleotide.
     """
-    keys = [
-        hashlib.blake2b(row[:length].tobytes(), digest_size=KEY_BYTES).digest()
-        for row, length in zip(codes_AL, lengths_A)
-    ]
-    return np.frombuffer(b''.join(keys), dtype='<i8').astype(np.int64)
+    keys_A = np.empty(len(codes_AL), dtype='<i8')
+    for start in range(0, len(codes_AL), _BLOCK):
+        codes = np.ascontiguousarray(codes_AL[start : start + _BLOCK])
+        lengths = (codes != PAD).sum(axis=1) if lengths_A is None else np.asarray(lengths_A[start : start + _BLOCK])
+        begins = np.arange(len(codes)) * codes.shape[1]
+        # slices of one buffer: rows of an array cost more than their hashes
+        data = memoryview(codes.tobytes())
+        digests = [
+            hashlib.blake2b(data[begin:end], digest_size=KEY_BYTES).digest()
+            for begin, end in zip(begins.tolist(), (begins + lengths).tolist())
+        ]
+        keys_A[start : start + _BLOCK] = np.frombuffer(b''.join(digests), dtype='<i8')
+    return keys_A.astype(np.int64)
 
 
 def _flat_codes(sequences):
@@ -186,20 +214,20 @@ def _check_letters(names, sequences):
 
 def _complaint(what, sequence):
     if not sequence:
-        return f'{what} is empty; give every feature a sequence.'
+        return f'{what} is empty; provide a sequence for every feature.'
     place = int(np.flatnonzero(_flat_codes([sequence])[0] == PAD)[0])
     letter = sequence[place]
     if letter in '-.':
-        return f'{what} has a gap ({letter!r}) at position {place + 1}; give unaligned sequences.'
-    return f'{what} has {letter!r} at position {place + 1}, which is no IUPAC nucleotide code; give DNA sequences.'
+        return f'{what} has a gap ({letter!r}) at position {place + 1}; provide unaligned sequences.'
+    return f'{what} has {letter!r} at position {place + 1}, which is no IUPAC nucleotide code; provide DNA sequences.'
 
 
 def _check_ids_are_sequences(ids):
     wrong = _first_wrong(*_flat_codes(ids))
     if wrong is not None:
         raise UserError(
-            f'The feature ids of the table are not sequences (e.g. {_short(ids[wrong])!r}), so that the sequences must '
-            'be given too: as the input named sequences, the representative sequences of these features.'
+            f'The feature IDs of the table are not sequences (e.g. {_short(ids[wrong])!r}); provide the representative '
+            'sequences of the features as the input "sequences".'
         )
 
 
@@ -207,10 +235,10 @@ def _check_none_missing(feature_ids, by_id):
     missing = [name for name in feature_ids if name not in by_id]
     if missing:
         raise UserError(
-            f'The input sequences lack {counted(len(missing), "feature")} of the {len(feature_ids):,} in the table '
-            f'(e.g. {_short(missing[0])}); give all sequences, or filter the table to the features that have one.'
+            f'The input sequences lack {len(missing):,} of the {counted(len(feature_ids), "feature")} in the table '
+            f'(e.g. {_short(missing[0])}); provide their sequences, or filter the table to features that have one.'
         )
 
 
 def _short(text):
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + '...'
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + '...'

@@ -1,16 +1,24 @@
-"""Which samples learn, which choose and which judge: parts made of whole groups, with a share of each class in each."""
+"""Training, validation and test splits: made of whole groups, with a share of each class in each."""
+
+import collections.abc
 
 import numpy as np
 
 from q2_aam.errors import UserError, counted
 
 TRAINING, VALIDATION, TEST, NEW = 'training', 'validation', 'test', 'new'
-# The best of several: on ECAM's 31 infants and three ages a class misses its share of a part by 0.5 samples on
+# The best of several: on ECAM's 31 infants and three ages a class misses its share of a split by 0.5 samples on
 # average, with one draw by 1.4.
 DRAWS = 10
 
 
-def held_out(groups, fraction, generator, leave=0, classes=None):
+def hold_out(
+    groups: collections.abc.Sequence[str] | np.ndarray,
+    fraction: float,
+    generator: np.random.Generator,
+    leave: int = 0,
+    classes: collections.abc.Sequence[str] | np.ndarray | None = None,
+) -> np.ndarray:
     """Choose whole groups that together hold about `fraction` of the samples.
 
     Parameters
@@ -21,7 +29,7 @@ def held_out(groups, fraction, generator, leave=0, classes=None):
         Share of the samples to hold out; 0 holds out none, anything above at least one group.
     generator : numpy.random.Generator
     leave : int
-        Groups that must be left for other parts.
+        Groups that must be left for other splits.
     classes : sequence of str, optional
         The class of each sample: about `fraction` of each class is held out, as far as whole groups allow it, and one
         group of each is left where possible.
@@ -41,20 +49,20 @@ def held_out(groups, fraction, generator, leave=0, classes=None):
 
 
 def _draw(order, sizes, of_class, fraction, leave):
-    """Choose groups, bool [groups], in this order; see :func:`held_out`."""
+    """Choose groups, bool [groups], in this order; see :func:`hold_out`."""
     chosen = np.zeros(len(order), dtype=bool)
-    sizes, wanted, taken, held = sizes.tolist(), fraction * sizes.sum(), of_class[:0].sum(axis=0), 0
+    sizes, goal, taken, held = sizes.tolist(), fraction * sizes.sum(), of_class[:0].sum(axis=0), 0
     totals, left, spare = of_class.sum(axis=0), (of_class > 0).sum(axis=0), len(order) - leave
 
     def may_go(group):
         return spare > 0 and (not len(left) or (left[of_class[group] > 0] > 1).all())
 
-    # first what brings classes no farther from their share; what then lacks in all, because they are too small to be
-    # divided, is made up for by any
+    # first groups that take classes no farther from their share; what is then still missing, because classes are too
+    # small to be divided, is made up by any group
     for of_any_class in (False, True) if len(totals) else (True,):
         for group in order.tolist():
             # a group that overshoots by more than it now falls short is passed over
-            if chosen[group] or held + sizes[group] / 2 > wanted or not may_go(group):
+            if chosen[group] or held + sizes[group] / 2 > goal or not may_go(group):
                 continue
             more = taken + of_class[group]
             if of_any_class or _distance(more, totals, fraction) <= _distance(taken, totals, fraction):
@@ -79,8 +87,14 @@ def _samples_of_classes(member, classes):
     return counts
 
 
-def three_parts(groups, test_fraction, validation_fraction, generator, classes=None):
-    """Divide samples into training, validation and test parts made of whole groups.
+def split_samples(
+    groups: collections.abc.Sequence[str] | np.ndarray,
+    test_fraction: float,
+    validation_fraction: float,
+    generator: np.random.Generator,
+    classes: collections.abc.Sequence[str] | np.ndarray | None = None,
+) -> np.ndarray:
+    """Divide samples into training, validation and test splits made of whole groups.
 
     Parameters
     ----------
@@ -89,7 +103,7 @@ def three_parts(groups, test_fraction, validation_fraction, generator, classes=N
         Shares of the samples, and of those that are not test samples.
     generator : numpy.random.Generator
     classes : sequence of str, optional
-        The class of each sample, of which each part gets its share. Without it parts are blind to every label.
+        The class of each sample, of which each split gets its share. Without it splits are blind to every label.
 
     Returns
     -------
@@ -99,42 +113,41 @@ def three_parts(groups, test_fraction, validation_fraction, generator, classes=N
     Raises
     ------
     UserError
-        If there are too few groups (or samples) for the parts that are asked for, or for one of the classes.
+        If there are too few groups (or samples) for the splits that are asked for, or for one of the classes.
     """
     groups = np.asarray(groups, dtype=object)
-    parts = np.full(len(groups), TRAINING, dtype=object)
-    wanted = 2 + (test_fraction > 0)
-    found = len(np.unique(groups))
-    if found < wanted or len(groups) < wanted + 1:
+    splits = np.full(len(groups), TRAINING, dtype=object)
+    needed = 2 + (test_fraction > 0)
+    available = len(np.unique(groups))
+    if available < needed or len(groups) < needed + 1:
         raise UserError(
-            f'Training needs {wanted} parts (training, validation{", test" if test_fraction > 0 else ""}) of whole '
-            f'groups and at least 2 training samples, but the labelled samples are {counted(len(groups), "sample")} '
-            f'in {counted(found, "group")}; give more labelled samples, or groups that are smaller.'
+            f'Training needs at least {needed} groups, one for each split (training, validation'
+            f'{", test" if test_fraction > 0 else ""}), and 2 training samples, but has only '
+            f'{counted(len(groups), "labelled sample")} in {counted(available, "group")}; label more samples or define '
+            'smaller groups.'
         )
     classes = None if classes is None else np.asarray(classes, dtype=object)
-    test = held_out(groups, test_fraction, generator, 2, classes)
-    parts[test] = TEST
+    test = hold_out(groups, test_fraction, generator, 2, classes)
+    splits[test] = TEST
     rest = np.flatnonzero(~test)
     of_rest = None if classes is None else classes[rest]
-    parts[rest[held_out(groups[rest], validation_fraction, generator, 1, of_rest)]] = VALIDATION
-    if (parts == TRAINING).sum() < 2:
+    splits[rest[hold_out(groups[rest], validation_fraction, generator, 1, of_rest)]] = VALIDATION
+    if (splits == TRAINING).sum() < 2:
         raise UserError(
-            f'With test_fraction {test_fraction} and validation_fraction {validation_fraction} fewer than 2 of '
-            f'{counted(len(groups), "labelled sample")} are left to train on; lower the fractions or label more '
-            'samples.'
+            f'With test_fraction {test_fraction} and validation_fraction {validation_fraction}, fewer than 2 of '
+            f'{counted(len(groups), "labelled sample")} remain for training; lower the fractions or label more samples.'
         )
     if classes is not None:
-        _check_classes(groups, classes, parts)
-    return parts
+        _check_classes(groups, classes, splits)
+    return splits
 
 
-def _check_classes(groups, classes, parts):
+def _check_classes(groups, classes, splits):
     """Raise UserError, which names one of them, unless every class has training samples."""
-    for name in sorted(set(classes) - set(classes[parts == TRAINING])):
-        own = classes == name
+    for name in sorted(set(classes) - set(classes[splits == TRAINING])):
+        members = classes == name
         raise UserError(
-            f'Class "{name}" has {counted(int(own.sum()), "labelled sample")} in '
-            f'{counted(len(set(groups[own])), "group")}, and all of them fell into the validation or the test part, so '
-            'that nothing is left to learn it from; give it more groups, lower the fractions or merge it with another '
-            'class.'
+            f'Class "{name}" has no training samples: its {counted(int(members.sum()), "labelled sample")} in '
+            f'{counted(len(set(groups[members])), "group")} are all in the validation and test splits; label more '
+            'groups of it, lower the fractions or merge it with another class.'
         )

@@ -1,8 +1,8 @@
 """The aligned study: every sample's ASVs, each distinct sequence once, in an order that depends on content alone."""
 
+import collections.abc
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import warnings
@@ -13,14 +13,10 @@ import scipy.sparse
 from q2_aam.errors import AAMWarning, UserError, counted
 
 from .sequences import encode, sequence_keys
-from .table import BLOCK, blocks_of
+from .study_files import finish, load, new_array, read_arrays
+from .table import BLOCK, Table, blocks_of
 
 IDS = ('sample_ids', 'feature_ids')
-ARRAYS = ('codes', 'lengths', 'cut', 'offsets', 'asvs', 'abundances', 'reads')
-# arrays that grow with ASVs times nucleotides or with non-zeros; the others are read into memory
-LARGE = ('codes', 'asvs', 'abundances')
-# written last: a folder that holds it holds a whole study
-MARKER = 'study.json'
 # Sequences that are encoded at a time.
 SEQUENCES = 2**16
 
@@ -29,19 +25,20 @@ SEQUENCES = 2**16
 class Study:
     """Samples and their ASVs. N non-zeros, A distinct ASVs of up to L nucleotides.
 
-    Samples are sorted by id and ASVs by sequence, so that the order in a table changes nothing.
+    Samples are sorted by id and ASVs by sequence, so that the order in a table changes nothing. An ASV is what the
+    model reads: features whose sequences are the same, or the same once truncated, are one.
 
     Attributes
     ----------
     sample_ids : list of str
     feature_ids : list of str
-        One for each row of `codes`: the smallest where a sequence stands under several.
+        One for each row of `codes`: the smallest of the features that are one.
     codes : uint8 [A, L]
         Nucleotides (see :mod:`q2_aam.data.sequences`), 0 after the end of a shorter sequence.
     lengths : int32 [A]
         Nucleotides of each ASV that are read.
-    cut : bool [A]
-        ASVs that are longer than the model reads.
+    truncated : bool [A]
+        ASVs of which some sequence is longer than what is read.
     offsets : int64 [samples + 1]
         Where each sample begins in `asvs` and `abundances`.
     asvs : int32 [N]
@@ -52,51 +49,51 @@ class Study:
         Read depth (1 for a table of relative frequencies).
     """
 
-    sample_ids: list
-    feature_ids: list
+    sample_ids: list[str]
+    feature_ids: list[str]
     codes: np.ndarray
     lengths: np.ndarray
-    cut: np.ndarray
+    truncated: np.ndarray
     offsets: np.ndarray
     asvs: np.ndarray
     abundances: np.ndarray
     reads: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sample_ids)
 
     @property
-    def richness(self):
+    def richness(self) -> np.ndarray:
         """Number of ASVs of each sample, int64 [samples]."""
         return np.diff(self.offsets)
 
     @property
-    def longest(self):
+    def longest(self) -> int:
         """Length of the longest sequence that is read."""
         return int(self.lengths.max())
 
     @functools.cached_property
-    def keys(self):
+    def keys(self) -> np.ndarray:
         """Number by which each ASV is known from study to study, int64 [A]."""
         return sequence_keys(self.codes, self.lengths)
 
-    def rows_of(self, ids):
+    def rows_of(self, ids: collections.abc.Iterable[str]) -> np.ndarray:
         """Return the row of each sample id, int64; every id is in the study."""
         row = {sample: i for i, sample in enumerate(self.sample_ids)}
         return np.array([row[sample] for sample in ids], dtype=np.int64)
 
-    def cut_share(self):
-        """Return, for each sample, the number of ASVs that are cut and the share of its reads in them."""
+    def truncated_share(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return, for each sample, the number of ASVs that are truncated and the share of its reads in them."""
         number, share = np.zeros(len(self), dtype=np.int64), np.zeros(len(self))
-        for start, stop in blocks_of(self.offsets, BLOCK) if self.cut.any() else ():
-            own = slice(self.offsets[start], self.offsets[stop])
-            hit, begin = self.cut[self.asvs[own]], self.offsets[start:stop] - self.offsets[start]
-            number[start:stop] = np.add.reduceat(hit, begin, dtype=np.int64)
-            share[start:stop] = np.add.reduceat(self.abundances[own] * hit, begin, dtype=np.float64)
+        for start, stop in blocks_of(self.offsets, BLOCK) if self.truncated.any() else ():
+            inside = slice(self.offsets[start], self.offsets[stop])
+            truncated, begin = self.truncated[self.asvs[inside]], self.offsets[start:stop] - self.offsets[start]
+            number[start:stop] = np.add.reduceat(truncated, begin, dtype=np.int64)
+            share[start:stop] = np.add.reduceat(self.abundances[inside] * truncated, begin, dtype=np.float64)
         return number, share
 
 
-def load_study(folder):
+def load_study(folder: str | os.PathLike) -> tuple[Study, list[str]] | None:
     """Read back a finished study.
 
     Parameters
@@ -107,22 +104,29 @@ def load_study(folder):
     Returns
     -------
     tuple or None
-        What :func:`build_study` returned; None if the folder holds no finished study.
+        What :func:`build_study` returned; None if the folder has no finished study, or a damaged one.
 
     Warns
     -----
     AAMWarning
-        Of what was said when the study was built.
+        With all warnings of when the study was built, or if it is damaged.
     """
-    if not (pathlib.Path(folder) / MARKER).exists():
+    loaded = load(pathlib.Path(folder))
+    if loaded is None:
         return None
-    study, without_reads, said = _load(pathlib.Path(folder))
-    for sentence in said:
-        warnings.warn(sentence, AAMWarning, stacklevel=2)
-    return study, without_reads
+    arrays, rest = loaded
+    for message in rest['messages']:
+        warnings.warn(message, AAMWarning, stacklevel=2)
+    return Study(rest['sample_ids'], rest['feature_ids'], **arrays), rest['without_reads']
 
 
-def build_study(table, sequences, max_length=None, keep=None, folder=None):
+def build_study(
+    table: Table,
+    sequences: list[str],
+    max_length: int | None = None,
+    keep: collections.abc.Iterable[str] | None = None,
+    folder: str | os.PathLike | None = None,
+) -> tuple[Study, list[str]]:
     """Align a table and its sequences, block by block of the table.
 
     Parameters
@@ -133,7 +137,7 @@ def build_study(table, sequences, max_length=None, keep=None, folder=None):
     max_length : int, optional
         Nucleotides that the model reads of each sequence, from its first on; default all.
     keep : iterable of str, optional
-        Samples that the study is to hold; default all. Features that none of them has are not in it.
+        Samples that the study is to have; default all. Features that none of them has are not in it.
     folder : path, optional
         Where the study is written, for :func:`load_study`; it exists. Without it all arrays are kept in memory.
 
@@ -152,84 +156,74 @@ def build_study(table, sequences, max_length=None, keep=None, folder=None):
     Warns
     -----
     AAMWarning
-        If samples have no reads, if sequences stand under two ids (their counts are added), or if sequences are longer
-        than `max_length`.
+        If samples have no reads, if features have the same sequence or the same once truncated (their counts are
+        added), or if sequences are longer than `max_length`.
     """
     folder = None if folder is None else pathlib.Path(folder)
-    said = []
-    distinct, column = np.unique(np.array(sequences, dtype=object), return_inverse=True)
-    column = column.astype(np.int32)
-    _say_merged(table.feature_ids, column, len(distinct), said)
+    messages: list[str] = []
+    read = [sequence[:max_length] for sequence in sequences] if max_length else sequences
+    distinct, inverse = np.unique(np.array(read, dtype=object), return_inverse=True)
+    column: np.ndarray = inverse.astype(np.int32)
+    if len(distinct) < len(sequences):
+        _warn_of_merged(table.feature_ids, sequences, column, max_length, messages)
     chosen = _chosen(table, keep)
     richness, occurs = _measure(table, column, len(distinct), chosen)
-    order, without_reads = _sorted_samples(table.sample_ids, chosen, richness, said)
+    order, without_reads = _sorted_samples(table.sample_ids, chosen, richness, messages)
     present, feature_ids = _smallest_ids(table.feature_ids, column, occurs)
-    arrays, longest = _encoded([distinct[i] for i in present], max_length, folder)
     # features that do not occur get any column: nothing is in them
     column = np.searchsorted(present, column).astype(np.int32)
-    filled, share = _filled(table, column, order, richness, arrays['cut'], folder)
-    if arrays['cut'].any():
-        _say_cut(arrays['cut'], longest, max_length, share, said)
+    arrays = _encoded([distinct[i] for i in present], folder)
+    longer = [i for i in np.flatnonzero(occurs) if len(sequences[i]) > len(read[i])]
+    arrays['truncated'] = new_array(folder, 'truncated', (len(present),), bool)
+    arrays['truncated'][column[longer]] = True
+    filled, share = _filled(table, column, order, richness, arrays['truncated'], folder)
+    if longer:
+        _warn_of_truncated({sequences[i] for i in longer}, max_length, share, messages)
     arrays |= filled
     sample_ids = [table.sample_ids[i] for i in order]
-    if folder is None:
-        return Study(sample_ids, feature_ids, **arrays), without_reads
-    _finish(folder, arrays, sample_ids=sample_ids, feature_ids=feature_ids, without_reads=without_reads, said=said)
-    return _load(folder)[:2]
+    if folder is not None:
+        ids = {'sample_ids': sample_ids, 'feature_ids': feature_ids, 'without_reads': without_reads}
+        finish(folder, arrays, **ids, messages=messages)
+        arrays = read_arrays(folder)
+    return Study(sample_ids, feature_ids, **arrays), without_reads
 
 
-def _new_array(folder, name, shape, dtype):
-    """Return an array of zeros: a file of the folder, memory-mapped, or in memory where there is no folder."""
-    if folder is None:
-        return np.zeros(shape, dtype)
-    path = folder / f'{name}.npy'
-    array = np.lib.format.open_memmap(path, 'w+', dtype, shape)
-    # a mapped file that the disk has no room for would end the process without a word when it is written
-    if hasattr(os, 'posix_fallocate'):
-        try:
-            with path.open('r+b') as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            raise UserError(
-                f'The folder for working files, {folder}, cannot take {array.nbytes / 1e9:.1f} GB ({error.strerror}); '
-                'make room, or set the environment variable AAM_WORK_DIR to a folder that can.'
-            ) from error
-    return array
+def _warn(messages, message):
+    messages.append(message)
+    warnings.warn(message, AAMWarning, stacklevel=3)
 
 
-def _finish(folder, arrays, **rest):
-    for array in arrays.values():
-        array.flush()
-    half = folder / f'{MARKER}.half'
-    half.write_text(json.dumps(rest), encoding='utf-8')
-    half.replace(folder / MARKER)
+def _warn_of_merged(feature_ids, sequences, column, max_length, messages):
+    """Warn of features with one sequence, and of those whose sequences are one only once they are truncated."""
+    full = np.unique(np.array(sequences, dtype=object), return_inverse=True)[1]
+    # features of a column follow one another, and among these those of a sequence
+    order = np.lexsort((full, column))
+    same_column, same_sequence = np.diff(column[order]) == 0, np.diff(full[order]) == 0
+    for merged, what, noun in (
+        (same_sequence, 'with the same sequence', 'sequence'),
+        (
+            same_column & ~same_sequence,
+            f'whose sequences are the same once truncated to {max_length} nucleotides',
+            'truncated sequence',
+        ),
+    ):
+        places = np.flatnonzero(merged)
+        if len(places):
+            number = len(np.unique((full if noun == 'sequence' else column)[order[places]]))
+            one, two = (feature_ids[i] for i in order[places[0] : places[0] + 2])
+            _warn(
+                messages,
+                f'Features {what} are merged and their counts added: {counted(number, noun)} under several feature '
+                f'IDs (e.g. {one} and {two}).',
+            )
 
 
-def _load(folder):
-    rest = json.loads((folder / MARKER).read_text(encoding='utf-8'))
-    arrays = {
-        name: np.load(folder / f'{name}.npy', mmap_mode='r' if name in LARGE else None, allow_pickle=False)
-        for name in ARRAYS
-    }
-    return Study(**{name: rest[name] for name in IDS}, **arrays), rest['without_reads'], rest['said']
-
-
-def _say(said, sentence):
-    said.append(sentence)
-    warnings.warn(sentence, AAMWarning, stacklevel=3)
-
-
-def _say_merged(feature_ids, column, distinct, said):
-    if distinct == len(feature_ids):
-        return
-    where = np.argsort(column, kind='stable')
-    twin = int(np.flatnonzero(np.diff(column[where]) == 0)[0])
-    one, two = feature_ids[where[twin]], feature_ids[where[twin + 1]]
-    repeated = int((np.bincount(column) > 1).sum())
-    _say(
-        said,
-        f'Features of the same sequence are merged and their counts added: {counted(repeated, "sequence")} under two '
-        f'feature ids or more (e.g. {one} and {two}).',
+def _warn_of_truncated(longer, max_length, share, messages):
+    _warn(
+        messages,
+        f'The model reads the first {max_length} nucleotides of a sequence: {counted(len(longer), "sequence")} of up '
+        f'to {max(map(len, longer))} nucleotides {"is" if len(longer) == 1 else "are"} truncated, in ASVs with '
+        f'{share:.1%} of all reads.',
     )
 
 
@@ -245,8 +239,8 @@ def _kept_blocks(table, chosen):
     """Yield the rows in the table of the chosen samples of each block, and a copy of their counts."""
     first = 0
     for counts in table.blocks():
-        own = np.flatnonzero(chosen[first : first + counts.shape[0]])
-        yield first + own, counts[own]
+        rows = np.flatnonzero(chosen[first : first + counts.shape[0]])
+        yield first + rows, counts[rows]
         first += counts.shape[0]
 
 
@@ -269,19 +263,20 @@ def _measure(table, column, columns, chosen):
     return richness, occurs
 
 
-def _sorted_samples(sample_ids, chosen, richness, said):
+def _sorted_samples(sample_ids, chosen, richness, messages):
     """Return the rows of the study's samples in the table, sorted by id, and the ids of those without reads."""
     order = np.argsort(np.array(sample_ids, dtype=object), kind='stable')
     order = order[chosen[order]]
     has_reads = richness[order] > 0
     without_reads = [sample_ids[i] for i in order[~has_reads]]
     if not has_reads.any():
-        raise UserError('No sample of the table has any reads; give a table with counts above 0.')
+        raise UserError(
+            'The feature table has no reads for any of the samples used; provide a table with counts above 0.'
+        )
     if without_reads:
-        _say(
-            said,
-            f'Left out: {counted(len(without_reads), "sample")} of the table without any reads (e.g. '
-            f'{without_reads[0]}).',
+        _warn(
+            messages,
+            f'Ignored: {counted(len(without_reads), "sample")} without reads (e.g. {without_reads[0]}).',
         )
     return order[has_reads], without_reads
 
@@ -295,26 +290,23 @@ def _smallest_ids(feature_ids, column, occurs):
     return present, list(ids[by_id[first]])
 
 
-def _encoded(sequences, max_length, folder):
-    """Return codes, lengths and cut of the study, and the length of the longest sequence before any is cut."""
-    whole = np.fromiter(map(len, sequences), dtype=np.int32, count=len(sequences))
-    longest = int(whole.max())
-    width = min(longest, max_length or longest)
-    codes = _new_array(folder, 'codes', (len(sequences), width), np.uint8)
+def _encoded(sequences, folder):
+    """Return codes and lengths of the study."""
+    sizes = np.fromiter(map(len, sequences), dtype=np.int32, count=len(sequences))
+    codes = new_array(folder, 'codes', (len(sequences), int(sizes.max())), np.uint8)
     for start in range(0, len(sequences), SEQUENCES):
-        part, _ = encode(sequences[start : start + SEQUENCES])
-        codes[start : start + SEQUENCES, : part.shape[1]] = part[:, :width]
-    lengths = _new_array(folder, 'lengths', (len(sequences),), np.int32)
-    cut = _new_array(folder, 'cut', (len(sequences),), bool)
-    lengths[:], cut[:] = np.minimum(whole, width), whole > width
-    return {'codes': codes, 'lengths': lengths, 'cut': cut}, longest
+        block, _ = encode(sequences[start : start + SEQUENCES])
+        codes[start : start + SEQUENCES, : block.shape[1]] = block
+    lengths = new_array(folder, 'lengths', (len(sequences),), np.int32)
+    lengths[:] = sizes
+    return {'codes': codes, 'lengths': lengths}
 
 
-def _filled(table, column, order, richness, cut, folder):
-    """Return offsets, asvs, abundances and reads of the study, and the share of all reads that are in cut ASVs."""
+def _filled(table, column, order, richness, truncated, folder):
+    """Return offsets, asvs, abundances and reads of the study, and the share of all reads in truncated ASVs."""
     starts = np.concatenate([[0], np.cumsum(richness[order])]).astype(np.int64)
     arrays = {
-        name: _new_array(folder, name, (size,), dtype)
+        name: new_array(folder, name, (size,), dtype)
         for name, size, dtype in (
             ('offsets', len(starts), np.int64),
             ('asvs', int(starts[-1]), np.int32),
@@ -325,23 +317,14 @@ def _filled(table, column, order, richness, cut, folder):
     arrays['offsets'][:] = starts
     place = np.full(len(table.sample_ids), -1, dtype=np.int64)
     place[order] = np.arange(len(order))
-    in_cut = 0.0
+    in_truncated = 0.0
     for rows, counts in _kept_blocks(table, place >= 0):
-        counts, own = _merge(counts, column, len(cut)), place[rows]
+        counts, samples = _merge(counts, column, len(truncated)), place[rows]
         reads = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         sizes = np.diff(counts.indptr)
-        where = np.arange(counts.nnz) + np.repeat(starts[own] - counts.indptr[:-1], sizes)
+        where = np.arange(counts.nnz) + np.repeat(starts[samples] - counts.indptr[:-1], sizes)
         arrays['asvs'][where] = counts.indices
         arrays['abundances'][where] = counts.data / np.repeat(reads, sizes)
-        arrays['reads'][own] = reads
-        in_cut += counts.data[cut[counts.indices]].sum(dtype=np.float64)
-    return arrays, in_cut / arrays['reads'].sum()
-
-
-def _say_cut(cut, longest, max_length, share, said):
-    _say(
-        said,
-        f'The model reads the first {max_length} nucleotides of a sequence and longer ones are cut there: '
-        f'{counted(int(cut.sum()), "sequence")} of up to {longest} nucleotides, which touches {share:.1%} of all '
-        'reads.',
-    )
+        arrays['reads'][samples] = reads
+        in_truncated += counts.data[truncated[counts.indices]].sum(dtype=np.float64)
+    return arrays, in_truncated / arrays['reads'].sum()

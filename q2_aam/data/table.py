@@ -3,6 +3,7 @@
 import collections.abc
 import contextlib
 import dataclasses
+import os
 
 import h5py
 import numpy as np
@@ -29,12 +30,12 @@ class Table:
         sorted in each row. A sample without reads is an empty row.
     """
 
-    sample_ids: list
-    feature_ids: list
-    blocks: collections.abc.Callable
+    sample_ids: list[str]
+    feature_ids: list[str]
+    blocks: collections.abc.Callable[[], collections.abc.Iterable[scipy.sparse.csr_matrix]]
 
 
-def read_table(path, block=BLOCK):
+def read_table(path: str | os.PathLike, block: int = BLOCK) -> Table:
     """Open a feature table: its ids are read now, its counts block by block when they are asked for.
 
     Parameters
@@ -42,7 +43,7 @@ def read_table(path, block=BLOCK):
     path : path
         A BIOM 2.1 HDF5 file (https://biom-format.org/documentation/format_versions/biom-2.1.html).
     block : int
-        Most non-zeros of a block of several samples.
+        Maximum number of non-zeros in a block of several samples.
 
     Returns
     -------
@@ -51,8 +52,8 @@ def read_table(path, block=BLOCK):
     Raises
     ------
     UserError
-        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, or if an id stands
-        in it twice. Its blocks raise it too, for a value that is negative, infinite or not a number, and if all are 0.
+        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, or if an id occurs
+        twice. Its blocks raise it too, for a value that is negative, infinite or not a number, and if all are 0.
     """
     with _opened(path) as file:
         ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
@@ -64,11 +65,11 @@ def read_table(path, block=BLOCK):
     )
 
 
-def blocks_of(offsets, most):
-    """Yield (start, stop) of neighbouring samples that have at most `most` non-zeros together, or are a single one."""
+def blocks_of(offsets: np.ndarray, maximum: int) -> collections.abc.Iterator[tuple[int, int]]:
+    """Yield (start, stop) of neighbouring samples with at most `maximum` non-zeros together, or of a single one."""
     start = 0
     while start < len(offsets) - 1:
-        stop = int(np.searchsorted(offsets, offsets[start] + most, side='right')) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + maximum, side='right')) - 1
         stop = max(stop, start + 1)
         yield start, stop
         start = stop
@@ -80,7 +81,8 @@ def _opened(path):
         file = h5py.File(path, 'r')
     except OSError as error:
         raise UserError(
-            f'The feature table cannot be read as BIOM 2.1 HDF5 ({_first_line(error)}); give a FeatureTable artifact.'
+            f'The feature table cannot be read as BIOM 2.1 HDF5 ({_first_line(error)}); provide a FeatureTable '
+            'artifact.'
         ) from error
     with file:
         try:
@@ -89,7 +91,7 @@ def _opened(path):
             raise
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
-                f'The feature table is damaged or is not BIOM 2.1 HDF5 ({_first_line(error)}); make it anew.'
+                f'The feature table is damaged or is not BIOM 2.1 HDF5 ({_first_line(error)}); create it again.'
             ) from error
 
 
@@ -105,7 +107,7 @@ def _read_offsets(group, samples):
     if len(offsets) != samples + 1 or offsets[0] or offsets[-1] != stored or (np.diff(offsets) < 0).any():
         raise UserError(
             f'The feature table is damaged (its row offsets do not fit {samples:,} samples with {stored:,} values); '
-            'make it anew.'
+            'create it again.'
         )
     return offsets
 
@@ -116,12 +118,12 @@ def _read_blocks(path, sample_ids, feature_ids, offsets, block):
         group = file[MATRIX]
         for start, stop in blocks_of(offsets, block):
             values, columns = _read_arrays(group, offsets[start], offsets[stop])
-            own = offsets[start : stop + 1] - offsets[start]
-            counts = _to_matrix(values, columns, own, sample_ids[start:stop], feature_ids)
+            begins = offsets[start : stop + 1] - offsets[start]
+            counts = _to_matrix(values, columns, begins, sample_ids[start:stop], feature_ids)
             empty = empty and not counts.nnz
             yield counts
     if empty:
-        raise UserError('The feature table is empty: all its counts are 0; give a table with counts above 0.')
+        raise UserError('The feature table is empty: all counts are 0; provide a table with counts above 0.')
 
 
 def _read_arrays(group, start, stop):
@@ -137,14 +139,15 @@ def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
         counts = scipy.sparse.csr_matrix((values, columns, offsets), shape=(len(sample_ids), len(feature_ids)))
         counts.check_format(full_check=True)
     except ValueError as error:
-        raise UserError(f'The feature table is damaged ({_first_line(error)}); make it anew.') from error
-    # written so that NaN is found too
+        raise UserError(f'The feature table is damaged ({_first_line(error)}); create it again.') from error
+    # true of NaN, too
     wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
     if len(wrong):
         sample = sample_ids[int(np.searchsorted(offsets, wrong[0], side='right')) - 1]
         raise UserError(
-            f'The feature table holds {values[wrong[0]]:g} for feature {feature_ids[columns[wrong[0]]]} in sample '
-            f'{sample}; give a table of counts or of relative frequencies, none of them negative or missing.'
+            f'Counts and relative frequencies must be finite and not negative: the feature table has '
+            f'{values[wrong[0]]:g} for feature {feature_ids[columns[wrong[0]]]} in sample {sample}; correct or remove '
+            'it.'
         )
     counts.eliminate_zeros()
     counts.sum_duplicates()
@@ -153,11 +156,13 @@ def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
 
 def _check_ids(axis, names):
     if not names:
-        raise UserError(f'The feature table is empty: it has no {axis}s; give a table with counts above 0.')
+        raise UserError(f'The feature table is empty: it has no {axis}s; provide a table with counts above 0.')
     if len(set(names)) < len(names):
         seen = set()
         twice = next(name for name in names if name in seen or seen.add(name))
-        raise UserError(f'The feature table has the {axis} id {twice} twice; give every {axis} an id of its own.')
+        raise UserError(
+            f'{axis.capitalize()} IDs must be unique: {twice} occurs twice in the feature table; rename one of them.'
+        )
 
 
 def _first_line(error):

@@ -1,22 +1,25 @@
-"""True UniFrac between the samples of a batch, computed when it is asked for: no matrix of all samples is kept."""
+"""True UniFrac between samples that were drawn, computed when it is asked for: no matrix of all samples is kept."""
 
 import numpy as np
 import scipy.spatial.distance
 
 from q2_aam.errors import UserError
 
-from .batches import make_batch, positions_of
+from .augmentation import Augment
+from .batches import Drawn, draw_samples, positions_of
+from .phylogeny import Phylogeny
+from .study import Study
 
 UNWEIGHTED = 'unweighted'
 
-# Samples whose pairs tell mean and variance of the training part: 32,640 pairs.
+# Samples whose pairs tell mean and variance of the training split: 32,640 pairs.
 SAMPLES_TO_ESTIMATE = 256
 # Numbers in one array of nodes by samples: 128 MiB of them at a time, with their cumulative sums twice that.
 FLOATS_AT_ONCE = 1 << 24
 
 
 class UnifracDistances:
-    """UniFrac seen from the rows of a study; to those who learn from it the same as a PairDistances.
+    """UniFrac seen from the rows of a study, with the attributes and methods of a PairDistances.
 
     A pair's UniFrac counts every branch from its tips up to the root of the tree as the file has it, but no length of
     the root itself, as q2-diversity-lib (unifrac) does; ``skbio.diversity.beta_diversity`` gives the same wherever the
@@ -36,9 +39,9 @@ class UnifracDistances:
         Draws the training samples of which mean and variance are estimated, where they are more than 256.
     kind : str
         ``'unweighted'`` or ``'weighted_normalized'``.
-    reading : callable, optional
-        From :func:`q2_aam.data.augmentation.reading_of`: what of those samples mean and variance are estimated from;
-        default all their reads.
+    augment : callable, optional
+        From :func:`q2_aam.data.augmentation.make_augmentation`: what of those samples mean and variance are estimated
+        from; default all their reads.
 
     Attributes
     ----------
@@ -57,65 +60,72 @@ class UnifracDistances:
 
     divisor = 1.0
 
-    def __init__(self, phylogeny, study, training_rows, generator, kind=UNWEIGHTED, reading=None):
+    def __init__(
+        self,
+        phylogeny: Phylogeny,
+        study: Study,
+        training_rows: np.ndarray,
+        generator: np.random.Generator,
+        kind: str = UNWEIGHTED,
+        augment: Augment | None = None,
+    ):
         self._phylogeny, self._study, self._kind = phylogeny, study, kind
         self.place = np.arange(len(study))
         # an array has at most two nodes for each tip, and at most as many tips as its samples have ASVs together
         mean_richness = len(study.asvs) / len(study)
         self._samples_at_once = max(2, int(np.sqrt(FLOATS_AT_ONCE / (2 * mean_richness))))
         chosen = np.sort(generator.permutation(training_rows)[:SAMPLES_TO_ESTIMATE])
-        read = self.of_batch(make_batch(study, chosen, sequences=False, reading=reading))
-        known = read[np.triu_indices(len(chosen), 1)].astype(np.float64)
+        distances = self.of(draw_samples(study, chosen, augment))
+        known = distances[np.triu_indices(len(chosen), 1)].astype(np.float64)
         if known.max() == known.min():
             raise UserError(
-                f'All UniFrac distances between training samples are {known.max():g}; there is nothing to learn from '
-                'such a phylogeny.'
+                f'UniFrac distances must differ, but all between training samples are {known.max():g}; check the '
+                'branch lengths of the phylogeny.'
             )
         self.mean, self.variance = float(known.mean()), float(known.var())
 
-    def among(self, rows):
+    def among(self, rows: np.ndarray) -> np.ndarray:
         """Return the UniFrac distances among `rows` of the study with all their reads, float32 [rows, rows]."""
-        return self.of_batch(make_batch(self._study, rows, sequences=False))
+        return self.of(draw_samples(self._study, rows))
 
-    def of_batch(self, batch):
-        """Return the UniFrac distances among the samples of a :class:`~q2_aam.data.batches.Batch`, float32 [B, B].
+    def of(self, drawn: Drawn) -> np.ndarray:
+        """Return the UniFrac distances among the samples of a :class:`~q2_aam.data.batches.Drawn`, float32 [B, B].
 
-        They are those of what the batch holds, however its samples were read: of the ASVs that were drawn, and of their
-        shares of the reads that were drawn.
+        They are those of what was drawn: of these ASVs, and of their shares of these reads.
         """
-        asvs, offsets = batch.distinct.numpy()[batch.asvs.numpy()], batch.offsets.numpy()
-        abundances = batch.abundances.numpy().astype(np.float64)
+        asvs, offsets = drawn.asvs, drawn.offsets
+        abundances = drawn.abundances.astype(np.float64)
         # of what max_asvs_per_sample leaves, too
         abundances /= np.repeat(np.add.reduceat(abundances, offsets[:-1]), np.diff(offsets))
         samples = len(offsets) - 1
         if samples <= self._samples_at_once:
             return self._among_few(asvs, abundances, offsets).astype(np.float32)
-        found = np.zeros((samples, samples), dtype=np.float32)
+        distances = np.zeros((samples, samples), dtype=np.float32)
         # two halves of what fits: every pair meets in one of these rounds
         pieces = np.array_split(np.arange(samples), -(-samples // (self._samples_at_once // 2)))
         for i, one in enumerate(pieces):
             for other in pieces[i + 1 :]:
                 both = np.concatenate([one, other])
                 where, inner = positions_of(offsets, both)
-                found[np.ix_(both, both)] = self._among_few(asvs[where], abundances[where], inner)
-        return found
+                distances[np.ix_(both, both)] = self._among_few(asvs[where], abundances[where], inner)
+        return distances
 
     def _among_few(self, asvs, abundances, offsets):
         values_NB, lengths_N = self._nodes(asvs, abundances, offsets)
         if self._kind == UNWEIGHTED:
             present_NB = (values_NB > 0).astype(np.float64)
             shared_BB = present_NB.T @ (present_NB * lengths_N[:, None])
-            own_B = np.diagonal(shared_BB)
-            whole_BB = own_B[:, None] + own_B - shared_BB
-            apart_BB = whole_BB - shared_BB
+            total_B = np.diagonal(shared_BB)
+            union_BB = total_B[:, None] + total_B - shared_BB
+            difference_BB = union_BB - shared_BB
         else:
             scaled_BN = np.ascontiguousarray((values_NB * lengths_N[:, None]).T)
             # sum over nodes of length * |a - b|
-            apart_BB = scipy.spatial.distance.cdist(scaled_BN, scaled_BN, 'cityblock')
-            own_B = scaled_BN.sum(axis=1)
-            whole_BB = own_B[:, None] + own_B
+            difference_BB = scipy.spatial.distance.cdist(scaled_BN, scaled_BN, 'cityblock')
+            total_B = scaled_BN.sum(axis=1)
+            union_BB = total_B[:, None] + total_B
         # samples of nothing but branches without length are not apart
-        return np.divide(apart_BB, whole_BB, out=np.zeros_like(apart_BB), where=whole_BB > 0)
+        return np.divide(difference_BB, union_BB, out=np.zeros_like(difference_BB), where=union_BB > 0)
 
     def _nodes(self, asvs, abundances, offsets):
         """Return what the samples have below each node that any of them has tips below, and the node's length.

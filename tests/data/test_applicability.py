@@ -3,34 +3,36 @@
 import numpy as np
 import pytest
 
-from q2_aam.config import FitConfig
+from q2_aam.config import FitRegressorConfig
 from q2_aam.data import applicability as module
 from q2_aam.data.applicability import applicability
-from q2_aam.data.augmentation import reading_of
-from q2_aam.data.references import Nearness
+from q2_aam.data.augmentation import make_augmentation
+from q2_aam.data.references import Similarity
 
 # in the order of the study: sorted
-NEAR, REVERSED, OTHER_REGION, FAR, SHORT = 'AAAAAA', 'CCCCCC', 'GGGGGG', 'TTTTTT', 'TTTTTTT'
-SEQUENCES = (NEAR, REVERSED, OTHER_REGION, FAR, SHORT)
+NEAR, COMPLEMENT, OTHER_REGION, FAR, SHORT = 'AAAAAA', 'CCCCCC', 'GGGGGG', 'TTTTTT', 'TTTTTTT'
+SEQUENCES = (NEAR, COMPLEMENT, OTHER_REGION, FAR, SHORT)
 
 
-def found_of(study):
-    """What is known of the five sequences, for those that the study has."""
-    own = [
+def similarity_of(study):
+    """How similar the five sequences are, for those that the study has."""
+    places = [
         SEQUENCES.index(''.join('?ACGT'[code] for code in row[:size])) for row, size in zip(study.codes, study.lengths)
     ]
-    own = np.array(own)
+    places = np.array(places)
     # SHORT is near too
-    return Nearness(np.zeros(len(own), np.float32), (own == 0) | (own == 4), own == 1, own == 2, own == 4)
+    return Similarity(
+        np.zeros(len(places), np.float32), (places == 0) | (places == 4), places == 1, places == 2, places == 4
+    )
 
 
 def test_shares_are_those_of_reads(study_of):
-    study = study_of({'b': {NEAR: 50, REVERSED: 20, OTHER_REGION: 10, FAR: 15, SHORT: 5}, 'a': {NEAR: 3, FAR: 1}})
-    table = applicability(study, found_of(study))
+    study = study_of({'b': {NEAR: 50, COMPLEMENT: 20, OTHER_REGION: 10, FAR: 15, SHORT: 5}, 'a': {NEAR: 3, FAR: 1}})
+    table = applicability(study, similarity_of(study))
     assert list(table.index) == ['a', 'b'] and table.index.name == 'id'
     assert list(table.columns) == [
-        'share_of_reads_near', 'share_of_reads_reversed', 'share_of_reads_other_region', 'share_of_reads_other_length',
-        'flag',
+        'share_of_reads_near', 'share_of_reads_reverse_complement', 'share_of_reads_other_region',
+        'share_of_reads_other_length', 'flag',
     ]  # fmt: skip
     assert table.iloc[0, :4].tolist() == pytest.approx([0.75, 0, 0, 0])
     assert table.iloc[1, :4].tolist() == pytest.approx([0.55, 0.2, 0.1, 0.05])
@@ -43,40 +45,40 @@ def test_shares_are_those_of_reads(study_of):
         ({NEAR: 100}, 'ok'),
         ({NEAR: 50, FAR: 50}, 'ok'),
         ({NEAR: 49, FAR: 51}, 'few_near'),
-        ({NEAR: 50, REVERSED: 50}, 'reversed'),
+        ({NEAR: 50, COMPLEMENT: 50}, 'reverse_complement'),
         ({NEAR: 50, OTHER_REGION: 50}, 'other_region'),
         ({NEAR: 50, SHORT: 50}, 'other_length'),
         ({FAR: 49, SHORT: 51}, 'other_length'),
         ({FAR: 51, SHORT: 49}, 'few_near'),
-        ({REVERSED: 50, OTHER_REGION: 50}, 'reversed'),
+        ({COMPLEMENT: 50, OTHER_REGION: 50}, 'reverse_complement'),
         ({NEAR: 99}, 'few_reads'),
         ({FAR: 99}, 'few_near'),
     ],
 )
 def test_a_sample_is_flagged_by_what_most_of_its_reads_are(study_of, reads, flag):
     study = study_of({'a': reads})
-    assert list(applicability(study, found_of(study))['flag']) == [flag]
+    assert list(applicability(study, similarity_of(study))['flag']) == [flag]
 
 
 def test_proportions_are_not_few_reads(study_of):
     study = study_of({'a': {NEAR: 0.7, FAR: 0.3}, 'b': {NEAR: 1.0}})
-    assert list(applicability(study, found_of(study))['flag']) == ['ok', 'ok']
+    assert list(applicability(study, similarity_of(study))['flag']) == ['ok', 'ok']
 
 
 def test_shares_are_of_the_reads_that_are_read(study_of):
-    study = study_of({'a': {NEAR: 60, REVERSED: 30, FAR: 20}, 'b': {FAR: 200, NEAR: 10}})
-    reading = reading_of(FitConfig.from_flat({'max_asvs_per_sample': 2}).data)
-    table = applicability(study, found_of(study), reading)
+    study = study_of({'a': {NEAR: 60, COMPLEMENT: 30, FAR: 20}, 'b': {FAR: 200, NEAR: 10}})
+    augment = make_augmentation(FitRegressorConfig.from_flat({'max_asvs_per_sample': 2}).data)
+    table = applicability(study, similarity_of(study), augment)
     assert table.loc['a'].tolist()[:3] == pytest.approx([2 / 3, 1 / 3, 0])
     assert list(table['flag']) == ['ok', 'few_near']
-    alone = reading_of(FitConfig.from_flat({'max_asvs_per_sample': 1}).data)
-    assert list(applicability(study, found_of(study), alone)['share_of_reads_near']) == [1, 0]
+    alone = make_augmentation(FitRegressorConfig.from_flat({'max_asvs_per_sample': 1}).data)
+    assert list(applicability(study, similarity_of(study), alone)['share_of_reads_near']) == [1, 0]
 
 
 def test_blocks_change_nothing(study_of, monkeypatch):
     random = np.random.default_rng(1)
     study = study_of({f's{i:02d}': dict(zip(SEQUENCES, map(int, random.integers(1, 90, 5)))) for i in range(20)})
-    reading = reading_of(FitConfig.from_flat({'max_asvs_per_sample': 3}).data)
-    whole = applicability(study, found_of(study), reading)
+    augment = make_augmentation(FitRegressorConfig.from_flat({'max_asvs_per_sample': 3}).data)
+    full = applicability(study, similarity_of(study), augment)
     monkeypatch.setattr(module, 'BLOCK', 11)
-    assert applicability(study, found_of(study), reading).equals(whole)
+    assert applicability(study, similarity_of(study), augment).equals(full)

@@ -1,52 +1,50 @@
-"""Readings: what of a sample is read, and how training varies it."""
-
-import dataclasses
+"""Augmentation: what of a sample is read, and how training varies it."""
 
 import numpy as np
 import pytest
 
-from q2_aam.config import FitConfig
-from q2_aam.data.augmentation import most_of_each, read_anew, reading_of, with_noise
-from q2_aam.data.batches import make_batch
+from q2_aam.config import FitRegressorConfig
+from q2_aam.data.augmentation import add_nucleotide_noise, largest_of_each, make_augmentation, resample
+from q2_aam.data.batches import draw_samples
 
 OFFSETS = np.array([0, 4, 5, 10])
 SHARES = np.array([0.1, 0.5, 0.3, 0.1, 1.0, 0.2, 0.2, 0.3, 0.25, 0.05], dtype=np.float32)
 
 
 def config_of(**values):
-    return FitConfig.from_flat({'asv_dropout': 0.0, **values})
+    return FitRegressorConfig.from_flat({'asv_dropout': 0.0, **values})
 
 
 def test_the_largest_of_each_sample_are_marked():
-    kept = most_of_each(SHARES, OFFSETS, 2)
+    kept = largest_of_each(SHARES, OFFSETS, 2)
     assert kept.tolist() == [False, True, True, False, True, False, False, True, True, False]
-    assert most_of_each(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 2).tolist() == [True, True, False]
+    assert largest_of_each(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 2).tolist() == [True, True, False]
 
 
 def test_by_default_samples_are_read_as_they_are():
     config = config_of()
-    assert reading_of(config.data) is None
-    assert reading_of(config.data, config.training, np.random.default_rng(1)) is None
+    assert make_augmentation(config.data) is None
+    assert make_augmentation(config.data, config.training, np.random.default_rng(1)) is None
 
 
-def test_reads_drawn_anew_are_right_on_average_and_sum_to_1():
+def test_resampled_reads_are_right_on_average_and_sum_to_1():
     generator = np.random.default_rng(1)
-    drawn = np.stack([read_anew(SHARES, OFFSETS, 50, 0.0, generator)[1] for _ in range(2000)])
+    drawn = np.stack([resample(SHARES, OFFSETS, 50, 0.0, generator)[1] for _ in range(2000)])
     assert np.allclose(np.add.reduceat(drawn, OFFSETS[:-1], axis=1), 1, atol=1e-5)
     assert np.allclose(drawn.mean(0), SHARES, atol=0.01)
     assert drawn[:, 0].std() > 0.02
 
 
-def test_a_shallow_reading_loses_rare_asvs_more_often():
+def test_a_shallow_depth_loses_rare_asvs_more_often():
     generator = np.random.default_rng(1)
-    kept = np.stack([read_anew(SHARES, OFFSETS, 10, 0.0, generator)[0] for _ in range(2000)]).mean(0)
+    kept = np.stack([resample(SHARES, OFFSETS, 10, 0.0, generator)[0] for _ in range(2000)]).mean(0)
     # the probability that a Poisson number with mean 10 * share is not 0
     assert np.allclose(np.delete(kept, 4), np.delete(1 - np.exp(-10 * SHARES), 4), atol=0.03)
 
 
 def test_asvs_are_left_out_with_the_asked_probability_and_a_sample_is_never_empty():
     generator = np.random.default_rng(1)
-    kept = np.stack([read_anew(SHARES, OFFSETS, 0, 0.3, generator)[0] for _ in range(3000)])
+    kept = np.stack([resample(SHARES, OFFSETS, 0, 0.3, generator)[0] for _ in range(3000)])
     assert np.allclose(kept[:, :4].mean(), 0.7, atol=0.02)
     assert kept[:, 4].all()
     assert (np.add.reduceat(kept, OFFSETS[:-1], axis=1) > 0).all()
@@ -54,10 +52,10 @@ def test_asvs_are_left_out_with_the_asked_probability_and_a_sample_is_never_empt
 
 def test_a_limit_takes_the_most_abundant_and_at_random_only_in_training():
     config = config_of(max_asvs_per_sample=2, asv_choice='random')
-    for_prediction = reading_of(config.data)
+    for_prediction = make_augmentation(config.data)
     keep, shares = for_prediction(SHARES, OFFSETS)
-    assert np.array_equal(keep, most_of_each(SHARES, OFFSETS, 2)) and np.array_equal(shares, SHARES)
-    in_training = reading_of(config.data, config.training, np.random.default_rng(1))
+    assert np.array_equal(keep, largest_of_each(SHARES, OFFSETS, 2)) and np.array_equal(shares, SHARES)
+    in_training = make_augmentation(config.data, config.training, np.random.default_rng(1))
     several = np.stack([in_training(SHARES, OFFSETS)[0] for _ in range(500)])
     assert set(np.add.reduceat(several, OFFSETS[:-1], axis=1).ravel()) == {1, 2}
     assert np.allclose(several[:, :4].mean(0), 0.5, atol=0.08)
@@ -65,28 +63,24 @@ def test_a_limit_takes_the_most_abundant_and_at_random_only_in_training():
 
 def test_a_limit_counts_what_is_left_after_dropout():
     config = config_of(max_asvs_per_sample=3, asv_dropout=0.5)
-    reading = reading_of(config.data, config.training, np.random.default_rng(1))
+    augment = make_augmentation(config.data, config.training, np.random.default_rng(1))
     for _ in range(50):
-        keep, shares = reading(SHARES, OFFSETS)
+        keep, shares = augment(SHARES, OFFSETS)
         assert (shares[keep] > 0).all()
 
 
 def test_noise_hits_the_asked_share_and_never_padding():
     codes = np.tile(np.array([1, 2, 3, 4, 5, 0, 0], dtype=np.uint8), (20000, 1))
-    noisy = with_noise(codes, 0.2, np.random.default_rng(1))
+    noisy = add_nucleotide_noise(codes, 0.2, np.random.default_rng(1))
     assert not noisy[:, 5:].any() and noisy.dtype == np.uint8
     # a quarter of the replacements are the same nucleotide again
     assert (noisy[:, :4] != codes[:, :4]).mean() == pytest.approx(0.15, abs=0.01)
     assert set(noisy[:, :5].ravel()) == {1, 2, 3, 4, 5}
 
 
-def test_a_batch_holds_only_what_was_read(study_of):
+def test_only_what_the_augmentation_keeps_is_drawn(study_of):
     study = study_of({'a': {'ACGT': 5, 'CCCC': 2, 'GGTT': 1}, 'b': {'ACGT': 1, 'TTTT': 4}})
-    whole = make_batch(study, [0, 1])
-    part = make_batch(study, [0, 1], reading=reading_of(config_of(max_asvs_per_sample=1).data))
-    assert part.offsets.tolist() == [0, 1, 2]
-    assert len(part.distinct) <= 2 and set(part.distinct.tolist()) <= set(whole.distinct.tolist())
-    for sample in range(2):
-        inside = slice(*whole.offsets[sample : sample + 2].tolist())
-        assert part.abundances[sample] == whole.abundances[inside].max()
-    assert all(len(getattr(part, field.name)) for field in dataclasses.fields(part))
+    drawn = draw_samples(study, [0, 1], make_augmentation(config_of(max_asvs_per_sample=1).data))
+    assert drawn.offsets.tolist() == [0, 1, 2]
+    assert [study.feature_ids[asv] for asv in drawn.asvs] == ['ACGT', 'TTTT']
+    np.testing.assert_allclose(drawn.abundances, [5 / 8, 4 / 5])

@@ -55,13 +55,18 @@ def test_what_skbio_writes_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     'old, new, sentence',
     [
-        ('\ta\tb', 'id\ta\tb', 'The distance matrix is not a matrix: line 1 should be a tab and then the sample ids'),
+        ('\ta\tb', 'id\ta\tb', 'The distance matrix is not a matrix: line 1 should be a tab followed by '),
         (GOOD, '', 'The distance matrix is not a matrix: line 1 '),
-        ('\ta\tb\tc', '\ta\tb\tb', 'The distance matrix has the sample id b twice; '),
+        (
+            '\ta\tb\tc',
+            '\ta\tb\tb',
+            'Sample IDs must be unique: b occurs twice in the distance matrix; rename one of them.',
+        ),
         (
             '\nb\t',
             '\nx\t',
-            "The row and column ids of the distance matrix differ: line 3 is of 'x', but column 2 is of",
+            'Rows and columns of the distance matrix must have the same IDs in the same order: line 3 is for '
+            "'x', but column 2 is for 'b'; create it again.",
         ),
         (
             '0.001\t0.0\n',
@@ -81,11 +86,27 @@ def test_what_skbio_writes_is_read_back(tmp_path):
         ('1e-3', '', "The distance matrix is damaged at line 3: it has '' where a distance should be; "),
         ('0.5\t0\t', '0.5x\t0\t', "The distance matrix is damaged at line 3: it has '0.5x' where "),
         ('1e-3', '1e-3x', "The distance matrix is damaged at line 3: it has '1e-3x' where "),
-        ('1e-3', 'nan', 'The distance matrix is nan between b and c; every pair needs one.'),
-        ('1e-3', 'inf', 'The distance matrix is inf between b and c; every pair needs one.'),
-        ('1e-3', '-0.1', 'The distance matrix is negative (-0.1) between b and c.'),
-        ('1e-3', '2e-3', 'The distance matrix is not symmetric: 0.002 from b to c, but another value back.'),
-        ('0.5\t0\t', '0.5\t0.25\t', 'The distance matrix has 0.25 instead of 0 between b and itself.'),
+        (
+            '1e-3',
+            'nan',
+            'Distances must be finite: the distance matrix has nan between b and c; provide a distance for every pair',
+        ),
+        (
+            '1e-3',
+            'inf',
+            'Distances must be finite: the distance matrix has inf between b and c; provide a distance for every pair',
+        ),
+        ('1e-3', '-0.1', 'Distances must not be negative: the distance matrix has -0.1 between b and c; '),
+        (
+            '1e-3',
+            '2e-3',
+            'The distance matrix must be symmetric: it has 0.002 from b to c, but another value from c to b; ',
+        ),
+        (
+            '0.5\t0\t',
+            '0.5\t0.25\t',
+            'The distance between a sample and itself must be 0: the distance matrix has 0.25 for b; ',
+        ),
     ],
 )
 def test_a_damaged_matrix_is_refused_with_its_place(read, old, new, sentence):
@@ -106,5 +127,5 @@ def test_a_defect_beyond_the_first_rows_is_found(read):
     values[550, 3] = 0.5
     ids = [f's{i}' for i in range(size)]
     rows = ['\t'.join([name, *map(str, row)]) for name, row in zip(ids, values)]
-    with pytest.raises(UserError, match='not symmetric: 1 from s3 to s550'):
+    with pytest.raises(UserError, match='must be symmetric: it has 1 from s3 to s550'):
         read('\n'.join(['\t' + '\t'.join(ids), *rows]))

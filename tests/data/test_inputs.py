@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from q2_aam.data.inputs import FOLDER, read_study
-from q2_aam.data.study import MARKER
+from q2_aam.data.study_files import MARKER
 from q2_aam.errors import AAMWarning, UserError
 
 COUNTS = [[5, 0, 1], [0, 4, 4], [2, 0, 0]]
@@ -54,14 +54,14 @@ def test_only_kept_samples_and_their_asvs_are_in_the_study(write, fasta):
     assert study.reads.tolist() == [2, 6]
 
 
-def test_the_longest_that_is_read_is_handed_on(write, fasta):
-    with pytest.warns(AAMWarning, match='^The model reads the first 4 .* 1 sequence .* touches 25.0% of all reads.$'):
+def test_the_maximum_length_is_handed_on(write, fasta):
+    with pytest.warns(AAMWarning, match='^The model reads the first 4 .* 1 sequence .* 25.0% of all reads.$'):
         study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, max_length=4)
-    assert study.longest == 4 and study.cut.tolist() == [False, True, False]
+    assert study.longest == 4 and study.truncated.tolist() == [False, True, False]
 
 
 def test_hashed_ids_without_sequences_are_refused(write):
-    with pytest.raises(UserError, match='^The feature ids of the table are not sequences '):
+    with pytest.raises(UserError, match='^The feature IDs of the table are not sequences '):
         read_study(write(['f0', 'f1', 'f2']))
 
 
@@ -91,13 +91,13 @@ def test_a_study_that_was_not_finished_is_made_anew(write, fasta, tmp_path):
     assert again.asvs.tolist() == first.asvs.tolist() == [1, 2, 0, 0, 2]
 
 
-def test_sequences_are_read_as_they_are_turned(write, fasta):
+def test_sequences_are_read_as_they_are_reoriented(write, fasta):
     given = []
 
-    def turn(sequences):
+    def reorient(sequences):
         given.extend(sequences)
         return [sequence[::-1] for sequence in sequences]
 
-    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, turn=turn)
+    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, reorient=reorient)
     assert given == ['ACG', 'GGGNN', 'TTT']
     assert study.codes.tolist() == [[3, 2, 1, 0, 0], [5, 5, 3, 3, 3], [4, 4, 4, 0, 0]]

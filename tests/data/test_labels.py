@@ -1,12 +1,14 @@
-"""Labels are aligned to the table; what is ignored is said, and what cannot be learned is refused."""
+"""Labels are aligned to the table; what is ignored is warned of, and what cannot be learned is refused."""
 
 import warnings
 
+import biom
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.errors import AAMWarning, UserError
 
 
@@ -17,24 +19,24 @@ def column(values, name='age'):
 def test_labels_are_sorted_by_sample_id():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        labels = align_labels(['b', 'c', 'a'], column({'c': 3, 'a': 1, 'b': 2}))
+        labels = align_numbers(['b', 'c', 'a'], column({'c': 3, 'a': 1, 'b': 2}))
     assert (labels.name, labels.sample_ids, labels.values.tolist()) == ('age', ['a', 'b', 'c'], [1, 2, 3])
     assert labels.values.dtype == np.float64
     assert labels.groups.tolist() == ['a', 'b', 'c']
 
 
 def test_groups_are_aligned_by_id_and_become_words():
-    labels = align_labels(['b', 'a'], column({'a': 1, 'b': 2}), column({'b': 7, 'x': 9, 'a': 'one'}, 'subject'))
+    labels = align_numbers(['b', 'a'], column({'a': 1, 'b': 2}), column({'b': 7, 'x': 9, 'a': 'one'}, 'subject'))
     assert labels.groups.tolist() == ['one', '7']
 
 
 def test_what_is_ignored_is_counted_in_one_sentence():
     target = column({'a': 1, 'b': 2, 'c': np.nan, 'x': 5, 'w': np.nan})
-    with pytest.warns(AAMWarning) as said:
-        labels = align_labels(['d', 'c', 'b', 'a'], target)
-    assert [str(one.message) for one in said] == [
-        'Ignored: 1 sample without a value of "age"; 1 sample of the table absent from the metadata (e.g. d); '
-        '2 samples of the metadata absent from the table (e.g. w).'
+    with pytest.warns(AAMWarning) as caught:
+        labels = align_numbers(['d', 'c', 'b', 'a'], target)
+    assert [str(one.message) for one in caught] == [
+        'Ignored: 1 sample without a value of "age"; 1 sample of the feature table absent from the metadata (e.g. '
+        'd); 2 samples of the metadata absent from the feature table (e.g. w).'
     ]
     assert labels.sample_ids == ['a', 'b']
 
@@ -44,51 +46,53 @@ def test_what_is_ignored_is_counted_in_one_sentence():
     [
         (
             {'12802.10249.C002': 1, '12802.10249.C001': 2},
-            'The table and the metadata share no sample id: the table has "10249.C001" ..., the metadata has '
-            '"12802.10249.C001" ...; use the same ids in both.',
+            'The feature table and the metadata share no sample IDs (e.g. "10249.C001" in the table, '
+            '"12802.10249.C001" in the metadata); use the same IDs in both.',
         ),
         (
             {},
-            'The table and the metadata share no sample id: the table has "10249.C001" ..., the metadata has "" ...; '
-            'use the same ids in both.',
+            'The feature table and the metadata share no sample IDs (e.g. "10249.C001" in the table, none in the '
+            'metadata); use the same IDs in both.',
         ),
         (
             {'10249.C001': np.nan, '10249.C002': np.nan},
-            'Metadata column "age" has no value for any sample of the table; choose another.',
+            'Metadata column "age" has no value for any sample of the feature table; choose another column.',
         ),
         (
             {'10249.C001': 1, '10249.C002': -np.inf},
-            'Metadata column "age" is infinite for sample 10249.C002; give a finite number.',
+            'Metadata column "age" must have finite values: the one of sample 10249.C002 is infinite; correct it or '
+            'leave it empty.',
         ),
         (
             {'10249.C001': 2.5, '10249.C002': 2.5},
-            'Metadata column "age" has only one value, 2.5, in 2 labelled samples; there is nothing to learn from it.',
+            'Metadata column "age" has only the value 2.5 (2 labelled samples); choose a column whose values differ.',
         ),
         (
             {'10249.C001': 2.5, '10249.C002': np.nan},
-            'Metadata column "age" has only one value, 2.5, in 1 labelled sample; there is nothing to learn from it.',
+            'Metadata column "age" has only the value 2.5 (1 labelled sample); choose a column whose values differ.',
         ),
     ],
 )
 @pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
 def test_a_column_that_cannot_be_learned_is_refused_in_one_sentence(target, sentence):
     with pytest.raises(UserError) as error:
-        align_labels(['10249.C002', '10249.C001'], column(target))
+        align_numbers(['10249.C002', '10249.C001'], column(target))
     assert str(error.value) == sentence
 
 
 def test_labelled_samples_without_a_group_are_refused():
     groups = column({'a': 'one', 'b': None, 'd': 'two'}, 'subject')
     with pytest.raises(UserError) as error:
-        align_labels(['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': 3}), groups)
+        align_numbers(['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': 3}), groups)
     assert str(error.value) == (
-        'The groups column "subject" has no value for 2 labelled samples, e.g. b; give every labelled sample a group.'
+        'Metadata column "subject" (groups) has no value for 2 labelled samples (e.g. b); assign every labelled sample '
+        'to a group.'
     )
 
 
 def test_a_sample_without_label_needs_no_group():
     with pytest.warns(AAMWarning, match='^Ignored: 1 sample without a value of "age".$'):
-        labels = align_labels(
+        labels = align_numbers(
             ['a', 'b', 'c'], column({'a': 1, 'b': 2, 'c': np.nan}), column({'a': 'x', 'b': 'y'}, 'subject')
         )
     assert labels.groups.tolist() == ['x', 'y']
@@ -112,26 +116,29 @@ def test_classes_are_names_sorted_by_sample_id():
     [
         (
             ['x', 'x', 'x', 'x'],
-            'Metadata column "stage" has only one class, "x", in 4 labelled samples; there is nothing to learn from '
-            'it.',
+            'Metadata column "stage" has only the class "x" (4 labelled samples); choose a column with at least two '
+            'classes.',
         ),
         (
             ['x', 'x', 'x', 'y'],
-            'Class "y" of metadata column "stage" has 1 labelled sample in 1 group, but needs two groups (or samples, '
-            'where none are given) at least: one to learn from, one to be tried on; merge it with another class or '
-            'leave its samples without a value.',
+            'Every class needs labelled samples in at least two groups (two samples where no groups are given): class '
+            '"y" of metadata column "stage" has 1 labelled sample in 1 group; merge it with another class or leave its '
+            'samples without a value.',
         ),
         (
             ['x', 'a\tb', 'x', 'a\tb'],
-            'Metadata column "stage" has the class \'a\\tb\' for sample s1, but a class needs a name without tabs and '
-            'line breaks; rename it.',
+            'Class names must not be blank or contain tabs or line breaks: metadata column "stage" has the class '
+            "'a\\tb' for sample s1; rename it.",
         ),
         (
             [' ', 'x', 'x', ' '],
-            'Metadata column "stage" has the class \' \' for sample s0, but a class needs a name without tabs and line '
-            'breaks; rename it.',
+            'Class names must not be blank or contain tabs or line breaks: metadata column "stage" has the class '
+            "' ' for sample s0; rename it.",
         ),
-        ([None] * 4, 'Metadata column "stage" has no value for any sample of the table; choose another.'),
+        (
+            [None] * 4,
+            'Metadata column "stage" has no value for any sample of the feature table; choose another column.',
+        ),
     ],
 )
 @pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
@@ -145,7 +152,26 @@ def test_classes_that_cannot_be_learned_are_refused_in_one_sentence(values, sent
 def test_a_class_of_one_group_is_refused_however_many_samples_it_has():
     ids = [f's{i}' for i in range(5)]
     target = pd.Series(['x', 'x', 'y', 'y', 'y'], ids, name='stage', dtype=object)
-    with pytest.raises(
-        UserError, match='^Class "y" of metadata column "stage" has 3 labelled samples in 1 group, but '
-    ):
+    with pytest.raises(UserError, match='class "y" of metadata column "stage" has 3 labelled samples in 1 group; '):
         align_classes(ids, target, pd.Series(['1', '2', '3', '3', '3'], ids, name='subject'))
+
+
+def test_labelled_samples_without_reads_are_ignored(tmp_path):
+    path = tmp_path / 'table.biom'
+    with h5py.File(path, 'w') as file:
+        biom.Table(np.array([[3, 0, 1, 2], [1, 0, 0, 2]]), ['AC', 'GT'], ['d', 'c', 'b', 'a']).to_hdf5(file, 'test')
+    with pytest.warns(AAMWarning) as caught:
+        labels = labels_with_reads(path, column({'a': 1, 'b': 2, 'c': 3, 'd': np.nan}))
+    assert labels.sample_ids == ['a', 'b'] and labels.values.tolist() == [1, 2]
+    assert [str(one.message) for one in caught] == [
+        'Ignored: 1 sample without a value of "age".',
+        'Ignored: 1 sample without reads (e.g. c).',
+    ]
+
+
+def test_labels_of_samples_with_reads_may_be_classes(tmp_path):
+    path = tmp_path / 'table.biom'
+    with h5py.File(path, 'w') as file:
+        biom.Table(np.array([[3, 1, 1, 2]]), ['AC'], list('dcba')).to_hdf5(file, 'test')
+    labels = labels_with_reads(path, words({'a': 'x', 'b': 'x', 'c': 'y', 'd': 'y'}), align=align_classes)
+    assert labels.values.tolist() == ['x', 'x', 'y', 'y']

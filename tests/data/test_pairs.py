@@ -1,12 +1,11 @@
-"""True distances are aligned to a study by id, scaled on the training part, and NaN where they are not known."""
+"""True distances are aligned to a study by id, scaled on the training split, and NaN where they are not known."""
 
-import types
 import warnings
 
 import numpy as np
 import pytest
-import torch
 
+from q2_aam.data.batches import Drawn
 from q2_aam.data.distance_matrix import Distances
 from q2_aam.data.pairs import align_distances
 from q2_aam.errors import AAMWarning, UserError
@@ -35,23 +34,24 @@ def test_distances_are_found_by_sample_id_and_left_alone_up_to_1():
     np.testing.assert_allclose([pairs.mean, pairs.variance], [np.mean(known), np.var(known)], rtol=1e-5)
 
 
-def test_distances_of_a_batch_are_those_of_its_samples():
+def test_distances_of_drawn_samples_are_those_of_their_rows():
     with pytest.warns(AAMWarning, match='lacks 1 sample'):
         pairs = align(matrix(without='c'))
-    batch = types.SimpleNamespace(samples=torch.tensor([3, 2, 0]))
+    # whatever is drawn of them
+    drawn = Drawn(np.array([3, 2, 0]), np.arange(3), np.ones(3, dtype=np.float32), np.arange(4))
     nan = np.nan
-    np.testing.assert_allclose(pairs.of_batch(batch), [[0, nan, 1], [nan, nan, nan], [1, nan, 0]])
+    np.testing.assert_allclose(pairs.of(drawn), [[0, nan, 1], [nan, nan, nan], [1, nan, 0]])
 
 
-def test_mean_variance_and_divisor_are_those_of_the_training_part():
-    with pytest.warns(AAMWarning) as said:
+def test_mean_variance_and_divisor_are_those_of_the_training_split():
+    with pytest.warns(AAMWarning) as caught:
         pairs = align(matrix(scale=10), training=[2, 0, 1])
-    assert [str(one.message) for one in said] == [
-        'Distances go up to 6 (between training samples); all are divided by that.'
+    assert [str(one.message) for one in caught] == [
+        'Distances between training samples reach 6, which is above 1; all distances are divided by it.'
     ]
     known = np.array([2, 6, 4]) / 6
     np.testing.assert_allclose([pairs.divisor, pairs.mean, pairs.variance], [6, known.mean(), known.var()], rtol=1e-5)
-    # a sample outside the training part may lie farther away
+    # a sample outside the training split may lie farther away
     np.testing.assert_allclose(pairs.among(np.array([0, 3])), [[0, 10 / 6], [10 / 6, 0]], rtol=1e-6)
 
 
@@ -64,18 +64,18 @@ def test_the_matrix_itself_is_not_changed():
     np.testing.assert_array_equal(distances.values, before)
 
 
-def test_samples_without_distances_are_said_and_unknown():
-    with pytest.warns(AAMWarning) as said:
+def test_samples_without_distances_are_warned_of_and_unknown():
+    with pytest.warns(AAMWarning) as caught:
         pairs = align(matrix(without='b'), samples='abcde', training=range(5))
-    assert [str(one.message) for one in said] == [
-        'The distance matrix lacks 2 samples of the table (e.g. b); such samples are used without distances.'
+    assert [str(one.message) for one in caught] == [
+        'The distance matrix lacks 2 samples of the table (e.g. b); they are used without distances.'
     ]
     assert pairs.place.tolist() == [1, -1, 2, 0, -1]
-    found = pairs.among(np.arange(5))
+    distances = pairs.among(np.arange(5))
     unknown = np.zeros((5, 5), dtype=bool)
     unknown[[1, 4]] = unknown[:, [1, 4]] = True
-    np.testing.assert_array_equal(np.isnan(found), unknown)
-    np.testing.assert_allclose(found[0, [0, 2, 3]], [0, 0.6, 1], rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(distances), unknown)
+    np.testing.assert_allclose(distances[0, [0, 2, 3]], [0, 0.6, 1], rtol=1e-6)
     np.testing.assert_allclose(pairs.mean, np.mean([0.6, 1.0, 0.4]), rtol=1e-6)
 
 
@@ -93,13 +93,13 @@ def test_a_matrix_of_other_samples_is_refused_with_an_example_of_both():
     with pytest.raises(UserError) as error:
         align(distances)
     assert str(error.value) == (
-        'The distance matrix has 0 training samples of the table (the table has "a" ..., the matrix "12802.a" ...), '
-        "but pairs need two; give a matrix of the table's samples."
+        'The distance matrix must contain at least two training samples of the feature table, but has 0 (e.g. "a" in '
+        'the table, "12802.a" in the matrix); provide a matrix of the samples in the table.'
     )
 
 
 def test_a_matrix_with_one_training_sample_is_refused():
-    with pytest.raises(UserError, match='^The distance matrix has 1 training sample of the table '):
+    with pytest.raises(UserError, match='at least two training samples of the feature table, but has 1 '):
         align(matrix(), training=[1])
 
 
@@ -108,5 +108,6 @@ def test_a_matrix_of_equal_distances_is_refused():
     with pytest.raises(UserError) as error:
         align(Distances(list('abcd'), values))
     assert str(error.value) == (
-        'All distances between training samples are 0.25; there is nothing to learn from such a distance matrix.'
+        'Distances must differ, but all distances between training samples are 0.25 in the distance matrix; provide '
+        'another matrix.'
     )

@@ -85,9 +85,9 @@ def test_a_tree_of_one_node_is_read(read):
 def test_where_the_file_is_cut_into_chunks_changes_nothing(read, monkeypatch, chunk):
     text = "(('it''s':1.25,[a [nested] one]feature_1:2.5e-1)0.9:3,(x:1,b:2)):0.5 ; \n"
     features = ["it's", 'feature_1', 'b']
-    whole = read(text, features)
+    full = read(text, features)
     monkeypatch.setattr(phylogeny, 'CHUNK', max(chunk, len('[a [nested] one]feature_1:2.5e-1)')))
-    assert read(text, features) == whole == {
+    assert read(text, features) == full == {
         "it's": 1.25, 'feature_1': 0.25, "it'sfeature_1": 3, 'b': 2, "it'sfeature_1b": 0
     }  # fmt: skip
 
@@ -103,7 +103,7 @@ def test_a_tree_as_deep_as_it_has_tips_is_read(tmp_path):
     assert tree.length.tolist() == [1, 1, tips - 1, 1, 0]
 
 
-DAMAGED = 'The phylogeny is damaged at character {}; make it anew.'
+DAMAGED = 'The phylogeny is damaged at character {}; create it again.'
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b'(a:1,b\xff:2);')
     with pytest.raises(UserError) as error:
         read_phylogeny(path, ['a'])
-    assert str(error.value) == 'The phylogeny is damaged: it is not text; make it anew.'
+    assert str(error.value) == 'The phylogeny is damaged: it is not text; create it again.'
 
 
 @pytest.mark.parametrize(
@@ -154,29 +154,30 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     [
         (
             'xy',
-            'The phylogeny has none of the features of the table (e.g. x); give the tree that was made of its '
-            'sequences.',
+            'The phylogeny contains none of the features in the table (e.g. x); provide the tree that was built from '
+            'their sequences.',
         ),
         (
             'axc',
-            'The phylogeny lacks 1 feature of the 3 of the table (e.g. x); leave such features out of the table, or '
-            'give a tree that has them.',
+            'The phylogeny lacks 1 of the 3 features in the table (e.g. x); filter such features from the table, or '
+            'provide a tree that contains them.',
         ),
         # the label of a node that is no tip
         (
             'ai',
-            'The phylogeny lacks 1 feature of the 2 of the table (e.g. i); leave such features out of the table, or '
-            'give a tree that has them.',
+            'The phylogeny lacks 1 of the 2 features in the table (e.g. i); filter such features from the table, or '
+            'provide a tree that contains them.',
         ),
-        ('ab', 'The phylogeny has the tip b twice; give every tip a name of its own.'),
+        ('ab', 'Tip names must be unique: b occurs twice in the phylogeny; rename one of them.'),
         (
             'd',
-            'The phylogeny has a branch of negative length (-0.5, above d, at character 19); set such lengths to 0.',
+            'Branch lengths must not be negative: the phylogeny has -0.5 above d (character 19); set negative lengths '
+            'to 0.',
         ),
         (
             'ef',
-            'The phylogeny has a branch of negative length (-1, above a node without a name, at character 37); set '
-            'such lengths to 0.',
+            'Branch lengths must not be negative: the phylogeny has -1 above a node without a name (character 37); set '
+            'negative lengths to 0.',
         ),
     ],
 )

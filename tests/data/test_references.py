@@ -1,4 +1,4 @@
-"""Near are ASVs like those of training, changed ones and new ones; other regions are not; reversed ones are seen."""
+"""ASVs like those of training are near, changed and new ones too; other regions and reverse complements are flagged."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def changed(sequences, share, random):
     return out
 
 
-def backward(sequences):
+def reverse_complements(sequences):
     return [sequence[::-1].translate(str.maketrans('ACGT', 'TGCA')) for sequence in sequences]
 
 
@@ -33,8 +33,8 @@ def built(sequences, seed=1):
     return build_references(*encode(sequences), np.random.default_rng(seed))
 
 
-def nearness(known, sequences):
-    return known.nearness(*encode(sequences))
+def similarity(known, sequences):
+    return known.similarity(*encode(sequences))
 
 
 @pytest.fixture(scope='module')
@@ -55,22 +55,22 @@ def ecam(request):
 def test_similarity_is_the_share_of_the_k_mers_that_a_reference_has():
     known = References(encode(['ACGTAC', 'GGGGGG'])[0], 3, 0.9, 0.1, 5, 7)
     # ACG CGT GTA TAC: all; ACG CGT GTT TTT: half; one that repeats counts once; GGG GGA GAC: a third
-    found = nearness(known, ['ACGTAC', 'ACGTTT', 'TTTTTT', 'GGGAC', 'ACGTA'])
-    assert found.similarity.tolist() == pytest.approx([1, 0.5, 0, 1 / 3, 1])
-    assert found.similarity.dtype == np.float32
-    assert found.near.tolist() == [True, False, False, False, True]
+    result = similarity(known, ['ACGTAC', 'ACGTTT', 'TTTTTT', 'GGGAC', 'ACGTA'])
+    assert result.similarity.tolist() == pytest.approx([1, 0.5, 0, 1 / 3, 1])
+    assert result.similarity.dtype == np.float32
+    assert result.near.tolist() == [True, False, False, False, True]
 
 
 def test_k_mers_with_an_unknown_nucleotide_do_not_count():
     known = References(encode(['ACGTAC'])[0], 3, 0.9, 0.1, 1, 9)
-    assert nearness(known, ['ACGNAC', 'ANGNAC', 'AC', 'ACGTACNNN']).similarity.tolist() == [1, 0, 0, 1]
+    assert similarity(known, ['ACGNAC', 'ANGNAC', 'AC', 'ACGTACNNN']).similarity.tolist() == [1, 0, 0, 1]
 
 
 def test_what_is_padded_is_read_as_what_is_not():
     known = References(encode(['ACGTACGG'])[0], 3, 0.9, 0.1, 1, 9)
-    alone = nearness(known, ['GTTC'])
-    among = nearness(known, ['GTTC', 'ACGTACGGACGTACGG'])
-    assert alone.similarity[0] == among.similarity[0] and alone.reversed[0] == among.reversed[0]
+    alone = similarity(known, ['GTTC'])
+    among = similarity(known, ['GTTC', 'ACGTACGGACGTACGG'])
+    assert alone.similarity[0] == among.similarity[0] and alone.reverse_complement[0] == among.reverse_complement[0]
 
 
 @pytest.mark.parametrize('length, kmer', [(60, 5), (150, 5), (171, 6), (250, 6), (450, 6), (1500, 7)])
@@ -78,14 +78,14 @@ def test_k_mers_are_long_enough_that_unrelated_sequences_share_few(length, kmer)
     random = np.random.default_rng(3)
     known = built(random_sequences(random, 40, length))
     assert known.kmer == kmer
-    strangers = nearness(known, random_sequences(random, 40, length))
+    strangers = similarity(known, random_sequences(random, 40, length))
     assert strangers.similarity.max() < 0.5 and not strangers.near.any()
 
 
 def test_training_asvs_are_near_even_where_they_have_nothing_in_common():
     sequences = random_sequences(np.random.default_rng(4), 30, 50)
-    found = nearness(built(sequences), sequences)
-    assert found.near.all() and not (found.reversed | found.other_region | found.other_length).any()
+    result = similarity(built(sequences), sequences)
+    assert result.near.all() and not (result.reverse_complement | result.other_region | result.other_length).any()
 
 
 def test_new_asvs_of_the_same_kind_are_near(ecam):
@@ -97,11 +97,11 @@ def test_new_asvs_of_the_same_kind_are_near(ecam):
     near = {}
     for name, held_out in {'ASVs': third, 'families': foreign}.items():
         known = built(sequences[~held_out])
-        found = nearness(known, sequences[held_out])
-        near[name] = found.near.mean()
-        assert held_out.sum() > 100 and found.other_region.mean() < 0.02 and not found.reversed.any()
+        result = similarity(known, sequences[held_out])
+        near[name] = result.near.mean()
+        assert held_out.sum() > 100 and result.other_region.mean() < 0.02 and not result.reverse_complement.any()
         for share in (0.01, 0.03, 0.05):
-            assert nearness(known, changed(sequences[~held_out], share, random)).near.mean() > 0.98
+            assert similarity(known, changed(sequences[~held_out], share, random)).near.mean() > 0.98
     assert near['ASVs'] > 0.95 and 0.5 < near['families'] < near['ASVs']
 
 
@@ -110,36 +110,38 @@ def test_other_regions_and_random_sequences_are_not_near(ecam):
     starts, ends = [s[:75] for s in sequences], [s[75:] for s in sequences]
     known = built(starts)
     for strangers in (ends, random_sequences(np.random.default_rng(6), 500, 75)):
-        found = nearness(known, strangers)
-        assert found.near.mean() < 0.01 and found.other_region.mean() > 0.97 and found.reversed.mean() < 0.01
+        result = similarity(known, strangers)
+        assert (
+            result.near.mean() < 0.01 and result.other_region.mean() > 0.97 and result.reverse_complement.mean() < 0.01
+        )
 
 
-def test_reversed_sequences_are_seen_and_turned(ecam):
+def test_reverse_complements_are_recognised_and_reoriented(ecam):
     sequences, _ = ecam
     known, new = built(sequences[::2]), list(sequences[1::2])
-    found = nearness(known, backward(new))
-    assert found.reversed.mean() > 0.99 and not found.near.any()
-    assert not nearness(known, new).reversed.any()
-    mixed = new[:100] + backward(new[100:200])
-    seen = nearness(known, mixed).reversed
-    turned, number = known.turn(mixed)
-    assert number == seen.sum() and turned[:100] == new[:100]
-    assert [t == n for t, n in zip(turned, new)] == list(~seen[:100]) + list(seen[100:])
-    assert known.turn(turned) == (turned, int(nearness(known, turned).reversed.sum()))
+    result = similarity(known, reverse_complements(new))
+    assert result.reverse_complement.mean() > 0.99 and not result.near.any()
+    assert not similarity(known, new).reverse_complement.any()
+    mixed = new[:100] + reverse_complements(new[100:200])
+    seen = similarity(known, mixed).reverse_complement
+    reoriented, number = known.reorient(mixed)
+    assert number == seen.sum() and reoriented[:100] == new[:100]
+    assert [t == n for t, n in zip(reoriented, new)] == list(~seen[:100]) + list(seen[100:])
+    assert known.reorient(reoriented) == (reoriented, int(similarity(known, reoriented).reverse_complement.sum()))
 
 
-def test_unknown_nucleotides_are_turned_too():
+def test_unknown_nucleotides_are_reoriented_too():
     sequence = random_sequences(np.random.default_rng(7), 1, 80)[0]
     known = built([sequence])
-    turned, number = known.turn(['RYSWKMBDHVN' + backward([sequence])[0]])
-    assert (turned, number) == ([sequence + 'NBDHVKMWSRY'], 1)
+    reoriented, number = known.reorient(['RYSWKMBDHVN' + reverse_complements([sequence])[0]])
+    assert (reoriented, number) == ([sequence + 'NBDHVKMWSRY'], 1)
 
 
 def test_a_library_of_mixed_orientation_is_near_in_both(ecam):
     sequences, _ = ecam
-    known = built([*sequences[:400], *backward(sequences[400:800])])
-    for part in (sequences[800:], backward(sequences[800:])):
-        assert nearness(known, part).near.mean() > 0.9
+    known = built([*sequences[:400], *reverse_complements(sequences[400:800])])
+    for part in (sequences[800:], reverse_complements(sequences[800:])):
+        assert similarity(known, part).near.mean() > 0.9
 
 
 def test_lengths_beyond_those_of_training_are_seen():
@@ -148,53 +150,53 @@ def test_lengths_beyond_those_of_training_are_seen():
     known = built([*random_sequences(random, 500, 100), 'ACGT' * 5, random_sequences(random, 1, 2000)[0]])
     assert (known.shortest, known.longest, known.kmer, known.codes.shape[1]) == (95, 105, 5, 105)
     lengths = [94, 95, 100, 105, 106]
-    found = nearness(known, [random_sequences(random, 1, length)[0] for length in lengths])
-    assert found.other_length.tolist() == [True, False, False, False, True]
+    result = similarity(known, [random_sequences(random, 1, length)[0] for length in lengths])
+    assert result.other_length.tolist() == [True, False, False, False, True]
 
 
 def test_references_are_few_and_far_from_each_other(ecam, monkeypatch):
     sequences, _ = ecam
-    monkeypatch.setattr(references, 'REFERENCES', 64)
+    monkeypatch.setattr(references, 'MAX_REFERENCES', 64)
     spread = built(sequences)
     assert spread.codes.shape == (64, 150) and spread.codes.dtype == np.uint8
     assert set(map(bytes, spread.codes)) <= set(map(bytes, encode(list(sequences))[0]))
     assert len(set(map(bytes, spread.codes))) == 64
     # a change of 3 % in any training ASV, most of which are not references, keeps it near
-    assert nearness(spread, changed(sequences, 0.03, np.random.default_rng(9))).near.mean() > 0.9
+    assert similarity(spread, changed(sequences, 0.03, np.random.default_rng(9))).near.mean() > 0.9
 
 
 def test_few_of_very_many_training_asvs_are_looked_at(ecam, monkeypatch):
     sequences, _ = ecam
-    for name, value, number in (('CANDIDATES', 300, 300), ('CANDIDATE_FLOATS', 4**5 * 200, 200)):
+    for name, value, number in (('MAX_CANDIDATES', 300, 300), ('MAX_CANDIDATE_FLOATS', 4**5 * 200, 200)):
         monkeypatch.setattr(references, name, value)
         known = built(sequences)
         assert len(known.codes) == number
-        assert nearness(known, sequences).near.mean() > 0.93
+        assert similarity(known, sequences).near.mean() > 0.93
 
 
 def test_the_same_seed_gives_the_same_references_and_any_order_the_same_answer(ecam, monkeypatch):
     sequences = ecam[0][:500]
-    monkeypatch.setattr(references, 'REFERENCES', 50)
+    monkeypatch.setattr(references, 'MAX_REFERENCES', 50)
     one, two = built(sequences), built(sequences)
     assert np.array_equal(one.codes, two.codes) and (one.near, one.chance) == (two.near, two.chance)
     order = np.random.default_rng(10).permutation(500)
-    whole, shuffled = nearness(one, sequences), nearness(one, sequences[order])
-    assert np.array_equal(whole.similarity[order], shuffled.similarity)
+    full, shuffled = similarity(one, sequences), similarity(one, sequences[order])
+    assert np.array_equal(full.similarity[order], shuffled.similarity)
     monkeypatch.setattr(references, 'FLOATS', 4**5 * 7)
     monkeypatch.setattr(references, 'SEQUENCES', 3)
-    assert np.array_equal(nearness(one, sequences).similarity, whole.similarity)
-    mixed = list(sequences[:5]) + backward(sequences[5:10])
-    assert one.turn(mixed)[0] == list(sequences[:10])
+    assert np.array_equal(similarity(one, sequences).similarity, full.similarity)
+    mixed = list(sequences[:5]) + reverse_complements(sequences[5:10])
+    assert one.reorient(mixed)[0] == list(sequences[:10])
 
 
 def test_a_single_training_asv_is_its_own_reference():
     known = built(['ACGTTGCAAGGCTTACGGAT' * 3])
-    assert nearness(known, ['ACGTTGCAAGGCTTACGGAT' * 3, 'GATTACA' * 8]).near.tolist() == [True, False]
+    assert similarity(known, ['ACGTTGCAAGGCTTACGGAT' * 3, 'GATTACA' * 8]).near.tolist() == [True, False]
 
 
-def test_no_asvs_have_no_nearness():
-    found = built(['ACGTTGCAAGGCTTACGGAT' * 3]).nearness(*encode([]))
-    assert len(found.near) == len(found.reversed) == 0
+def test_no_asvs_have_no_similarity():
+    result = built(['ACGTTGCAAGGCTTACGGAT' * 3]).similarity(*encode([]))
+    assert len(result.near) == len(result.reverse_complement) == 0
 
 
 def test_all_but_the_sequences_is_json_and_comes_back():
@@ -227,6 +229,6 @@ def test_damaged_references_are_refused(change):
     with pytest.raises(ValueError) as error:
         References(**sound | change)
     assert str(error.value) == (
-        'The references of a model must be sequences and the numbers by which others are compared with them, but they '
-        'are not; train the model again.'
+        'The applicability references of the model are damaged: they must be sequences and thresholds; train the '
+        'model again.'
     )

@@ -1,4 +1,4 @@
-"""Sequences are found for each feature, checked by name and encoded; what is no sequence is refused by name."""
+"""Sequences are looked up for each feature, checked and encoded; what is no sequence is refused by name."""
 
 import hashlib
 
@@ -8,11 +8,12 @@ import pytest
 from q2_aam.data.sequences import (
     PAD,
     UNKNOWN,
-    backwards,
-    complement_backwards,
     encode,
     read_fasta,
+    reverse_codes,
     reverse_complement,
+    reverse_complement_codes,
+    sequence_keys,
     sequences_of,
 )
 from q2_aam.errors import UserError
@@ -37,10 +38,10 @@ def test_a_fasta_file_is_read_by_the_first_word_of_each_header(fasta):
     'text, sentence',
     [
         ('', 'The input sequences are empty; '),
-        ('ACGT\n', 'The input sequences are not a FASTA file: line 1 stands before the first header.'),
-        ('>a\nAC\n>\nGT\n', 'The input sequences have a header without an id at line 3.'),
-        ('>a\nAC\n>a x\nGT\n', 'The input sequences have the id a twice; '),
-        (b'\x80\x04\x95\xff', 'The input sequences are not a FASTA file: they are not text.'),
+        ('ACGT\n', 'The input sequences are not a FASTA file: line 1 comes before the first header; '),
+        ('>a\nAC\n>\nGT\n', 'The input sequences have a header without an ID at line 3; '),
+        ('>a\nAC\n>a x\nGT\n', 'Feature IDs must be unique: a occurs twice in the input sequences; '),
+        (b'\x80\x04\x95\xff', 'The input sequences are not a FASTA file: they are not text; '),
     ],
 )
 def test_a_file_that_is_not_fasta_is_refused(fasta, text, sentence):
@@ -64,22 +65,22 @@ def test_hashed_ids_without_sequences_are_refused_with_an_example():
     with pytest.raises(UserError) as error:
         sequences_of(['ACGT', hashed])
     assert str(error.value) == (
-        f"The feature ids of the table are not sequences (e.g. '{hashed}'), so that the sequences must be given too: "
-        'as the input named sequences, the representative sequences of these features.'
+        f"The feature IDs of the table are not sequences (e.g. '{hashed}'); provide the representative sequences of "
+        'the features as the input "sequences".'
     )
 
 
 def test_missing_sequences_are_counted_with_an_example():
     with pytest.raises(UserError) as error:
         sequences_of(['a', 'b', 'c'], {'b': 'ACGT'})
-    assert str(error.value).startswith('The input sequences lack 2 features of the 3 in the table (e.g. a); ')
+    assert str(error.value).startswith('The input sequences lack 2 of the 3 features in the table (e.g. a); ')
 
 
 @pytest.mark.parametrize(
     'sequence, sentence',
     [
         ('', 'The sequence of feature bad is empty; '),
-        ('AC-T', "The sequence of feature bad has a gap ('-') at position 3; give unaligned sequences."),
+        ('AC-T', "The sequence of feature bad has a gap ('-') at position 3; provide unaligned sequences."),
         ('.CGT', "The sequence of feature bad has a gap ('.') at position 1; "),
         ('ACGJ', "The sequence of feature bad has 'J' at position 4, which is no IUPAC nucleotide code; "),
         ('AC T', "The sequence of feature bad has ' ' at position 3, "),
@@ -117,14 +118,26 @@ def test_encoding_agrees_with_a_letter_by_letter_reading():
     assert decoded == sequences
 
 
-def test_sequences_of_any_length_are_turned_about_their_own_ends():
+def test_sequences_of_any_length_are_reversed_about_their_ends():
     sequences = ['AACGN', 'GT', 'TTTACC']
     codes, lengths = encode(sequences)
-    assert np.array_equal(backwards(codes, lengths), encode(['NGCAA', 'TG', 'CCATTT'])[0])
-    turned = complement_backwards(codes, lengths)
-    assert turned.dtype == np.uint8 and np.array_equal(turned, encode(['NCGTT', 'AC', 'GGTAAA'])[0])
-    assert np.array_equal(complement_backwards(turned, lengths), codes)
+    assert np.array_equal(reverse_codes(codes, lengths), encode(['NGCAA', 'TG', 'CCATTT'])[0])
+    complement = reverse_complement_codes(codes, lengths)
+    assert complement.dtype == np.uint8 and np.array_equal(complement, encode(['NCGTT', 'AC', 'GGTAAA'])[0])
+    assert np.array_equal(reverse_complement_codes(complement, lengths), codes)
 
 
 def test_letters_for_several_nucleotides_have_complements_too():
     assert reverse_complement('ACGTRYSWKMBDHVN') == 'NBDHVKMWSRYACGT'
+
+
+def test_keys_do_not_depend_on_padding_on_blocks_or_on_whether_lengths_are_given(monkeypatch):
+    generator = np.random.default_rng(8)
+    codes, lengths = encode([''.join(generator.choice(list('ACGTN'), size)) for size in generator.integers(1, 30, 50)])
+    keys = sequence_keys(codes, lengths)
+    assert keys.dtype == np.int64 and len(set(keys)) == len({row.tobytes() for row in codes})
+    monkeypatch.setattr('q2_aam.data.sequences._BLOCK', 7)
+    padded = np.pad(codes, ((0, 0), (0, 5)))
+    for again in (sequence_keys(padded, lengths), sequence_keys(padded), sequence_keys(codes[:, :])):
+        np.testing.assert_array_equal(again, keys)
+    assert len(sequence_keys(codes[:0])) == 0

@@ -1,4 +1,4 @@
-"""A study depends on what a table holds and not on how it is ordered; what cannot be used as it is, is said."""
+"""A study depends on what a table has, not on its order; the user is warned of what cannot be used as it is."""
 
 import dataclasses
 import functools
@@ -11,7 +11,8 @@ import pytest
 import scipy.sparse
 
 from q2_aam.data.sequences import encode
-from q2_aam.data.study import ARRAYS, IDS, MARKER, Study, build_study, load_study
+from q2_aam.data.study import IDS, Study, build_study, load_study
+from q2_aam.data.study_files import ARRAYS, MARKER
 from q2_aam.data.table import read_table
 from q2_aam.errors import AAMWarning, UserError
 
@@ -46,10 +47,10 @@ def test_samples_and_sequences_are_sorted_and_aligned(study_of):
     np.testing.assert_allclose(study.abundances, [0.2, 0.3, 0.5, 0.75, 0.25, 1.0])
     assert study.reads.tolist() == [10, 4, 8]
     assert (len(study), study.longest, study.richness.tolist()) == (3, 6, [3, 2, 1])
-    assert not study.cut.any()
+    assert not study.truncated.any()
 
 
-def test_nothing_is_said_about_a_table_that_is_in_order(study_of):
+def test_a_table_that_is_in_order_gives_no_warning(study_of):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         study_of(SAMPLES)
@@ -81,13 +82,13 @@ def test_the_table_itself_is_left_as_it_was(table_of):
         assert_same(build_study(table, sequences)[0], first)
 
 
-def test_a_sequence_under_two_ids_is_merged_with_its_counts_added_and_said(table_of):
+def test_features_with_the_same_sequence_are_merged_with_their_counts_added_and_a_warning(table_of):
     table, sequences = table_of({'a': {'x': 1, 'y': 2, 'z': 5}, 'b': {'z': 4}}, {'x': 'ACG', 'y': 'TTT', 'z': 'ACG'})
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as caught:
         study, _ = build_study(table, sequences)
-    assert [str(one.message) for one in said] == [
-        'Features of the same sequence are merged and their counts added: 1 sequence under two feature ids or more '
-        '(e.g. x and z).'
+    assert [str(one.message) for one in caught] == [
+        'Features with the same sequence are merged and their counts added: 1 sequence under several feature IDs (e.g. '
+        'x and z).'
     ]
     assert study.feature_ids == ['x', 'y']
     assert study.asvs.tolist() == [0, 1, 0]
@@ -96,7 +97,7 @@ def test_a_sequence_under_two_ids_is_merged_with_its_counts_added_and_said(table
 
 def test_sequences_under_several_ids_are_counted_once_each(table_of):
     ids = {'u': 'ACG', 'v': 'ACG', 'w': 'ACG', 'x': 'GGG', 'y': 'GGG', 'z': 'TTT'}
-    with pytest.warns(AAMWarning, match=': 2 sequences under two feature ids or more '):
+    with pytest.warns(AAMWarning, match=': 2 sequences under several feature IDs '):
         study, _ = build_study(*table_of({'a': dict.fromkeys(ids, 1)}, ids))
     np.testing.assert_allclose(study.abundances, [3 / 6, 2 / 6, 1 / 6])
 
@@ -109,10 +110,10 @@ def test_features_that_no_sample_holds_leave_no_trace(table_of, study_of):
     assert_same(build_study(table, sequences)[0], study_of(SAMPLES))
 
 
-def test_a_sample_without_reads_is_left_out_and_said(table_of, study_of):
-    with pytest.warns(AAMWarning) as said:
+def test_a_sample_without_reads_is_ignored_with_a_warning(table_of, study_of):
+    with pytest.warns(AAMWarning) as caught:
         study, without_reads = build_study(*table_of({'z': {}} | SAMPLES | {'Y': {}}))
-    assert [str(one.message) for one in said] == ['Left out: 2 samples of the table without any reads (e.g. Y).']
+    assert [str(one.message) for one in caught] == ['Ignored: 2 samples without reads (e.g. Y).']
     assert without_reads == ['Y', 'z']
     assert_same(study, study_of(SAMPLES))
 
@@ -120,33 +121,64 @@ def test_a_sample_without_reads_is_left_out_and_said(table_of, study_of):
 def test_a_table_without_any_reads_is_refused(table_of):
     with pytest.raises(UserError) as error:
         build_study(*table_of({'a': {'ACG': 0}, 'b': {}}))
-    assert str(error.value) == 'No sample of the table has any reads; give a table with counts above 0.'
+    assert str(error.value) == (
+        'The feature table has no reads for any of the samples used; provide a table with counts above 0.'
+    )
 
 
-def test_too_long_sequences_are_read_from_their_start_and_said_with_their_share_of_reads(table_of):
-    with pytest.warns(AAMWarning) as said:
+def test_too_long_sequences_are_truncated_with_a_warning_that_tells_their_share_of_reads(table_of):
+    with pytest.warns(AAMWarning) as caught:
         study, _ = build_study(*table_of(SAMPLES), max_length=4)
     # 5 of the 22 reads are ACGTAC
-    assert [str(one.message) for one in said] == [
-        'The model reads the first 4 nucleotides of a sequence and longer ones are cut there: 1 sequence of up to 6 '
-        'nucleotides, which touches 22.7% of all reads.'
+    assert [str(one.message) for one in caught] == [
+        'The model reads the first 4 nucleotides of a sequence: 1 sequence of up to 6 nucleotides is truncated, in '
+        'ASVs with 22.7% of all reads.'
     ]
     assert study.codes.tolist() == [[1, 2, 3, 4], [3, 3, 3, 3], [4, 4, 0, 0]]
     assert study.lengths.tolist() == [4, 4, 2]
-    assert study.cut.tolist() == [True, False, False]
+    assert study.truncated.tolist() == [True, False, False]
     assert study.longest == 4
 
 
-def test_each_sample_knows_its_cut_asvs_and_their_share_of_its_reads(table_of):
+def test_asvs_that_are_the_same_once_truncated_are_one_with_their_counts_added(table_of):
+    ids = {'x': 'ACGTA', 'w': 'ACGTCCC', 'v': 'ACGT', 'u': 'TTTT', 't': 'TTTT', 's': 'GGGGG'}
+    samples = {'b': {'x': 3, 'w': 1, 'u': 2, 't': 2}, 'a': {'v': 5, 'x': 5, 's': 0}}
+    with pytest.warns(AAMWarning) as caught:
+        study, _ = build_study(*table_of(samples, ids), max_length=4)
+    assert study.feature_ids == ['v', 't']
+    assert study.codes.tolist() == [[1, 2, 3, 4], [4, 4, 4, 4]]
+    assert study.truncated.tolist() == [True, False]
+    assert (study.offsets.tolist(), study.asvs.tolist()) == ([0, 1, 3], [0, 0, 1])
+    assert study.abundances.tolist() == [1, 0.5, 0.5]
+    number, share = study.truncated_share()
+    assert (number.tolist(), share.tolist()) == ([1, 1], [1, 0.5])
+    assert [str(one.message) for one in caught] == [
+        'Features with the same sequence are merged and their counts added: 1 sequence under several feature IDs (e.g. '
+        'u and t).',
+        'Features whose sequences are the same once truncated to 4 nucleotides are merged and their counts added: 1 '
+        'truncated sequence under several feature IDs (e.g. v and x).',
+        'The model reads the first 4 nucleotides of a sequence: 2 sequences of up to 7 nucleotides are truncated, in '
+        'ASVs with 77.8% of all reads.',
+    ]
+
+
+def test_a_longer_sequence_that_no_sample_has_truncates_nothing(table_of):
+    ids = {'x': 'ACGT', 'y': 'ACGTCC'}
+    with pytest.warns(AAMWarning, match='the same once truncated'):
+        study, _ = build_study(*table_of({'a': {'x': 5, 'y': 0}, 'b': {'y': 2}}, ids), max_length=4, keep=['a'])
+    assert study.feature_ids == ['x'] and not study.truncated.any()
+
+
+def test_each_sample_knows_its_truncated_asvs_and_their_share_of_its_reads(table_of):
     with pytest.warns(AAMWarning):
         study, _ = build_study(*table_of(SAMPLES), max_length=3)
-    number, share = study.cut_share()
+    number, share = study.truncated_share()
     assert number.tolist() == [2, 2, 0]
     np.testing.assert_allclose(share, [0.5, 1.0, 0.0])
 
 
-def test_without_a_limit_nothing_is_cut(study_of):
-    number, share = study_of(SAMPLES, max_length=6).cut_share()
+def test_sequences_no_longer_than_the_limit_are_not_truncated(study_of):
+    number, share = study_of(SAMPLES, max_length=6).truncated_share()
     assert number.tolist() == [0, 0, 0] and share.tolist() == [0, 0, 0]
 
 
@@ -171,7 +203,8 @@ def test_abundances_sum_to_1_in_a_deep_sample(study_of):
 def in_memory(counts, sample_ids, feature_ids, sequences, max_length=None):
     """The study by plain operations on the whole matrix (float32 [samples, features]): what blocks must agree with."""
     counts = scipy.sparse.csr_matrix(counts)
-    distinct, column = np.unique(sequences, return_inverse=True)
+    truncated = [sequence[:max_length] for sequence in sequences]
+    distinct, column = np.unique(truncated, return_inverse=True)
     merged = scipy.sparse.csr_matrix(
         (counts.data, column[counts.indices], counts.indptr), shape=(len(sample_ids), len(distinct)), copy=True
     )
@@ -182,13 +215,15 @@ def in_memory(counts, sample_ids, feature_ids, sequences, max_length=None):
     merged.sort_indices()
     reads = np.asarray(merged.sum(axis=1, dtype=np.float64)).ravel()
     codes, lengths = encode([str(distinct[i]) for i in present])
-    held = [(feature_ids[i], sequences[i]) for i in np.flatnonzero(np.diff(counts.tocsc().indptr))]
+    occurring = np.flatnonzero(np.diff(counts.tocsc().indptr))
+    names = {distinct[i]: [feature_ids[j] for j in occurring if truncated[j] == distinct[i]] for i in present}
+    longer = {truncated[j] for j in occurring if sequences[j] != truncated[j]}
     return Study(
         sample_ids=[sample_ids[i] for i in order],
-        feature_ids=[min(name for name, sequence in held if sequence == distinct[i]) for i in present],
-        codes=codes[:, :max_length],
-        lengths=np.minimum(lengths, max_length or 99),
-        cut=lengths > (max_length or 99),
+        feature_ids=[min(names[distinct[i]]) for i in present],
+        codes=codes,
+        lengths=lengths,
+        truncated=np.array([distinct[i] in longer for i in present]),
         offsets=merged.indptr.astype(np.int64),
         asvs=merged.indices.astype(np.int32),
         abundances=(merged.data / np.repeat(reads, np.diff(merged.indptr))).astype(np.float32),
@@ -204,18 +239,19 @@ def test_blocks_of_any_size_give_the_arrays_of_the_whole_table_bit_for_bit(tmp_p
     generator = np.random.default_rng(seed)
     samples, features = 60, 45
     counts = generator.lognormal(0, 3, (samples, features)) * (generator.random((samples, features)) < 0.2)
-    # samples without reads, features without reads, and sequences under several ids
+    # samples without reads, features without reads, sequences under several ids, and some that are longer than others
     counts[generator.permutation(samples)[:7]] = 0
     counts[:, generator.permutation(features)[:9]] = 0
     sequences = [''.join(generator.choice(list('ACGTN'), size)) for size in generator.integers(3, 20, features)]
     sequences[-12:] = [sequences[i] for i in generator.integers(0, features - 12, 12)]
+    sequences[:4] = [sequences[i] + 'A' for i in range(4, 8)]
     sample_ids = [f's{i}' for i in generator.permutation(samples)]
     feature_ids = [f'f{i}' for i in generator.permutation(features)]
     path = tmp_path / 'table.biom'
     with h5py.File(path, 'w') as file:
         biom.Table(counts.T, feature_ids, sample_ids).to_hdf5(file, 'test')
     keep = sample_ids[::2] if seed % 2 else sample_ids
-    max_length = 12 if seed % 3 else None
+    max_length = (None, 12, 5, 3)[seed]
     rows = np.isin(sample_ids, keep)
     expected = in_memory(
         counts.astype(np.float32)[rows], np.array(sample_ids)[rows].tolist(), feature_ids, sequences, max_length
@@ -230,25 +266,38 @@ def test_blocks_of_any_size_give_the_arrays_of_the_whole_table_bit_for_bit(tmp_p
         assert isinstance(study.asvs, np.memmap) == on_disk
 
 
-def test_a_study_on_disk_is_that_in_memory_and_is_loaded_with_what_was_said(table_of, tmp_path):
+def test_a_study_on_disk_is_that_in_memory_and_is_loaded_with_its_warnings(table_of, tmp_path):
     table, sequences = table_of(SAMPLES | {'10249.C001.ä': {'TT': 1}, 'none': {}})
     with pytest.warns(AAMWarning):
         expected, _ = build_study(table, sequences, 5)
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as caught:
         built, _ = build_study(table, sequences, 5, folder=tmp_path)
-    with pytest.warns(AAMWarning) as said_again:
+    with pytest.warns(AAMWarning) as caught_again:
         loaded, without_reads = load_study(tmp_path)
     assert_same(built, expected)
     assert_same(loaded, expected)
     assert without_reads == ['none']
-    assert [str(one.message) for one in said_again] == [str(one.message) for one in said]
-    assert len(said) == 2
+    assert [str(one.message) for one in caught_again] == [str(one.message) for one in caught]
+    assert len(caught) == 2
 
 
 def test_a_study_that_was_not_finished_is_no_study(table_of, tmp_path):
     build_study(*table_of(SAMPLES), folder=tmp_path)
     (tmp_path / MARKER).unlink()
     assert load_study(tmp_path) is None
+
+
+@pytest.mark.parametrize('name', [MARKER, 'codes.npy', 'lengths.npy'])
+def test_a_damaged_study_is_named_and_no_study(table_of, tmp_path, name):
+    build_study(*table_of(SAMPLES), folder=tmp_path)
+    (tmp_path / name).write_bytes(b'\x93NUMPY')
+    with pytest.warns(
+        AAMWarning, match=f'^The study in the run directory, {tmp_path}, is damaged .*; it is built again.$'
+    ):
+        assert load_study(tmp_path) is None
+    (tmp_path / name).unlink()
+    expected, _ = build_study(*table_of(SAMPLES))
+    assert_same(build_study(*table_of(SAMPLES), folder=tmp_path)[0], expected)
 
 
 def test_a_folder_without_room_is_refused_before_anything_is_written(table_of, tmp_path, monkeypatch):
@@ -259,15 +308,15 @@ def test_a_folder_without_room_is_refused_before_anything_is_written(table_of, t
     with pytest.raises(UserError) as error:
         build_study(*table_of(SAMPLES), folder=tmp_path)
     assert str(error.value) == (
-        f'The folder for working files, {tmp_path}, cannot take 0.0 GB (No space left on device); make room, or set '
-        'the environment variable AAM_WORK_DIR to a folder that can.'
+        f'The run directory {tmp_path} has no room for 0.0 GB (No space left on device); free disk space, or set the '
+        'environment variable AAM_WORK_DIR to a folder that has it.'
     )
 
 
-def test_cut_shares_are_the_same_in_blocks(table_of, monkeypatch):
+def test_truncated_shares_are_the_same_in_blocks(table_of, monkeypatch):
     with pytest.warns(AAMWarning):
         study, _ = build_study(*table_of(SAMPLES), max_length=3)
     monkeypatch.setattr('q2_aam.data.study.BLOCK', 1)
-    number, share = study.cut_share()
+    number, share = study.truncated_share()
     assert number.tolist() == [2, 2, 0]
     np.testing.assert_allclose(share, [0.5, 1.0, 0.0])

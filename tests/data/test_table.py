@@ -68,7 +68,7 @@ def test_a_table_without_samples_or_features_is_refused(path, shape, what):
 
 def test_a_table_of_zeros_is_refused(path):
     write_biom(path, np.zeros((2, 3)))
-    with pytest.raises(UserError, match='^The feature table is empty: all its counts are 0; '):
+    with pytest.raises(UserError, match='^The feature table is empty: all counts are 0; '):
         counts_of(path)
 
 
@@ -76,7 +76,7 @@ def test_a_table_of_zeros_is_refused(path):
 @pytest.mark.parametrize('block', [1, 1000])
 def test_a_value_that_is_no_count_is_refused_with_its_place(path, value, text, block):
     write_biom(path, [[5.0, 0, 1], [0, 0, 0], [0, 2, value]])
-    with pytest.raises(UserError, match=f'^The feature table holds {text} for feature f2 in sample s2; '):
+    with pytest.raises(UserError, match=f'not negative: the feature table has {text} for feature f2 in sample s2; '):
         counts_of(path, block)
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_hdf5_is_refused(path):
 def test_an_hdf5_file_that_is_not_biom_is_refused(path):
     with h5py.File(path, 'w') as file:
         file['something'] = [1, 2]
-    with pytest.raises(UserError, match='^The feature table is damaged or is not BIOM 2.1 HDF5 .*make it anew.$'):
+    with pytest.raises(UserError, match='^The feature table is damaged or is not BIOM 2.1 HDF5 .*create it again.$'):
         read_table(path)
 
 
@@ -97,7 +97,7 @@ def test_a_column_index_beyond_the_features_is_refused(path):
     write_biom(path, COUNTS)
     with h5py.File(path, 'r+') as file:
         file['sample/matrix/indices'][0] = 99
-    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+    with pytest.raises(UserError, match='^The feature table is damaged .*create it again.$'):
         counts_of(path)
 
 
@@ -110,7 +110,7 @@ def test_row_offsets_that_do_not_fit_the_samples_are_refused(path, offsets):
     with pytest.raises(UserError) as error:
         read_table(path)
     assert str(error.value) == (
-        'The feature table is damaged (its row offsets do not fit 3 samples with 4 values); make it anew.'
+        'The feature table is damaged (its row offsets do not fit 3 samples with 4 values); create it again.'
     )
 
 
@@ -121,7 +121,7 @@ def test_values_without_their_column_indices_are_refused(path):
         file['sample/matrix'].move('short', 'moved')
         del file['sample/matrix/indices']
         file['sample/matrix'].move('moved', 'indices')
-    with pytest.raises(UserError, match='^The feature table is damaged .*make it anew.$'):
+    with pytest.raises(UserError, match='^The feature table is damaged .*create it again.$'):
         counts_of(path)
 
 
@@ -149,9 +149,9 @@ def test_blocks_hold_neighbours_up_to_the_limit_and_a_large_sample_alone():
     assert list(blocks_of(offsets, 100)) == [(0, 6)]
 
 
-def test_an_id_that_stands_twice_is_refused(path):
+def test_an_id_that_occurs_twice_is_refused(path):
     write_biom(path, COUNTS)
     with h5py.File(path, 'r+') as file:
         file['observation/ids'][2] = 'f1'
-    with pytest.raises(UserError, match='^The feature table has the feature id f1 twice; '):
+    with pytest.raises(UserError, match='^Feature IDs must be unique: f1 occurs twice in the feature table; '):
         read_table(path)

@@ -1,4 +1,4 @@
-"""UniFrac of a batch equals that of QIIME 2 and of scikit-bio, whatever the batch reads and however it is cut."""
+"""UniFrac of drawn samples equals that of QIIME 2 and scikit-bio, whatever is drawn and however it is chunked."""
 
 import io
 import tempfile
@@ -15,8 +15,8 @@ from skbio.diversity import beta_diversity
 
 from q2_aam.config import PretrainConfig
 from q2_aam.data import unifrac
-from q2_aam.data.augmentation import reading_of
-from q2_aam.data.batches import make_batch
+from q2_aam.data.augmentation import make_augmentation
+from q2_aam.data.batches import draw_samples
 from q2_aam.data.phylogeny import read_phylogeny
 from q2_aam.data.study import build_study
 from q2_aam.data.table import Table, read_table
@@ -105,9 +105,9 @@ def test_unifrac_of_a_small_tree_is_what_one_computes_by_hand(tmp_path, kind, ex
     pairs = make(
         tmp_path, [[7, 0, 0], [5, 5, 0], [0, 0, 9], [1, 3, 0]], ['A', 'C', 'G'], '((A:1,C:2):4,(G:3,T:1):5);', kind
     )
-    found = pairs.among(np.arange(4))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    distances = pairs.among(np.arange(4))
+    assert distances.dtype == np.float32
+    np.testing.assert_allclose(distances, expected, rtol=1e-6)
     # any rows, in any order
     np.testing.assert_allclose(pairs.among(np.array([3, 0])), np.array(expected)[[3, 0]][:, [3, 0]], rtol=1e-6)
 
@@ -138,49 +138,49 @@ def test_unifrac_equals_that_of_scikit_bio_with_the_whole_tree(tmp_path, random_
 @pytest.mark.parametrize('kind', KINDS)
 def test_unifrac_equals_that_of_qiime_2_whatever_stem_the_tree_has(tmp_path, kind, newick):
     counts = [[7, 0, 0, 1], [5, 5, 0, 0], [0, 0, 9, 0], [1, 3, 0, 2]]
-    found = make(tmp_path, counts, 'ACGT', newick, kind).among(np.arange(4))
-    np.testing.assert_allclose(found, by_qiime_2(kind, counts, 'ACGT', newick, tmp_path), rtol=0, atol=1e-6)
+    distances = make(tmp_path, counts, 'ACGT', newick, kind).among(np.arange(4))
+    np.testing.assert_allclose(distances, by_qiime_2(kind, counts, 'ACGT', newick, tmp_path), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_branches_up_to_the_root_of_the_file_count(tmp_path, kind):
     counts, features, newick = [[1, 1], [0, 1]], ['A', 'C'], '((A:1,C:1):2,(G:1,T:1):1);'
-    found = make(tmp_path, [*counts, [1, 0]], features, newick, kind).among(np.array([0, 1]))
-    np.testing.assert_allclose(found, by_scikit_bio(kind, counts, features, newick), atol=1e-6)
-    assert found[0, 1] == pytest.approx(1 / 4 if kind == 'unweighted' else 1 / 6)
+    distances = make(tmp_path, [*counts, [1, 0]], features, newick, kind).among(np.array([0, 1]))
+    np.testing.assert_allclose(distances, by_scikit_bio(kind, counts, features, newick), atol=1e-6)
+    assert distances[0, 1] == pytest.approx(1 / 4 if kind == 'unweighted' else 1 / 6)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('limit', [0, 3])
-def test_unifrac_of_a_batch_is_that_of_the_reads_that_were_drawn(tmp_path, random_study, kind, limit):
+def test_unifrac_of_drawn_samples_is_that_of_the_reads_that_were_drawn(tmp_path, random_study, kind, limit):
     counts, features, newick = random_study
     pairs = make(tmp_path, counts, features, newick, kind)
     config = PretrainConfig.from_flat({'rarefaction_depth': 40, 'max_asvs_per_sample': limit})
-    reading = reading_of(config.data, config.training, np.random.default_rng(4))
+    augment = make_augmentation(config.data, config.training, np.random.default_rng(4))
     rows = np.random.default_rng(2).permutation(30)[:11]
-    batch = make_batch(pairs._study, rows, sequences=False, reading=reading)
-    drawn = scipy.sparse.csr_matrix((batch.abundances, batch.distinct[batch.asvs], batch.offsets), (11, 60)).toarray()
+    drawn = draw_samples(pairs._study, rows, augment)
+    shares = scipy.sparse.csr_matrix((drawn.abundances, drawn.asvs, drawn.offsets), (11, 60)).toarray()
     if limit:
-        assert (drawn > 0).sum(axis=1).max() == limit
-    expected = by_scikit_bio(kind, np.round(drawn * 1e8).astype(int), pairs._study.feature_ids, newick)
-    found = pairs.of_batch(batch)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        assert (shares > 0).sum(axis=1).max() == limit
+    expected = by_scikit_bio(kind, np.round(shares * 1e8).astype(int), pairs._study.feature_ids, newick)
+    distances = pairs.of(drawn)
+    np.testing.assert_allclose(distances, expected, rtol=0, atol=1e-6)
     # and that is not what all reads give
-    assert np.abs(found - pairs.among(rows)).max() > 0.05
+    assert np.abs(distances - pairs.among(rows)).max() > 0.05
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_how_a_batch_is_cut_changes_nothing(tmp_path, random_study, kind, monkeypatch):
-    whole = make(tmp_path, *random_study, kind)
+def test_chunks_change_nothing(tmp_path, random_study, kind, monkeypatch):
+    full = make(tmp_path, *random_study, kind)
     # three samples at a time
-    monkeypatch.setattr(unifrac, 'FLOATS_AT_ONCE', 9 * 2 * len(whole._study.asvs) // 30)
-    cut = make(tmp_path, *random_study, kind)
+    monkeypatch.setattr(unifrac, 'FLOATS_AT_ONCE', 9 * 2 * len(full._study.asvs) // 30)
+    chunked = make(tmp_path, *random_study, kind)
     rows = np.random.default_rng(2).permutation(30)[:17]
-    assert cut._samples_at_once == 2 or cut._samples_at_once == 3
-    found = cut.among(rows)
-    np.testing.assert_allclose(found, whole.among(rows), rtol=0, atol=1e-7)
-    np.testing.assert_array_equal(found, found.T)
-    assert not found.diagonal().any()
+    assert chunked._samples_at_once in (2, 3)
+    distances = chunked.among(rows)
+    np.testing.assert_allclose(distances, full.among(rows), rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(distances, distances.T)
+    assert not distances.diagonal().any()
 
 
 def test_mean_and_variance_are_those_of_training_samples(tmp_path, random_study):
@@ -198,28 +198,28 @@ def test_mean_and_variance_are_estimated_from_a_few_samples_that_are_drawn(tmp_p
     np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
 
 
-def test_mean_and_variance_are_of_the_reading_that_is_given(tmp_path, random_study):
-    whole = make(tmp_path, *random_study)
+def test_mean_and_variance_are_of_what_the_augmentation_keeps(tmp_path, random_study):
+    full = make(tmp_path, *random_study)
 
     def first_three(abundances, offsets):
         return np.arange(len(abundances)) - np.repeat(offsets[:-1], np.diff(offsets)) < 3, abundances
 
     rows = np.arange(30)
     pairs = UnifracDistances(
-        whole._phylogeny, whole._study, rows, np.random.default_rng(1), 'unweighted', reading=first_three
+        full._phylogeny, full._study, rows, np.random.default_rng(1), 'unweighted', augment=first_three
     )
-    read = make_batch(whole._study, rows, sequences=False, reading=first_three)
-    known = whole.of_batch(read)[np.triu_indices(30, 1)]
+    known = full.of(draw_samples(full._study, rows, first_three))[np.triu_indices(30, 1)]
     np.testing.assert_allclose([pairs.mean, pairs.variance], [known.mean(), known.var()], rtol=1e-5)
-    assert abs(pairs.mean - whole.mean) > 0.05
+    assert abs(pairs.mean - full.mean) > 0.05
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_tree_without_lengths_has_nothing_to_learn(tmp_path, kind):
+def test_a_tree_without_lengths_is_refused(tmp_path, kind):
     with pytest.raises(UserError) as error:
         make(tmp_path, [[1, 0], [0, 1], [1, 1]], ['A', 'C'], '(A,C);', kind)
     assert str(error.value) == (
-        'All UniFrac distances between training samples are 0; there is nothing to learn from such a phylogeny.'
+        'UniFrac distances must differ, but all between training samples are 0; check the branch lengths of the '
+        'phylogeny.'
     )
 
 
@@ -250,19 +250,19 @@ def some_of_ecam(ecam):
     shares = scipy.sparse.csr_matrix((study.abundances, study.asvs, study.offsets))[rows].toarray().astype(float)
     counts = np.round(shares * study.reads[rows, None]).astype(int)
 
-    def found(kind):
+    def of_kind(kind):
         return UnifracDistances(tree, study, np.arange(len(study)), np.random.default_rng(1), kind).among(rows)
 
-    return (counts, study.feature_ids, newick), found
+    return (counts, study.feature_ids, newick), of_kind
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_unifrac_of_ecam_equals_that_of_scikit_bio(some_of_ecam, kind):
-    inputs, found = some_of_ecam
-    np.testing.assert_allclose(found(kind), by_scikit_bio(kind, *inputs), rtol=0, atol=1e-6)
+    inputs, of_kind = some_of_ecam
+    np.testing.assert_allclose(of_kind(kind), by_scikit_bio(kind, *inputs), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_unifrac_of_ecam_equals_that_of_qiime_2(some_of_ecam, tmp_path, kind):
-    inputs, found = some_of_ecam
-    np.testing.assert_allclose(found(kind), by_qiime_2(kind, *inputs, tmp_path), rtol=0, atol=1e-6)
+    inputs, of_kind = some_of_ecam
+    np.testing.assert_allclose(of_kind(kind), by_qiime_2(kind, *inputs, tmp_path), rtol=0, atol=1e-6)
