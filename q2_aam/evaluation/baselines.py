@@ -10,11 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomFo
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from q2_aam.data.distance_matrix import read_distances
-from q2_aam.data.table import read_table
-from q2_aam.errors import UserError
-
-from .out_of_fold import OF
+from .out_of_fold import MAJORITY, MEDIAN, OF
 
 # As q2-sample-classifier makes them where its user says nothing.
 TREES = 100
@@ -22,95 +18,55 @@ NEIGHBOURS = 5
 # What proportions are multiplied by before log(1 + x): about a usual read depth, so that one read counts.
 DEPTH = 1e4
 RIDGE_PENALTIES = 10.0 ** np.arange(-1, 6)
-# Training samples, drawn at random, that a method learns from whose cost grows with their cube.
-MOST_SAMPLES = 2000
+# Training samples, drawn at random, for the methods whose cost grows with their cube.
+MAX_SAMPLES = 2000
+# Limits of a random forest that only stands beside a fit, whose cost grows with samples times ASVs. Cross-validation
+# has none.
+MAX_FOREST_SAMPLES, MAX_FOREST_ASVS = 1000, 8192
 # Of the Gaussian process: length scales as multiples of the median distance, noise as a multiple of the signal.
 LENGTH_SCALES = 2.0 ** np.arange(-2, 5)
 NOISES = 10.0 ** np.arange(-3, 2.5, 0.5)
 
 
-def predict_fold(training_table, test_table, target, seed, threads=1, distance_matrix=None):
-    """Predict the samples of a fold by every baseline, from files.
+def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances=None):
+    """Predict the samples of a fold by every baseline.
 
     Parameters
     ----------
-    training_table, test_table : path
-        BIOM 2.1 HDF5.
+    counts, new_counts : scipy.sparse.csr_matrix [samples, features]
+        Of the training and of the test samples, the same features in the same order.
     target : pandas.Series
-        Numbers, or words (classes), of the training samples.
-    seed : int
-    threads : int
-        0 takes all.
-    distance_matrix : path, optional
+        Numbers, or words (classes), of the training samples in the order of `counts`.
+    new_ids : list of str
+        Of the test samples.
+    seed, threads, distances
+        See :func:`predict_numbers`.
 
     Returns
     -------
     pandas.DataFrame
         One row a test sample and one column a method; for classes one a method and class, named ``method|class``.
-
-    Raises
-    ------
-    q2_aam.errors.UserError
-        If an input cannot be used.
     """
-    target = target.sort_index()
-    ids, (counts, new_counts) = _aligned(training_table, test_table, list(target.index))
-    distances = None if distance_matrix is None else _distances_of(distance_matrix, list(target.index), ids)
     if target.dtype.kind in 'fiu':
-        found = predict_numbers(counts, target.to_numpy(dtype=np.float64), new_counts, seed, threads, distances)
+        columns = predict_numbers(counts, target.to_numpy(dtype=np.float64), new_counts, seed, threads, distances)
     else:
         names = sorted(set(target))
         by_method = predict_classes(counts, target.to_numpy(dtype=object), new_counts, seed, threads, distances)
-        found = {
-            f'{method}{OF}{name}': shares[:, column]
-            for method, shares in by_method.items()
-            for column, name in enumerate(names)
+        columns = {
+            f'{method}{OF}{name}': probabilities[:, number]
+            for method, probabilities in by_method.items()
+            for number, name in enumerate(names)
         }
-    return pd.DataFrame(found, index=pd.Index(ids, name='id'))
+    return pd.DataFrame(columns, index=pd.Index(new_ids, name='id'))
 
 
-def _aligned(training_table, test_table, training_ids):
-    """Return the test ids, and both tables with the features of the training table, in order of their ids."""
-    training, test = read_table(training_table), read_table(test_table)
-    # in order of ids, as q2-sample-classifier has them: with the same seed its trees are the same
-    features = sorted(training.feature_ids)
-    rows = pd.Index(training.sample_ids).get_indexer(training_ids)
-    if (rows < 0).any():
-        raise UserError(
-            f'The training table lacks sample {training_ids[np.argmin(rows)]}, which has a label; give labels of its '
-            'samples alone.'
-        )
-    return list(test.sample_ids), (_columns(training, features)[rows], _columns(test, features))
-
-
-def _columns(table, features):
-    """Return the counts of `features`, all 0 where the table does not have one."""
-    place = pd.Index(table.feature_ids).get_indexer(features)
-    there = np.flatnonzero(place >= 0)
-    onto = scipy.sparse.csr_matrix(
-        (np.ones(len(there)), (place[there], there)), (len(table.feature_ids), len(features))
-    )
-    return scipy.sparse.csr_matrix(scipy.sparse.vstack(list(table.blocks())).astype(np.float64) @ onto)
-
-
-def _distances_of(path, training_ids, test_ids):
-    """Return distances [training + test samples, training samples], NaN for samples that are not in the matrix."""
-    matrix = read_distances(path)
-    place = pd.Index(matrix.ids)
-    rows, columns = place.get_indexer(training_ids + test_ids), place.get_indexer(training_ids)
-    found = matrix.values[np.ix_(rows, columns)].astype(np.float64)
-    found[rows < 0] = np.nan
-    found[:, columns < 0] = np.nan
-    return found
-
-
-def predict_numbers(training, values, test, seed, threads=1, distances=None):
+def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None):
     """Predict the target of a fold's samples by every baseline.
 
     Parameters
     ----------
-    training, test : scipy.sparse.csr_matrix [samples, features]
-        Counts or proportions, of the same features in the same order.
+    counts, new_counts : scipy.sparse.csr_matrix [samples, features]
+        Counts or proportions of the training and of the test samples, the same features in the same order.
     values : float64 [training samples]
     seed : int
     threads : int
@@ -123,21 +79,21 @@ def predict_numbers(training, values, test, seed, threads=1, distances=None):
     dict
         {method: float64 [test samples]}, NaN where it cannot tell.
     """
-    forest = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
-    counts, new_counts = _seen_in_training(training, test)
+    counts, new_counts = _seen_in_training(counts, new_counts)
     logs, new_logs = _logs(counts), _logs(new_counts)
     some = _some(len(values), seed)
-    found = {
-        'random_forest': RandomForestRegressor(**forest).fit(counts, values).predict(new_counts),
-        'extra_trees': ExtraTreesRegressor(**forest).fit(counts, values).predict(new_counts),
+    trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=threads or -1)
+    predictions = {
+        'random_forest': random_forest_numbers(counts, values, new_counts, seed, threads),
+        'extra_trees': trees.fit(counts, values).predict(new_counts),
         'ridge': RidgeCV(RIDGE_PENALTIES).fit(logs[some], values[some]).predict(new_logs),
     }
     if distances is not None:
-        found |= _by_distance(distances, values, some)
-    return found | {'median': np.full(test.shape[0], np.median(values))}
+        predictions |= _by_distance(distances, values, some)
+    return predictions | {MEDIAN: np.full(new_counts.shape[0], np.median(values))}
 
 
-def predict_classes(training, classes, test, seed, threads=1, distances=None):
+def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None):
     """Predict the class of a fold's samples by every baseline; see :func:`predict_numbers`.
 
     Parameters
@@ -150,29 +106,112 @@ def predict_classes(training, classes, test, seed, threads=1, distances=None):
     dict
         {method: float64 [test samples, classes]}: probabilities of the sorted classes of the training samples.
     """
-    forest = {'n_estimators': TREES, 'random_state': seed, 'n_jobs': threads or -1}
-    counts, new_counts = _seen_in_training(training, test)
+    counts, new_counts = _seen_in_training(counts, new_counts)
     names, numbers = np.unique(classes, return_inverse=True)
-    found = {
-        'random_forest': RandomForestClassifier(**forest).fit(counts, numbers).predict_proba(new_counts),
-        'extra_trees': ExtraTreesClassifier(**forest).fit(counts, numbers).predict_proba(new_counts),
-        'logistic': LogisticRegression(max_iter=5000).fit(_logs(counts), numbers).predict_proba(_logs(new_counts)),
+    trees = ExtraTreesClassifier(TREES, random_state=seed, n_jobs=threads or -1)
+    linear = LogisticRegression(max_iter=5000)
+    predictions = {
+        'random_forest': random_forest_classes(counts, numbers, new_counts, seed, threads),
+        'extra_trees': trees.fit(counts, numbers).predict_proba(new_counts),
+        'logistic': linear.fit(_logs(counts), numbers).predict_proba(_logs(new_counts)),
     }
     if distances is not None:
         near = _Near.of(distances, len(numbers))
-        shares = near.empty(len(names))
+        probabilities = near.empty(len(names))
         if near.enough():
             model = near.nearest(KNeighborsClassifier, numbers)
-            shares[near.new] = 0
-            shares[np.ix_(near.new, model.classes_)] = model.predict_proba(near.to_NT)
-        found['nearest_neighbours'] = shares
-    return found | {'majority': np.tile(np.bincount(numbers) / len(numbers), (test.shape[0], 1))}
+            probabilities[near.new] = 0
+            probabilities[np.ix_(near.new, model.classes_)] = model.predict_proba(near.to_NT)
+        predictions['nearest_neighbours'] = probabilities
+    return predictions | {MAJORITY: np.tile(np.bincount(numbers) / len(numbers), (new_counts.shape[0], 1))}
 
 
-def _seen_in_training(training, test):
+def random_forest_numbers(counts, values, new_counts, seed, threads=1, trees=TREES):
+    """Predict numbers by a random forest (Breiman 2001, doi:10.1023/A:1010933404324) on counts.
+
+    Parameters
+    ----------
+    counts, new_counts : scipy.sparse.csr_matrix [samples, features]
+        Of the samples to learn from and to predict, the same features in the same order.
+    values : float64 [samples to learn from]
+    seed, threads, trees : int
+        0 threads: all.
+
+    Returns
+    -------
+    float64 [samples to predict]
+    """
+    forest = RandomForestRegressor(trees, random_state=seed, n_jobs=threads or -1)
+    return forest.fit(counts, values).predict(new_counts)
+
+
+def random_forest_classes(counts, classes, new_counts, seed, threads=1, class_weight=None, number_of_classes=None):
+    """Predict probabilities of classes by a random forest; see :func:`random_forest_numbers`.
+
+    Parameters
+    ----------
+    classes : int64 [samples to learn from]
+        Number of the class of each.
+    class_weight : 'balanced' or None
+        Whether each class has the same weight in the splits.
+    number_of_classes : int, optional
+        By default the largest of `classes` plus one.
+
+    Returns
+    -------
+    float64 [samples to predict, number_of_classes]
+        0 for a class that has no sample to learn from.
+    """
+    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=threads or -1, class_weight=class_weight)
+    probabilities = np.zeros((new_counts.shape[0], number_of_classes or int(np.max(classes)) + 1))
+    probabilities[:, np.unique(classes)] = forest.fit(counts, classes).predict_proba(new_counts)
+    return probabilities
+
+
+def limit_samples(samples, generator):
+    """Draw MAX_FOREST_SAMPLES samples where there are more.
+
+    Parameters
+    ----------
+    samples : int64 [samples]
+        Rows of a study.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    samples : int64
+        Sorted.
+    limit : str
+        '1,000 samples', or empty if all are taken.
+    """
+    drawn = np.sort(generator.permutation(samples)[:MAX_FOREST_SAMPLES])
+    return drawn, f'{MAX_FOREST_SAMPLES:,} samples' if len(drawn) < len(samples) else ''
+
+
+def limit_asvs(counts, new_counts):
+    """Take the ASVs that have reads in `counts`, of more than MAX_FOREST_ASVS those in most samples.
+
+    Parameters
+    ----------
+    counts, new_counts : scipy.sparse.csr_matrix [samples, ASVs]
+
+    Returns
+    -------
+    counts, new_counts : scipy.sparse.csr_matrix
+    limit : str
+        '8,192 ASVs', or empty if all are taken.
+    """
+    samples_A = np.bincount(counts.indices, minlength=counts.shape[1])
+    order = np.argsort(-samples_A, kind='stable')[:MAX_FOREST_ASVS]
+    taken = np.sort(order[samples_A[order] > 0])
+    limit = f'{MAX_FOREST_ASVS:,} ASVs' if len(taken) < np.count_nonzero(samples_A) else ''
+    return counts[:, taken], new_counts[:, taken], limit
+
+
+def _seen_in_training(counts, new_counts):
     """Leave out features without a read in training, as q2-sample-classifier does."""
-    seen = np.flatnonzero(np.bincount(training.indices, minlength=training.shape[1]))
-    return training[:, seen], test[:, seen]
+    seen = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]))
+    return counts[:, seen], new_counts[:, seen]
 
 
 def _logs(counts):
@@ -182,7 +221,7 @@ def _logs(counts):
 
 
 def _some(samples, seed):
-    chosen = np.random.default_rng(seed).permutation(samples)[:MOST_SAMPLES]
+    chosen = np.random.default_rng(seed).permutation(samples)[:MAX_SAMPLES]
     return np.sort(chosen)
 
 

@@ -1,12 +1,15 @@
-"""Which of several methods is better on the same folds: figures, and paired differences with intervals."""
+"""Which of several methods is better on the same folds: metrics, and paired differences with intervals.
+
+Shapes: S samples, G groups of them, K classes.
+"""
 
 import dataclasses
 
 import numpy as np
 import pandas as pd
-import scipy.stats
+import scipy.special
 
-from q2_aam.stats.conformal import interval_figures
+from q2_aam.stats.metrics import classification_metrics, interval_metrics, regression_metrics
 
 from .out_of_fold import OURS
 
@@ -14,76 +17,47 @@ COVERAGE = 0.95
 DRAWS = 4000
 # Cells of the table of draws by groups that are made at once.
 CELLS = 2**20
-# The smallest probability that a logarithm is taken of.
-LEAST = 1e-15
 
 
-def figures_of(found, method, rows):
-    """Return {metric: value} over those of `rows` that `method` predicted, and how many these are.
+def metrics_of(out_of_fold, method, rows):
+    """Score a method on those of `rows` that it predicted.
 
     Parameters
     ----------
-    found : q2_aam.evaluation.out_of_fold.OutOfFold
+    out_of_fold : q2_aam.evaluation.out_of_fold.OutOfFold
     method : str
     rows : int64 [rows]
+
+    Returns
+    -------
+    metrics : dict
+        {metric: value}; metrics that are not defined on these rows are left out.
+    samples : int
+        How many of the rows it predicted.
     """
-    rows = rows[~np.isnan(found.errors(method)[rows])]
+    rows = rows[~np.isnan(out_of_fold.errors(method)[rows])]
     if not len(rows):
         return {}, 0
-    of = class_figures if found.classes else number_figures
-    figures = of(found.predicted[method][rows], found.true[rows])
-    if method == OURS and found.bounds is not None and not np.isnan(found.bounds[rows]).any():
-        lower, upper = found.bounds[rows].T
-        figures |= interval_figures(lower, upper, found.true[rows])
-    return figures, len(rows)
+    score = classification_metrics if out_of_fold.classes else regression_metrics
+    metrics = score(out_of_fold.predicted[method][rows], out_of_fold.true[rows])
+    if method == OURS and out_of_fold.bounds is not None and not np.isnan(out_of_fold.bounds[rows]).any():
+        lower, upper = out_of_fold.bounds[rows].T
+        metrics |= interval_metrics(lower, upper, out_of_fold.true[rows])
+    return {name: value for name, value in metrics.items() if not np.isnan(value)}, len(rows)
 
 
-def number_figures(predicted, true):
-    """Return mean and median absolute error, root mean squared error and, where `true` varies, R2."""
-    errors = predicted - true
-    found = {
-        'mae': np.abs(errors).mean(),
-        'median_absolute_error': np.median(np.abs(errors)),
-        'rmse': np.sqrt((errors**2).mean()),
-    }
-    if np.ptp(true) > 0:
-        found['r2'] = 1 - (errors**2).mean() / true.var()
-    return found
-
-
-def class_figures(probabilities, true):
-    """Return accuracy, balanced accuracy, log loss and, where there are two classes or more, the area under the ROC.
-
-    Balanced accuracy and area (one class against the rest) are means over the classes that are among `true`.
-    """
-    right = np.argmax(probabilities, axis=1) == true
-    present = np.unique(true)
-    shares = probabilities / probabilities.sum(axis=1, keepdims=True)
-    own = np.maximum(shares[np.arange(len(true)), true.astype(int)], LEAST)
-    found = {
-        'accuracy': right.mean(),
-        'balanced_accuracy': np.mean([right[true == one].mean() for one in present]),
-        'log_loss': -np.log(own).mean(),
-    }
-    if len(present) > 1:
-        found['roc_auc'] = np.mean([_area(shares[:, int(one)], true == one) for one in present])
-    return found
-
-
-def _area(scores, positive):
-    """Return how often a positive sample scores above a negative one (ties count half): the Mann-Whitney statistic."""
-    ranks, count = scipy.stats.rankdata(scores)[positive].sum(), positive.sum()
-    return (ranks - count * (count + 1) / 2) / (count * (~positive).sum())
-
-
-def best_baseline(found):
+def best_baseline(out_of_fold):
     """Return the baseline with the smallest mean error, on the samples of all that predicted half of them or more.
 
-    None if there is no baseline.
+    Every class has the same weight, however many of these samples it has. None if there is no baseline.
     """
-    errors = pd.DataFrame({method: found.errors(method, balanced=True) for method in list(found.predicted)[1:]})
+    errors = pd.DataFrame({method: out_of_fold.errors(method) for method in out_of_fold.baselines})
     errors = errors.loc[:, errors.notna().mean() >= 0.5].dropna()
-    return None if errors.empty else str(errors.mean().idxmin())
+    if errors.empty:
+        return None
+    if out_of_fold.classes:
+        errors = errors.groupby(out_of_fold.true[errors.index]).mean()
+    return str(errors.mean().idxmin())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +72,7 @@ class Difference:
     other: float
 
 
-def paired_difference(found, method, generator, balanced=False, coverage=COVERAGE):
+def paired_difference(out_of_fold, method, generator, balanced=False, coverage=COVERAGE):
     """Compare the errors of ours with those of `method`, sample by sample, with an interval that respects groups.
 
     Differences are averaged over repeats; then whole groups are drawn with replacement. Percentiles are widened as
@@ -108,39 +82,53 @@ def paired_difference(found, method, generator, balanced=False, coverage=COVERAG
 
     Parameters
     ----------
-    found : OutOfFold
+    out_of_fold : OutOfFold
     method : str
     generator : numpy.random.Generator
     balanced : bool
-        Whether every class counts the same.
+        Whether to average over samples within each class, then over classes: those of the samples that both predicted
+        and, in a draw of groups, those that are in the draw.
     coverage : float
 
     Returns
     -------
     Difference
     """
-    both = pd.DataFrame({'ours': found.errors(OURS, balanced), 'other': found.errors(method, balanced)}).dropna()
-    rows = both.index
-    both = both.groupby(found.sample_ids[rows]).mean()
-    if both.empty:
+    errors = np.stack([out_of_fold.errors(name) for name in (OURS, method)])
+    rows = np.flatnonzero(~np.isnan(errors).any(axis=0))
+    if not len(rows):
         return Difference(np.nan, np.nan, np.nan, 0, np.nan, np.nan)
-    group_of = dict(zip(found.sample_ids, found.groups))
-    member = np.unique([str(group_of[name]) for name in both.index], return_inverse=True)[1]
-    sums = np.bincount(member, both['ours'] - both['other'])
-    means = both.mean()
-    lower, upper = _interval(sums, np.bincount(member), generator, coverage)
-    return Difference(means['ours'] - means['other'], lower, upper, len(both), means['ours'], means['other'])
+    _, first, sample = np.unique(out_of_fold.sample_ids[rows], return_index=True, return_inverse=True)
+    ours_S, other_S = (np.bincount(sample, one) / np.bincount(sample) for one in errors[:, rows])
+    first = rows[first]
+    group_S = np.unique(out_of_fold.groups[first].astype(str), return_inverse=True)[1]
+    class_S = np.unique(out_of_fold.true[first], return_inverse=True)[1] if balanced else np.zeros(len(first), int)
+
+    def total_GK(values):
+        sums = np.zeros((group_S.max() + 1, class_S.max() + 1))
+        np.add.at(sums, (group_S, class_S), values)
+        return sums
+
+    sizes_GK, ours_GK, other_GK = total_GK(1), total_GK(ours_S), total_GK(other_S)
+    ours, other = (float((sums.sum(axis=0) / sizes_GK.sum(axis=0)).mean()) for sums in (ours_GK, other_GK))
+    lower, upper = _interval(ours_GK - other_GK, sizes_GK, generator, coverage)
+    return Difference(ours - other, lower, upper, len(first), ours, other)
 
 
-def _interval(sums, sizes, generator, coverage):
-    """Return the bounds of sum(sums) / sum(sizes) when groups are drawn with replacement."""
-    groups = len(sums)
+def _interval(sums_GK, sizes_GK, generator, coverage):
+    """Return the bounds of the mean over classes of sum(sums) / sum(sizes) when groups are drawn with replacement."""
+    groups = len(sums_GK)
     if groups < 2:
         return np.nan, np.nan
-    drawn, at_once = [], max(1, CELLS // groups)
+    means, at_once = [], max(1, CELLS // groups)
     for start in range(0, DRAWS, at_once):
-        chosen = generator.integers(groups, size=(min(at_once, DRAWS - start), groups))
-        drawn.append(sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1))
-    quantile = scipy.stats.t.ppf((1 - coverage) / 2, groups - 1) * np.sqrt(groups / (groups - 1))
-    tail = scipy.stats.norm.cdf(quantile)
-    return tuple(np.quantile(np.concatenate(drawn), [tail, 1 - tail]))
+        draws = min(at_once, DRAWS - start)
+        drawn = generator.integers(groups, size=(draws, groups)) + groups * np.arange(draws)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=draws * groups).reshape(draws, groups).astype(np.float64)
+        with np.errstate(invalid='ignore'):
+            # a class that has no sample in a draw is NaN there
+            means.append(np.nanmean((times @ sums_GK) / (times @ sizes_GK), axis=1))
+    quantile = scipy.special.stdtrit(groups - 1, (1 - coverage) / 2) * np.sqrt(groups / (groups - 1))
+    tail = scipy.special.ndtr(quantile)
+    lower, upper = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(lower), float(upper)

@@ -1,53 +1,13 @@
 """Folds for cross-validation, made of whole groups and alike in the target: which sample is predicted when."""
 
-import warnings
-
 import numpy as np
 
-from q2_aam.data.labels import align_labels
-from q2_aam.data.table import read_table
-from q2_aam.errors import AAMWarning, UserError, counted
+from q2_aam.errors import UserError, counted
 
 # Quantiles of the target, of which each fold gets its share.
 QUANTILES = 5
+# streams of random numbers
 FOLDS, FITS = 20, 21
-
-
-def labels_with_reads(table, target, groups=None, align=align_labels):
-    """Find the samples that folds are made of: labelled, and with reads.
-
-    Parameters
-    ----------
-    table : path
-        BIOM 2.1 HDF5.
-    target, groups : pandas.Series
-        See :func:`q2_aam.data.labels.align_labels`.
-    align : callable
-        `align_labels`, or `align_classes` of the same file.
-
-    Returns
-    -------
-    q2_aam.data.labels.Labels
-
-    Raises
-    ------
-    UserError
-        If an input cannot be used.
-
-    Warns
-    -----
-    AAMWarning
-        For samples that are ignored.
-    """
-    opened = read_table(table)
-    labels = align(opened.sample_ids, target, groups)
-    reads = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for block in opened.blocks()])
-    empty = set(labels.sample_ids) & {name for name, number in zip(opened.sample_ids, reads) if not number}
-    if not empty:
-        return labels
-    warnings.warn(f'Ignored: {counted(len(empty), "sample")} without reads (e.g. {min(empty)}).', AAMWarning)
-    left = [name for name in labels.sample_ids if name not in empty]
-    return align(left, target.loc[target.index.isin(left)], groups)
 
 
 def plan_folds(values, groups, folds, repeats, seed, leave_one_group_out=False):
@@ -72,49 +32,57 @@ def plan_folds(values, groups, folds, repeats, seed, leave_one_group_out=False):
     Raises
     ------
     UserError
-        If there are fewer groups than folds, or fewer than the 3 of which one can be predicted, one choose the best
-        epoch and one teach; or if a fold takes so many of them that fewer than 2 are left.
+        If there are fewer groups than folds, or fewer than the 3 that training, validation and test need; or if a fold
+        takes so many of them that fewer than 2 are left for training and validation.
     """
     names, member = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
-    wanted = 3 if leave_one_group_out else max(folds, 3)
-    if len(names) < wanted:
+    needed = 3 if leave_one_group_out else max(folds, 3)
+    if len(names) < needed:
         raise UserError(
             f'Cross-validation {"by leaving one group out" if leave_one_group_out else f"in {folds} folds"} needs at '
-            f'least {wanted} groups (a sample is one where no groups are given), but the labelled samples are in '
-            f'{counted(len(names), "group")}; {"label more groups" if wanted == 3 else "lower folds"}.'
+            f'least {needed} groups of labelled samples (each sample is a group if no groups are given), but there '
+            f'{"is" if len(names) == 1 else "are"} {len(names)}; '
+            f'{"label samples of more groups" if needed == 3 else "lower folds"}.'
         )
     if leave_one_group_out:
         return np.tile(member, (repeats, 1))
     strata = strata_of(values)
     plan = np.stack(
-        [assign_folds(member, strata, folds, np.random.default_rng([seed, FOLDS, turn])) for turn in range(repeats)]
+        [assign_folds(member, strata, folds, np.random.default_rng([seed, FOLDS, repeat])) for repeat in range(repeats)]
     )
-    for of_repeat in plan:
+    for fold_of in plan:
         for fold in range(folds):
-            if len(np.unique(member[of_repeat != fold])) < 2:
+            if len(np.unique(member[fold_of != fold])) < 2:
                 raise UserError(
-                    f'Fold {fold + 1} of {folds} has all groups of labelled samples but one, and 2 are needed to learn '
-                    'from; raise folds, or label more groups.'
+                    f'Fold {fold + 1} of {folds} holds all groups of labelled samples but one, and training and '
+                    'validation need one each; raise folds, or label samples of more groups.'
                 )
     return plan
 
 
 def check_classes(classes, groups, plan):
-    """Raise UserError, which names a class, unless what is left by each fold has every class in two groups.
+    """Raise UserError, which names a class, unless every class has two groups outside of each fold.
 
-    One of them is needed to learn from and one to choose the best epoch.
+    Training needs one of them and validation the other.
+
+    Parameters
+    ----------
+    classes, groups : object [samples]
+    plan : int64 [repeats, samples]
+        From :func:`plan_folds`.
     """
-    for folds in plan:
+    for fold_of in plan:
         for name in np.unique(classes):
-            own = classes == name
-            for fold in np.unique(folds):
-                left = len(np.unique(groups[own & (folds != fold)]))
-                if left < 2:
+            members = classes == name
+            for fold in np.unique(fold_of):
+                outside = len(np.unique(groups[members & (fold_of != fold)]))
+                if outside < 2:
                     raise UserError(
-                        f'Class "{name}" has {counted(int(own.sum()), "labelled sample")} in '
-                        f'{counted(len(np.unique(groups[own])), "group")}, and only {left} of these would be left to '
-                        f'learn from without fold {fold + 1}; merge it with another class or leave its samples without '
-                        'a value.'
+                        f'Class "{name}" has too few groups for cross-validation: training and validation need one '
+                        f'each, but of its {counted(int(members.sum()), "labelled sample")} in '
+                        f'{counted(len(np.unique(groups[members])), "group")} fold {fold + 1} leaves {outside or "no"} '
+                        f'{"group" if outside else "groups"}; merge the class with another, or remove the values of its'
+                        ' samples.'
                     )
 
 

@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from q2_aam.bundle.schema import LOWER, UPPER
+from q2_aam.data.details import LOWER, UPPER
 
 OURS = 'AAM'
+# The guess that looks at no sample, of numbers and of classes: baselines of this name.
+MEDIAN, MAJORITY = 'median', 'majority'
+GUESS = (MEDIAN, MAJORITY)
 # Between a method and a class in the name of a column of probabilities; no method has it in its name.
 OF = '|'
 
@@ -44,19 +47,18 @@ class OutOfFold:
     classes: tuple = ()
     bounds: np.ndarray | None = None
 
-    def errors(self, method, balanced=False):
-        """Return the error of each row: absolute, or 1 for a wrong class; NaN where nothing was predicted.
+    @property
+    def baselines(self):
+        """Names of the other methods."""
+        return list(self.predicted)[1:]
 
-        With `balanced`, errors of classes are weighted so that every class counts the same however many rows it has.
-        """
+    def errors(self, method):
+        """Return the error of each row, float64: absolute, or 1 for a wrong class; NaN where nothing was predicted."""
         predicted = self.predicted[method]
         if not self.classes:
             return np.abs(predicted - self.true)
-        wrong = (np.argmax(np.nan_to_num(predicted), axis=1) != self.true).astype(float)
-        if balanced:
-            present, number, rows = np.unique(self.true, return_inverse=True, return_counts=True)
-            wrong *= (len(self.true) / len(present) / rows)[number]
-        return np.where(np.isnan(predicted[:, 0]), np.nan, wrong)
+        wrong = np.argmax(np.nan_to_num(predicted), axis=1) != self.true
+        return np.where(np.isnan(predicted[:, 0]), np.nan, wrong.astype(np.float64))
 
 
 def gather_numbers(target, groups, ours, baselines, folds):
@@ -86,7 +88,7 @@ def gather_numbers(target, groups, ours, baselines, folds):
             columns = [frame[method].reindex(one.index) for one, frame in zip(ours, baselines)]
             predicted[method] = np.concatenate([column.to_numpy(dtype=np.float64) for column in columns])
     bounds = np.concatenate([one.reindex(columns=[LOWER, UPPER]).to_numpy(dtype=np.float64) for one in ours])
-    return dataclasses.replace(_gathered(target, groups, ours, predicted, folds), bounds=bounds)
+    return dataclasses.replace(_out_of_fold(target, groups, ours, predicted, folds), bounds=bounds)
 
 
 def gather_classes(target, groups, ours, baselines, folds):
@@ -105,11 +107,12 @@ def gather_classes(target, groups, ours, baselines, folds):
     for method in methods:
         frames = []
         for one, frame in zip(ours, baselines):
-            own = frame.filter(regex=f'^{method}[{OF}]').rename(columns=lambda name: name.split(OF, 1)[1])
-            frames.append(_of_classes(own.reindex(one.index), classes))
+            columns = [name for name in frame.columns if name.split(OF, 1)[0] == method]
+            probabilities = frame[columns].rename(columns=lambda name: name.split(OF, 1)[1])
+            frames.append(_of_classes(probabilities.reindex(one.index), classes))
         predicted[method] = np.concatenate(frames)
     numbers = target.astype(str).map({name: number for number, name in enumerate(classes)})
-    return _gathered(numbers.rename(target.name), groups, ours, predicted, folds, classes)
+    return _out_of_fold(numbers.rename(target.name), groups, ours, predicted, folds, classes)
 
 
 def _of_classes(frame, classes):
@@ -120,37 +123,37 @@ def _of_classes(frame, classes):
     return values
 
 
-def _gathered(target, groups, ours, predicted, folds, classes=()):
+def _out_of_fold(target, groups, ours, predicted, folds, classes=()):
     number = np.repeat(np.arange(len(ours)), [len(one) for one in ours])
     ids = np.concatenate([one.index.to_numpy(dtype=object) for one in ours])
-    own = ids if groups is None else groups.loc[ids].to_numpy(dtype=object)
+    of_rows = ids if groups is None else groups.loc[ids].to_numpy(dtype=object)
     true = target.loc[ids].to_numpy(dtype=np.float64)
-    return OutOfFold(str(target.name), ids, own, number // folds, number % folds, true, predicted, classes)
+    return OutOfFold(str(target.name), ids, of_rows, number // folds, number % folds, true, predicted, classes)
 
 
-def means_of(found):
+def means_of(out_of_fold):
     """Return what each method predicts of each sample in the mean over repeats.
 
     Returns
     -------
     pandas.DataFrame
-        By sample id: `fold` (of the first repeat, from 1), `prediction` and, with several repeats,
-        `prediction_spread` (their standard deviation), then one column a baseline; for classes only `fold`.
+        By sample id: `fold` (of the first repeat, from 1), `prediction` and, with several repeats, `prediction_sd`
+        (their standard deviation), then one column a baseline; for classes only `fold`.
     """
-    by_sample = pd.DataFrame({'fold': found.folds + 1}, index=pd.Index(found.sample_ids, name='id'))
-    means = by_sample[found.repeats == 0]
-    if found.classes:
+    by_sample = pd.DataFrame({'fold': out_of_fold.folds + 1}, index=pd.Index(out_of_fold.sample_ids, name='id'))
+    means = by_sample[out_of_fold.repeats == 0]
+    if out_of_fold.classes:
         return means.sort_index()
-    columns = pd.DataFrame(found.predicted, index=by_sample.index).rename(columns={OURS: 'prediction'})
+    columns = pd.DataFrame(out_of_fold.predicted, index=by_sample.index).rename(columns={OURS: 'prediction'})
     repeated = columns.groupby(level=0)
     averages = repeated.mean()
-    if found.repeats.max() > 0:
-        averages.insert(1, 'prediction_spread', repeated['prediction'].std())
+    if out_of_fold.repeats.max() > 0:
+        averages.insert(1, 'prediction_sd', repeated['prediction'].std())
     return means.join(averages).sort_index()
 
 
-def mean_probabilities(found):
+def mean_probabilities(out_of_fold):
     """Return the probabilities of ours in the mean over repeats, by sample id, one column a class."""
-    index = pd.Index(found.sample_ids, name='id')
-    frame = pd.DataFrame(found.predicted[OURS], index=index, columns=list(found.classes))
+    index = pd.Index(out_of_fold.sample_ids, name='id')
+    frame = pd.DataFrame(out_of_fold.predicted[OURS], index=index, columns=list(out_of_fold.classes))
     return frame.groupby(level=0).mean()

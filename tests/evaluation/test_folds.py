@@ -1,12 +1,10 @@
 """Folds are made of whole groups, are alike in the target, and are the same for the same seed."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from q2_aam.data.labels import align_classes
-from q2_aam.errors import AAMWarning, UserError
-from q2_aam.evaluation.folds import assign_folds, check_classes, labels_with_reads, plan_folds, seed_of_fit, strata_of
+from q2_aam.errors import UserError
+from q2_aam.evaluation.folds import assign_folds, check_classes, plan_folds, seed_of_fit, strata_of
 
 
 def test_samples_of_a_group_are_never_in_two_folds_and_every_sample_is_in_one():
@@ -68,14 +66,14 @@ def test_no_fold_is_empty_with_as_many_folds_as_groups():
         (
             list('aabb'),
             {'folds': 5},
-            'Cross-validation in 5 folds needs at least 5 groups (a sample is one where no groups are given), but the '
-            'labelled samples are in 2 groups; lower folds.',
+            'Cross-validation in 5 folds needs at least 5 groups of labelled samples (each sample is a group if no '
+            'groups are given), but there are 2; lower folds.',
         ),
         (
             list('aabb'),
             {'folds': 2, 'leave_one_group_out': True},
-            'Cross-validation by leaving one group out needs at least 3 groups (a sample is one where no groups are '
-            'given), but the labelled samples are in 2 groups; label more groups.',
+            'Cross-validation by leaving one group out needs at least 3 groups of labelled samples (each sample is a '
+            'group if no groups are given), but there are 2; label samples of more groups.',
         ),
     ],
 )
@@ -87,8 +85,8 @@ def test_too_few_groups_are_refused_in_one_sentence(groups, more, sentence):
 
 def test_a_fold_that_leaves_a_single_group_is_refused_in_one_sentence():
     sentence = (
-        r'^Fold \d of 2 has all groups of labelled samples but one, and 2 are needed to learn from; raise folds, or '
-        'label more groups.$'
+        r'^Fold \d of 2 holds all groups of labelled samples but one, and training and validation need one each; raise '
+        'folds, or label samples of more groups.$'
     )
     with pytest.raises(UserError, match=sentence):
         plan_folds(np.arange(6.0), list('aabbcc'), 2, 1, 1)
@@ -102,8 +100,9 @@ def test_a_class_that_a_fold_would_take_away_is_refused_by_name():
     with pytest.raises(UserError) as caught:
         check_classes(classes, groups, plan)
     assert str(caught.value) == (
-        'Class "rare" has 2 labelled samples in 2 groups, and only 1 of these would be left to learn from without fold '
-        '1; merge it with another class or leave its samples without a value.'
+        'Class "rare" has too few groups for cross-validation: training and validation need one each, but of its 2 '
+        'labelled samples in 2 groups fold 1 leaves 1 group; merge the class with another, or remove the values of its '
+        'samples.'
     )
     check_classes(classes[2:], groups[2:], plan[:, 2:])
 
@@ -118,23 +117,3 @@ def test_strata_of_numbers_are_their_fifths_and_of_words_the_words():
     assert strata_of(np.arange(10.0)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert strata_of(np.array([0.0] * 8 + [1, 2])).max() < 5
     assert strata_of(['b', 'a', 'b']).tolist() == [1, 0, 1]
-
-
-def test_samples_without_reads_or_label_are_not_in_the_folds(tiny, tmp_path):
-    tiny.counts.iloc[3] = 0
-    tiny.target.iloc[5] = np.nan
-    path = tiny.write(tmp_path / 'inputs').table
-    with pytest.warns(AAMWarning) as caught:
-        labels = labels_with_reads(path, tiny.target, tiny.groups)
-    assert set(tiny.counts.index) - set(labels.sample_ids) == {tiny.counts.index[3], tiny.counts.index[5]}
-    assert labels.groups.tolist() == tiny.groups.loc[labels.sample_ids].tolist()
-    assert [str(one.message) for one in caught] == [
-        'Ignored: 1 sample without a value of "age".',
-        'Ignored: 1 sample without reads (e.g. sample-of-visit-03).',
-    ]
-
-
-def test_labels_of_a_table_with_reads_may_be_classes(tiny, tmp_path):
-    classes = pd.Series(np.where(tiny.target > 6, 'late', 'early'), tiny.target.index, name='stage')
-    labels = labels_with_reads(tiny.write(tmp_path / 'inputs').table, classes, align=align_classes)
-    assert labels.values.tolist() == classes.tolist()

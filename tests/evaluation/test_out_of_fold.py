@@ -35,32 +35,32 @@ def test_each_row_is_a_sample_of_a_fold_of_a_repeat(numbers):
 
 
 def test_intervals_stand_beside_the_predictions_that_they_are_of(numbers):
-    wanted = [[1, 2], [3, 5], [0.5, 4], [np.nan, np.nan], [4.5, 6], [0, 1.5]]
-    np.testing.assert_array_equal(numbers.bounds, wanted)
+    expected = [[1, 2], [3, 5], [0.5, 4], [np.nan, np.nan], [4.5, 6], [0, 1.5]]
+    np.testing.assert_array_equal(numbers.bounds, expected)
     assert numbers.predicted[OURS].tolist()[:3] == [1.5, 4, 2]
 
 
 def test_predictions_without_intervals_have_none():
     target = pd.Series([1.0, 2.0], ['a', 'b'], name='age')
-    found = gather_numbers(target, None, [pd.DataFrame({'prediction': [1.0, 2.0]}, ['a', 'b'])], [], folds=1)
-    np.testing.assert_array_equal(found.bounds, np.full((2, 2), np.nan))
+    result = gather_numbers(target, None, [pd.DataFrame({'prediction': [1.0, 2.0]}, ['a', 'b'])], [], folds=1)
+    np.testing.assert_array_equal(result.bounds, np.full((2, 2), np.nan))
 
 
 def test_means_over_repeats_ignore_what_was_not_predicted(numbers):
     means = means_of(numbers)
     assert means.index.tolist() == ['a', 'b', 'c'] and means.index.name == 'id'
-    assert list(means) == ['fold', 'prediction', 'prediction_spread', 'ridge']
+    assert list(means) == ['fold', 'prediction', 'prediction_sd', 'ridge']
     assert means['fold'].tolist() == [1, 2, 1]
     assert means['prediction'].tolist() == [1.25, 2.0, 4.5]
-    assert means['prediction_spread'].tolist()[::2] == [pytest.approx(0.5 / 2**0.5), pytest.approx(0.5**0.5)]
+    assert means['prediction_sd'].tolist()[::2] == [pytest.approx(0.5 / 2**0.5), pytest.approx(0.5**0.5)]
 
 
-def test_one_repeat_has_no_spread_and_no_groups_mean_samples():
+def test_one_repeat_has_no_standard_deviation_and_no_groups_mean_samples():
     target = pd.Series([1.0, 2.0], ['a', 'b'], name='age')
     ours = [pd.DataFrame({'prediction': [1.0]}, ['a']), pd.DataFrame({'prediction': [2.0]}, ['b'])]
-    found = gather_numbers(target, None, ours, [], folds=2)
-    assert list(means_of(found)) == ['fold', 'prediction']
-    assert found.groups.tolist() == ['a', 'b']
+    result = gather_numbers(target, None, ours, [], folds=2)
+    assert list(means_of(result)) == ['fold', 'prediction']
+    assert result.groups.tolist() == ['a', 'b']
 
 
 def test_a_class_that_no_training_sample_had_has_probability_0():
@@ -70,13 +70,14 @@ def test_a_class_that_no_training_sample_had_has_probability_0():
         pd.DataFrame({'near|x': [np.nan], 'near|y': [np.nan], 'nearest|x': [0.5], 'nearest|y': [0.5]}, ['a']),
         pd.DataFrame({'near|y': [1.0, 1.0], 'nearest|y': [1.0, 1.0]}, ['c', 'b']),
     ]
-    found = gather_classes(target, None, ours, baselines, folds=2)
-    assert found.classes == ('x', 'y') and found.true.tolist() == [0, 1, 1]
-    assert found.predicted[OURS].tolist() == [[0.25, 0.75], [0, 1], [0, 1]]
-    assert found.predicted['nearest'].tolist() == [[0.5, 0.5], [0, 1], [0, 1]]
-    np.testing.assert_array_equal(found.predicted['near'], [[np.nan, np.nan], [0, 1], [0, 1]])
-    assert mean_probabilities(found).to_dict('list') == {'x': [0.25, 0, 0], 'y': [0.75, 1, 1]}
-    assert means_of(found).to_dict('list') == {'fold': [1, 2, 2]}
+    result = gather_classes(target, None, ours, baselines, folds=2)
+    assert result.classes == ('x', 'y') and result.true.tolist() == [0, 1, 1]
+    assert result.predicted[OURS].tolist() == [[0.25, 0.75], [0, 1], [0, 1]]
+    assert result.baselines == ['near', 'nearest']
+    assert result.predicted['nearest'].tolist() == [[0.5, 0.5], [0, 1], [0, 1]]
+    np.testing.assert_array_equal(result.predicted['near'], [[np.nan, np.nan], [0, 1], [0, 1]])
+    assert mean_probabilities(result).to_dict('list') == {'x': [0.25, 0, 0], 'y': [0.75, 1, 1]}
+    assert means_of(result).to_dict('list') == {'fold': [1, 2, 2]}
 
 
 def made(predicted, classes=(), true=(0, 1, 1, 1)):
@@ -85,14 +86,10 @@ def made(predicted, classes=(), true=(0, 1, 1, 1)):
 
 
 def test_errors_of_numbers_are_absolute_and_missing_where_nothing_was_predicted():
-    found = made(np.array([1.0, np.nan, -1, 1]))
-    np.testing.assert_array_equal(found.errors(OURS), [1, np.nan, 2, 0])
-    np.testing.assert_array_equal(found.errors(OURS, balanced=True), found.errors(OURS))
+    result = made(np.array([1.0, np.nan, -1, 1]))
+    np.testing.assert_array_equal(result.errors(OURS), [1, np.nan, 2, 0])
 
 
-def test_balanced_errors_let_every_class_count_the_same():
-    shares = np.array([[0.2, 0.8], [0.9, 0.1], [0.4, 0.6], [0.5, 0.5]])
-    found = made(shares, ('x', 'y'))
-    assert found.errors(OURS).tolist() == [1, 1, 0, 1]
-    # x is wrong in 1 of 1, y in 2 of 3
-    assert found.errors(OURS, balanced=True).mean() == pytest.approx((1 + 2 / 3) / 2)
+def test_errors_of_classes_are_1_where_the_likeliest_is_wrong():
+    shares = np.array([[0.2, 0.8], [0.9, 0.1], [0.4, 0.6], [np.nan, np.nan]])
+    np.testing.assert_array_equal(made(shares, ('x', 'y')).errors(OURS), [1, 1, 0, np.nan])
