@@ -1,41 +1,37 @@
-"""Where to compute, with how many threads, and how much one chunk of work may hold."""
+"""Where to compute: device, CPU threads, precision, deterministic kernels, compiler."""
+
+from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
+import threading
 import warnings
+from collections.abc import Iterator
+from typing import TypeVar
 
 import threadpoolctl
 import torch
 
-from q2_aam.config import AUTO
+from q2_aam.config import AUTO, RuntimeConfig
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.model.layers import Block
 
-BYTES_A_FLOAT = 4
-# The least with which a step of 64 ECAM samples at the size of docs/performance.md computes next to nothing twice. Rich
-# samples train faster with 1 GB; the figures stand there.
-CPU_GB = 0.25
-# Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
-SHARE_FOR_ACTIVATIONS = 0.5
-SHARE_OF_FREE_GPU_MEMORY = 0.8
-# How often chunks are halved when memory runs out: to a thousandth of what was thought to fit.
-MOST_HALVINGS = 10
+from .memory import floats_per_chunk
+
+Module = TypeVar('Module', bound=torch.nn.Module)
 
 
-def choose_device(name):
-    """Return the torch.device that `name` ('auto', 'cpu' or 'cuda') means here.
+def choose_device(name: str) -> torch.device:
+    """Return the device that `name` ('auto', 'cpu' or 'cuda') means here.
 
     Raises
     ------
     UserError
-        If 'cuda' is asked for and does not compute.
+        If 'cuda' is asked for and no GPU works.
 
     Warns
     -----
     AAMWarning
-        If there is a GPU, 'auto' is asked for, and it does not compute; the CPU is used then.
+        If 'auto' is asked for and there is a GPU that does not work; the CPU is used then.
     """
     if name == 'cpu' or (name == AUTO and not torch.cuda.is_available()):
         return torch.device('cpu')
@@ -43,15 +39,13 @@ def choose_device(name):
     if fault is None:
         return torch.device('cuda')
     if name == AUTO:
-        warnings.warn(
-            f'There is a GPU, but it does not compute ({fault}); the CPU is used instead.', AAMWarning, stacklevel=2
-        )
+        warnings.warn(f'There is a GPU, but it does not work ({fault}); the CPU is used instead.', AAMWarning)
         return torch.device('cpu')
-    raise UserError(f'Parameter device is cuda, but no GPU computes here ({fault}); use auto or cpu.')
+    raise UserError(f'Parameter device is cuda, but there is no working GPU ({fault}); use auto or cpu.')
 
 
 def _fault_of_gpu():
-    """Return None if the GPU multiplies two matrices rightly, else why not in a few words."""
+    """Return None if the GPU multiplies two matrices correctly, else why not in a few words."""
     try:
         ones = torch.ones(64, 64, device='cuda')
         return None if (ones @ ones).sum().item() == 64.0**3 else 'its results are wrong'
@@ -59,9 +53,21 @@ def _fault_of_gpu():
         return str(error).strip().splitlines()[0]
 
 
+def device_name(device: torch.device) -> str:
+    """Return 'cpu', or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the number format that `name` ('auto', 'float32', 'bfloat16' or 'float16') means on `device`."""
+    if name == AUTO:
+        name = 'bfloat16' if device.type == 'cuda' and torch.cuda.is_bf16_supported(False) else 'float32'
+    return getattr(torch, name)
+
+
 @contextlib.contextmanager
-def use_threads(threads):
-    """Let torch and numpy compute with this many CPU threads (0: all that this process may use)."""
+def use_threads(threads: int) -> Iterator[None]:
+    """Let torch, in the calling thread, and numpy compute with this many CPU threads (0: all available ones)."""
     before = torch.get_num_threads()
     number = threads or _available_cpus()
     torch.set_num_threads(number)
@@ -80,26 +86,63 @@ def _available_cpus():
         return os.cpu_count() or 1
 
 
-def floats_a_chunk(max_memory_gb, device):
-    """Return how many floats of activations a chunk of work may hold."""
-    if max_memory_gb != AUTO:
-        available = max_memory_gb * 1e9
-    elif device.type == 'cuda':
-        available = SHARE_OF_FREE_GPU_MEMORY * torch.cuda.mem_get_info()[0]
-    else:
-        available = CPU_GB * 1e9
-    return int(SHARE_FOR_ACTIVATIONS * available / BYTES_A_FLOAT)
+# torch has one switch for the whole process: how many runs need it now, and what is to be restored after the last one
+_switch = threading.Lock()
+_runs_inside = 0
+_outside: tuple[bool, bool, bool] = (False, False, True)
 
 
-def choose_precision(name, device):
-    """Return the torch.dtype that `name` ('auto', 'float32', 'bfloat16' or 'float16') means on `device`."""
-    if name == AUTO:
-        name = 'bfloat16' if device.type == 'cuda' and torch.cuda.is_bf16_supported(False) else 'float32'
-    return getattr(torch, name)
+@contextlib.contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Allow only deterministic kernels on a CPU, until the last run that is inside in any thread has left.
+
+    A GPU keeps its faster kernels: nothing is changed for it. Random numbers are not seeded here; they come from
+    generators (:mod:`q2_aam.runtime.seeds`).
+    """
+    if device.type != 'cpu':
+        yield
+        return
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
 
 
-def place(network, runtime, device):
+def _enter():
+    global _runs_inside, _outside
+    with _switch:
+        if not _runs_inside:
+            _outside = (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+                torch.utils.deterministic.fill_uninitialized_memory,
+            )
+            torch.use_deterministic_algorithms(True)
+            # nothing here reads memory that was never written; filling it costs time
+            torch.utils.deterministic.fill_uninitialized_memory = False
+        _runs_inside += 1
+
+
+def _leave():
+    global _runs_inside
+    with _switch:
+        _runs_inside -= 1
+        if not _runs_inside:
+            enabled, warn_only, fill = _outside
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def place(network: Module, runtime: RuntimeConfig, device: torch.device) -> Module:
     """Put `network` on `device` with the memory and precision of `runtime`, compiled if asked for, and return it.
+
+    Parameters
+    ----------
+    network : q2_aam.model.network.Network
+        Its ``max_floats`` and ``precision`` are set.
+    runtime : q2_aam.config.RuntimeConfig
+    device : torch.device
 
     Raises
     ------
@@ -107,7 +150,7 @@ def place(network, runtime, device):
         If `runtime` asks for a compiled network and PyTorch cannot compile here.
     """
     network = network.to(device)
-    network.max_floats = floats_a_chunk(runtime.max_memory_gb, device)
+    network.max_floats = floats_per_chunk(runtime.max_memory_gb, device)
     network.precision = choose_precision(runtime.precision, device)
     # TF32: matrix products in float32 on a GPU with 10 bits of mantissa, as PyTorch advises for training
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -115,75 +158,18 @@ def place(network, runtime, device):
         fault = _fault_of_compiler(device)
         if fault is not None:
             raise UserError(
-                f'Parameter compile is given, but PyTorch cannot compile here ({fault}); leave it out, or install a '
-                'C++ compiler (on a GPU also Triton).'
+                f'Parameter compile is on, but PyTorch cannot compile on this machine ({fault}); turn it off, or '
+                'install a C++ compiler (for a GPU also Triton).'
             )
-        # block by block: the same code for all of them, so that it is compiled once
-        for part in network.modules():
-            if isinstance(part, Block):
-                part.compile_products()
+        network.compile_blocks()
     return network
 
 
 def _fault_of_compiler(device):
-    """Return None if torch compiles a sum rightly, else why not in a few words."""
+    """Return None if torch compiles a sum correctly, else why not in a few words."""
     ones = torch.ones(64, device=device)
     try:
         return None if torch.equal(torch.compile(torch.add)(ones, ones), ones + 1) else 'its results are wrong'
     # whatever a missing compiler, linker or driver raises
     except Exception as error:
         return str(error).strip().splitlines()[0]
-
-
-def with_less_memory(network, work):
-    """Call `work`; where memory runs out, cut the network's work into smaller chunks and try again.
-
-    Chunks never change a result, so that what fails is done again as if nothing had happened.
-
-    Raises
-    ------
-    UserError
-        If memory runs out although the chunks are as small as they get.
-    """
-    smallest = network.max_floats >> MOST_HALVINGS
-    while True:
-        try:
-            return work()
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if network.max_floats <= smallest:
-                raise UserError(
-                    'Memory ran out although the work was cut into small chunks; lower batch_size or '
-                    'max_asvs_per_sample, or use a smaller model (width, asv_layers, sample_layers).'
-                ) from error
-        network.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        network.max_floats //= 2
-
-
-def _is_out_of_memory(error):
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def give_back_memory():
-    """Give back to the operating system the memory that was freed, which glibc keeps in pieces.
-
-    Batches are of many sizes, and what one leaves free seldom fits the next: without this a process grows for hours.
-    It takes some 20 milliseconds.
-    """
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@functools.cache
-def _malloc_trim():
-    """Return glibc's function, or None where there is another C library."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    trim.argtypes = [ctypes.c_size_t]
-    return trim

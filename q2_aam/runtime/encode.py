@@ -1,162 +1,117 @@
-"""Embeddings and outputs of many samples: each distinct ASV encoded once, then samples streamed.
+"""The network over many samples: each distinct ASV encoded once, then samples streamed.
 
-Shapes: A ASVs of the study, D width, K memberships.
+Shapes: A ASVs of the study, N samples, D width, O outputs, M members of the abundance ensemble.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
-import pandas as pd
 import torch
 
-from q2_aam.bundle import PROBABILITY
-from q2_aam.data.batches import make_batch
-from q2_aam.data.log_abundances import known_asvs, profiles_of
-from q2_aam.model.network import SampleEmbeddings
+from q2_aam.data.batches import Batch, draw_samples, make_batch, read_sequences, sequence_chunks
+from q2_aam.data.log_abundances import log_abundances, to_vocabulary
+from q2_aam.data.study import Study
+from q2_aam.data.vocabulary import Vocabulary
+from q2_aam.model.abundance_ensemble import AbundanceEnsemble
+from q2_aam.model.heads import SampleEmbeddings
+from q2_aam.model.network import Network
 
 SAMPLES_AT_ONCE = 256
 # Sequences that go to the device together; the network cuts them further to its memory.
 ASVS_AT_ONCE = 8192
 
 
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Return where the weights of a network are."""
+    return next(network.parameters()).device
+
+
 @torch.no_grad()
-def embed_asvs(network, study, asvs, device):
+def embed_asvs(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor:
     """Return the embeddings [len(asvs), D] of rows of the study's ASVs."""
-    pieces = []
+    parts = []
     for start in range(0, len(asvs), ASVS_AT_ONCE):
-        chunk = asvs[start : start + ASVS_AT_ONCE]
-        lengths = study.lengths[chunk].astype(np.int64)
-        codes = torch.from_numpy(np.ascontiguousarray(study.codes[chunk, : lengths.max()])).to(device)
-        pieces.append(network.encode_asvs(codes, torch.from_numpy(lengths).to(device))[0])
-    return torch.cat(pieces)
+        codes, lengths = read_sequences(study, asvs[start : start + ASVS_AT_ONCE])
+        batch = Batch(sequences=sequence_chunks(codes, lengths, network.budget()))
+        parts.append(network(batch.to(device_of(network))).asvs)
+    return torch.cat(parts)
 
 
-@torch.no_grad()
-def embed_samples(network, study, rows, device, asvs_AD=None, reading=None):
-    """Yield the SampleEmbeddings of `rows` of the study, in order, some hundred samples at a time.
-
-    Parameters
-    ----------
-    network : q2_aam.model.network.Network
-    study : q2_aam.data.study.Study
-    rows : int64 [samples]
-    device : torch.device
-    asvs_AD : [A, D], optional
-        Embeddings of all ASVs of the study, where they are at hand.
-    reading : callable, optional
-        See :func:`q2_aam.data.batches.make_batch`.
-    """
-    needed = np.arange(len(study.codes))
-    if asvs_AD is None:
-        held = [study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]
-        needed = np.unique(np.concatenate(held))
-        asvs_AD = embed_asvs(network, study, needed, device)
-    for start in range(0, len(rows), SAMPLES_AT_ONCE):
-        batch = make_batch(study, rows[start : start + SAMPLES_AT_ONCE], sequences=False, reading=reading)
-        own = torch.from_numpy(np.searchsorted(needed, batch.distinct.numpy())).to(device)
-        batch = batch.to(device)
-        yield network.encode_samples(asvs_AD[own], batch.asvs, batch.abundances, batch.offsets)
-
-
-@torch.no_grad()
-def outputs_of(network, study, rows, device, asvs_AD=None, reading=None):
-    """Return the outputs of the regression head for `rows` of the study, float64 [rows, outputs].
-
-    Samples of like richness go together, so that little is padded; see :func:`embed_samples` for the parameters.
-    """
-    order = np.argsort(study.richness[rows], kind='stable')
-    parts = embed_samples(network, study, rows[order], device, asvs_AD, reading)
-    outputs = np.concatenate([network.regression_head(part).double().cpu().numpy() for part in parts])
-    return outputs[np.argsort(order)]
-
-
-def profile_outputs_of(head, study, rows, reading=None):
-    """Return what a profile head gives for `rows` of the study, some hundred at a time.
-
-    Parameters
-    ----------
-    head : q2_aam.model.abundance_ensemble.ProfileHead
-    study, rows, reading
-        See :func:`embed_samples`.
-
-    Returns
-    -------
-    outputs : float64 [rows, outputs]
-        Mean over its members.
-    known : float64 [rows]
-        Share of a sample, of the sum of its logarithms, in ASVs that the head knows.
-    """
-    outputs, known = [], []
-    for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
-        profiles_BA = profiles_of(study, block, reading)
-        profiles_BC = known_asvs(profiles_BA, study.keys, head.keys_C)
-        outputs.append(head.mean_outputs(profiles_BC))
-        known.append(np.asarray(profiles_BC.sum(axis=1) / profiles_BA.sum(axis=1), dtype=np.float64).ravel())
-    return np.concatenate(outputs), np.concatenate(known)
-
-
-@torch.no_grad()
-def distances_among(network, study, rows, device, reading=None):
-    """Return the predicted distances among `rows` of the study, float32 [rows, rows], before any divisor."""
-    parts = list(embed_samples(network, study, rows, device, reading=reading))
-    unions = SampleEmbeddings.concatenate(parts).unions
-    # blocks of rows, because the head holds [block, rows, K] at once
-    block = max(1, network.max_floats // (8 * unions.numel()))
-    return torch.cat([network.distance_head(part, unions) for part in unions.split(block)]).cpu().numpy()
-
-
-def regression_figures(predicted, true):
-    """Return mae, rmse, r2 and r (Pearson) of predictions; r2 and r are NaN where `true` or `predicted` is constant."""
-    error = predicted - true
-    spread = true.var()
-    both_vary = spread > 0 and predicted.var() > 0
-    return {
-        'mae': float(np.abs(error).mean()),
-        'rmse': float(np.sqrt((error**2).mean())),
-        'r2': float(1 - (error**2).mean() / spread) if spread > 0 else float('nan'),
-        'r': float(np.corrcoef(predicted, true)[0, 1]) if both_vary else float('nan'),
-    }
-
-
-def details_of(study, parts, predicted, true=None, reading=None):
-    """Return one row a sample: its part, what is predicted for it and what of it was read.
+class StudyReader:
+    """Reads samples of one study with a network, without variation.
 
     Parameters
     ----------
     study : q2_aam.data.study.Study
-    parts : array of str
-    predicted : dict
-        {column: [samples]}, ``prediction`` first, as :meth:`q2_aam.bundle.Target.columns` gives it.
-    true : [samples], optional
-        Numbers or names of classes.
-    reading : callable, optional
-        See :func:`q2_aam.data.batches.make_batch`.
+    augment : callable, optional
+        What of a sample the model reads; see :func:`q2_aam.data.batches.draw_samples`.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``id``; columns part, prediction, true, the others of `predicted`, reads_used, asvs_used, asvs_cut (longer
-        than the model reads), share_of_reads_cut (share of reads in those), share_of_reads_left_out (in ASVs beyond
-        max_asvs_per_sample).
+    Attributes
+    ----------
+    asvs : [A, D] or None
+        Embeddings of all ASVs, where they do not change: :meth:`remember` has computed them.
     """
-    asvs_cut, share_cut = study.cut_share()
-    kept = np.ones(len(study.asvs), dtype=bool) if reading is None else reading(study.abundances, study.offsets)[0]
-    richness = np.add.reduceat(kept.astype(np.int64), study.offsets[:-1])
-    left_out = np.add.reduceat(study.abundances * ~kept, study.offsets[:-1], dtype=np.float64)
-    return pd.DataFrame(
-        {
-            'part': parts,
-            'prediction': predicted['prediction'],
-            'true': np.full(len(study), np.nan) if true is None else true,
-            **predicted,
-            'reads_used': study.reads,
-            'asvs_used': richness,
-            'asvs_cut': asvs_cut,
-            'share_of_reads_cut': share_cut,
-            'share_of_reads_left_out': left_out,
-        },
-        index=pd.Index(study.sample_ids, name='id'),
-    )
 
+    def __init__(self, study: Study, augment=None):
+        self.study, self.augment = study, augment
+        self.asvs: torch.Tensor | None = None
 
-def probabilities_of(target, details):
-    """Return the probabilities in details as a table of their own, one column a class, by its name."""
-    return details[[PROBABILITY + name for name in target.classes]].set_axis(list(target.classes), axis=1)
+    def remember(self, network: Network) -> None:
+        """Encode every ASV of the study now, because the ASV encoder no longer learns."""
+        self.asvs = embed_asvs(network.eval(), self.study, np.arange(len(self.study.codes)))
+
+    @torch.no_grad()
+    def embed(self, network: Network, rows: np.ndarray, heads: tuple[str, ...] = ()) -> Iterator:
+        """Yield the :class:`q2_aam.model.network.Outputs` of `rows` of the study, in order, some hundred at a time."""
+        place, asvs_AD = np.arange(len(self.study.codes)), self.asvs
+        if asvs_AD is None:
+            held = np.unique(draw_samples(self.study, rows).asvs)
+            place[held] = np.arange(len(held))
+            asvs_AD = embed_asvs(network, self.study, held)
+        device, budget = device_of(network), network.budget()
+        for start in range(0, len(rows), SAMPLES_AT_ONCE):
+            drawn = draw_samples(self.study, rows[start : start + SAMPLES_AT_ONCE], self.augment)
+            distinct = torch.from_numpy(place[drawn.distinct]).to(device)
+            yield network(make_batch(drawn, budget, heads, asvs_AD[distinct]).to(device))
+
+    def embeddings(self, network: Network, rows: np.ndarray) -> SampleEmbeddings:
+        """Return the SampleEmbeddings of `rows` of the study."""
+        return SampleEmbeddings.concatenate([outputs.samples for outputs in self.embed(network, rows)])
+
+    def outputs(self, network: Network, head: str, rows: np.ndarray) -> np.ndarray:
+        """Return the outputs of a head for `rows` of the study, float64 [N, O].
+
+        Samples of like richness go together, so that little is padded.
+        """
+        order = np.argsort(self.study.richness[rows], kind='stable')
+        parts = self.embed(network, rows[order], (head,))
+        outputs = np.concatenate([part.heads[head].double().cpu().numpy() for part in parts])
+        return outputs[np.argsort(order)]
+
+    @torch.no_grad()
+    def distances(self, network: Network, head: str, rows: np.ndarray) -> np.ndarray:
+        """Return the predicted distances among `rows`, float32 [N, N], before any divisor."""
+        samples_NK = self.embeddings(network, rows).memberships
+        # blocks of rows, because the head holds [block, N, K] at once
+        block = max(1, network.max_floats // (8 * samples_NK.numel()))
+        parts = [network.heads[head].between(part, samples_NK) for part in samples_NK.split(block)]
+        return torch.cat(parts).cpu().numpy()
+
+    def ensemble_outputs(
+        self, ensemble: AbundanceEnsemble, vocabulary: Vocabulary, rows: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield, some hundred samples at a time, their rows, what each member of an ensemble gives, and its coverage.
+
+        Yields
+        ------
+        rows : int64 [N]
+        outputs : float64 [M, N, O]
+        coverage : float64 [M, N]
+            Share of a sample, of the sum of its logarithms, in ASVs that the member knows.
+        """
+        known_CM = ensemble.known.cpu().numpy().T.astype(np.float32)
+        for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
+            all_BA = log_abundances(self.study, block, self.augment)
+            known_BC = to_vocabulary(all_BA, self.study.keys, vocabulary.keys)
+            totals_B = np.asarray(all_BA.sum(axis=1), dtype=np.float64).ravel()
+            yield block, ensemble.outputs(known_BC), (known_BC @ known_CM / totals_B[:, None]).T.astype(np.float64)

@@ -1,7 +1,16 @@
-"""What training logged: one row a figure, and a sample of points for a plot of predicted against true."""
+"""What training logged: one row per metric, and a sample of points for a plot of predicted against true."""
+
+from __future__ import annotations
 
 import csv
 import pathlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
 
 HISTORY_FILE = 'history.tsv'
 POINTS_FILE = 'points.tsv'
@@ -11,7 +20,7 @@ MAX_POINTS = 1000
 
 
 class History:
-    """Rows of figures and of points, in the order in which they were logged.
+    """Rows of metrics and of points, in the order in which they were logged.
 
     Attributes
     ----------
@@ -19,30 +28,30 @@ class History:
     points : list of (plot, part, predicted, true), at most ``MAX_POINTS`` for each plot and part
     """
 
-    def __init__(self, rows=(), points=()):
+    def __init__(self, rows: Iterable[Iterable] = (), points: Iterable[Iterable] = ()):
         self.rows = [tuple(row) for row in rows]
         self.points = [tuple(row) for row in points]
 
-    def log(self, step, epoch, part, **figures):
-        """Add one row for each figure."""
-        self.rows.extend((step, epoch, part, metric, float(value)) for metric, value in figures.items())
+    def log(self, step: int, epoch: int, part: str, **metrics: float) -> None:
+        """Add one row for each metric."""
+        self.rows.extend((step, epoch, part, metric, float(value)) for metric, value in metrics.items())
 
-    def add_points(self, plot, part, predicted, true, generator):
-        """Add points for a plot; more than ``MAX_POINTS`` are thinned by the numpy `generator`."""
-        keep = list(range(len(predicted)))
-        if len(predicted) > MAX_POINTS:
-            keep = sorted(generator.choice(len(predicted), MAX_POINTS, replace=False))
-        self.points.extend((plot, part, float(predicted[i]), float(true[i])) for i in keep)
+    def add_points(
+        self, plot: str, part: str, predicted: Any, true: Any, generator: np.random.Generator | None = None
+    ) -> None:
+        """Add points for a plot; more than ``MAX_POINTS`` are thinned by the numpy `generator`, which they need."""
+        predicted, true = thin(predicted, true, generator)
+        self.points.extend((plot, part, float(one), float(other)) for one, other in zip(predicted, true))
 
-    def series(self, part, metric):
+    def series(self, part: str, metric: str) -> list[float]:
         """Return the values of one metric in one part, in order."""
         return [row[4] for row in self.rows if row[2] == part and row[3] == metric]
 
-    def last(self, part):
-        """Return {metric: value} of a part: of each metric the last value."""
+    def last(self, part: str) -> dict[str, float]:
+        """Return {metric: value} of a part: the last value of each metric."""
         return {row[3]: row[4] for row in self.rows if row[2] == part}
 
-    def save(self, folder):
+    def save(self, folder: str | os.PathLike) -> None:
         """Write both files into `folder`, which exists."""
         for name, columns, rows in (
             (HISTORY_FILE, HISTORY_COLUMNS, self.rows),
@@ -52,3 +61,13 @@ class History:
                 writer = csv.writer(handle, delimiter='\t', lineterminator='\n')
                 writer.writerow(columns)
                 writer.writerows(rows)
+
+
+def thin(predicted: Any, true: Any, generator: np.random.Generator | None) -> tuple[Any, Any]:
+    """Return the points, in order; of more than ``MAX_POINTS`` as many, drawn by `generator`."""
+    if len(predicted) <= MAX_POINTS:
+        return predicted, true
+    if generator is None:
+        raise ValueError(f'{len(predicted):,} points need a generator that draws {MAX_POINTS:,} of them')
+    kept = sorted(generator.choice(len(predicted), MAX_POINTS, replace=False))
+    return [predicted[i] for i in kept], [true[i] for i in kept]

@@ -13,6 +13,19 @@ from q2_aam.runtime import checkpoint as module
 from q2_aam.runtime.checkpoint import Checkpoint, State
 from q2_aam.runtime.history import History
 
+# what a torch.amp.GradScaler gives
+SCALE = torch.amp.GradScaler('cpu', init_scale=0.1 + 0.2).state_dict()
+
+
+class Normalised(nn.Module):
+    """A module with parameters, with buffers of two kinds, and with a part that learns no more."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.norm = nn.BatchNorm1d(3)
+        self.register_buffer('places', torch.zeros(2, dtype=torch.int64))
+
 
 @pytest.fixture
 def trained():
@@ -25,7 +38,7 @@ def trained():
     history = History()
     history.log(1, 1, 'training', loss=1 / 3, r=float('nan'))
     best = {name: value.detach() + 1 for name, value in network.state_dict().items()}
-    return network, optimizer, State(14, 4, 2, 0.1 + 0.2, best, history, {'loss': 1 / 7}, 9, {'value': 8.0})
+    return network, optimizer, State(14, 4, 2, 0.1 + 0.2, best, history, {'loss': 1 / 7}, 9, SCALE)
 
 
 def fresh():
@@ -41,28 +54,48 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path, trained):
     network, optimizer, state = trained
     Checkpoint(tmp_path, 0).save(*trained)
     new, new_optimizer = fresh()
-    found = Checkpoint(tmp_path, 0).resume(new, new_optimizer)
+    resumed = Checkpoint(tmp_path, 0).resume(new, new_optimizer)
     assert same(new.state_dict(), network.state_dict())
     for index, values in optimizer.state_dict()['state'].items():
         assert same(new_optimizer.state_dict()['state'][index], values)
-    assert (found.step, found.epoch, found.best_epoch, found.best_score) == (14, 4, 2, 0.1 + 0.2)
-    assert (found.sums, found.samples, found.scale) == ({'loss': 1 / 7}, 9, {'value': 8.0})
-    assert same(found.best_weights, state.best_weights)
-    assert found.history.rows[0] == state.history.rows[0]
-    assert math.isnan(found.history.rows[1][4])
+    assert (resumed.step, resumed.epoch, resumed.best_epoch, resumed.best_score) == (14, 4, 2, 0.1 + 0.2)
+    assert (resumed.sums, resumed.samples, resumed.scale) == ({'loss': 1 / 7}, 9, SCALE)
+    assert same(resumed.best_weights, state.best_weights)
+    assert resumed.history.rows[0] == state.history.rows[0]
+    assert math.isnan(resumed.history.rows[1][4])
+
+
+def test_buffers_and_frozen_parameters_of_any_module_come_back_too(tmp_path):
+    torch.manual_seed(1)
+    module, other = Normalised(), Normalised()
+    optimizers = [torch.optim.AdamW(one.norm.parameters(), lr=0.1) for one in (module, other)]
+    module.places += 2**40
+    module.norm(module.frozen(torch.ones(2, 3))).sum().backward()
+    optimizers[0].step()
+    Checkpoint(tmp_path, 0).save(module, optimizers[0], State(step=1))
+    Checkpoint(tmp_path, 0).resume(other, optimizers[1])
+    assert same(other.state_dict(), module.state_dict())
+    assert other.places.tolist() == [2**40] * 2 and other.norm.num_batches_tracked == 1
+
+
+def test_a_scale_of_the_loss_goes_on_from_where_it_was(tmp_path, trained):
+    Checkpoint(tmp_path, 0).save(*trained)
+    scaler = torch.amp.GradScaler('cpu')
+    scaler.load_state_dict(Checkpoint(tmp_path, 0).resume(*fresh()).scale)
+    assert scaler.get_scale() == 0.1 + 0.2
 
 
 def test_a_run_without_score_has_none_after_resuming_either(tmp_path, trained):
     network, optimizer, _ = trained
     Checkpoint(tmp_path, 0).save(network, optimizer, State(step=3, epoch=1))
-    found = Checkpoint(tmp_path, 0).resume(*fresh())
-    assert (found.best_score, found.best_weights) == (math.inf, None)
+    resumed = Checkpoint(tmp_path, 0).resume(*fresh())
+    assert (resumed.best_score, resumed.best_weights) == (math.inf, None)
 
 
 def test_a_folder_without_checkpoint_begins_anew(tmp_path):
     for folder in (tmp_path, None):
-        found = Checkpoint(folder).resume(*fresh())
-        assert dataclasses.replace(found, history=None) == State(history=None) and found.history.rows == []
+        resumed = Checkpoint(folder).resume(*fresh())
+        assert dataclasses.replace(resumed, history=None) == State(history=None) and resumed.history.rows == []
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, trained, monkeypatch):
@@ -120,7 +153,7 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, trained, mo
     network, optimizer, state = trained
     checkpoint = Checkpoint(tmp_path, 0)
     checkpoint.save(network, optimizer, state)
-    wanted = {name: value.clone() for name, value in network.state_dict().items()}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     replace, calls = os.replace, []
 
     def killed(*paths):
@@ -137,4 +170,4 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, trained, mo
         checkpoint.save(network, optimizer, state)
     new, new_optimizer = fresh()
     assert Checkpoint(tmp_path, 0).resume(new, new_optimizer).step == 14
-    assert same(new.state_dict(), wanted)
+    assert same(new.state_dict(), before)

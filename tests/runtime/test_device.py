@@ -1,18 +1,21 @@
-"""Where to compute: a GPU only where one really computes, threads and memory as asked for."""
+"""Where to compute: a GPU only where one works; threads, precision, kernels and compiler as asked for."""
 
-import os
-import pathlib
-import platform
-import resource
+import threading
 import types
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
-from q2_aam.config import AUTO
+from q2_aam.config import AUTO, PretrainConfig
+from q2_aam.data.layouts import layout_of
 from q2_aam.errors import AAMWarning, UserError
+from q2_aam.model.layers import Block
 from q2_aam.runtime import device as devices
+from q2_aam.runtime.device import choose_precision, deterministic, device_name, place
+
+CPU = torch.device('cpu')
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_the_cpu_is_taken_where_it_is_asked_for(gpu):
     assert chosen_quietly('cpu') == 'cpu'
 
 
-def test_auto_takes_a_gpu_that_computes(gpu):
+def test_auto_takes_a_gpu_that_works(gpu):
     gpu()
     assert chosen_quietly(AUTO) == chosen_quietly('cuda') == 'cuda'
 
@@ -47,12 +50,12 @@ def test_auto_takes_the_cpu_quietly_where_there_is_no_gpu(gpu):
     assert chosen_quietly(AUTO) == 'cpu'
 
 
-def test_auto_falls_back_and_says_why_where_a_gpu_does_not_compute(gpu):
+def test_auto_falls_back_and_says_why_where_a_gpu_does_not_work(gpu):
     gpu('no kernel image is available')
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as warned:
         assert devices.choose_device(AUTO).type == 'cpu'
-    assert [str(one.message) for one in said] == [
-        'There is a GPU, but it does not compute (no kernel image is available); the CPU is used instead.'
+    assert [str(one.message) for one in warned] == [
+        'There is a GPU, but it does not work (no kernel image is available); the CPU is used instead.'
     ]
 
 
@@ -60,7 +63,7 @@ def test_cuda_without_a_gpu_is_refused(gpu):
     gpu('no driver', available=False)
     with pytest.raises(UserError) as error:
         devices.choose_device('cuda')
-    assert str(error.value) == 'Parameter device is cuda, but no GPU computes here (no driver); use auto or cpu.'
+    assert str(error.value) == 'Parameter device is cuda, but there is no working GPU (no driver); use auto or cpu.'
 
 
 def test_the_test_calculation_says_in_one_line_what_fails(monkeypatch):
@@ -98,47 +101,134 @@ def test_where_affinity_is_unknown_the_cpus_are_counted(monkeypatch):
     assert devices._available_cpus() == 6
 
 
-def test_memory_is_shared_out_in_floats(monkeypatch):
-    cpu, cuda = types.SimpleNamespace(type='cpu'), types.SimpleNamespace(type='cuda')
-    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (10e9, 20e9))
-    assert devices.floats_a_chunk(2.0, cpu) == devices.floats_a_chunk(2.0, cuda) == 250_000_000
-    assert devices.floats_a_chunk(AUTO, cpu) == 31_250_000
-    assert devices.floats_a_chunk(AUTO, cuda) == 1_000_000_000
+def test_a_device_has_a_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'the GPU {device.index}')
+    assert device_name(CPU) == 'cpu'
+    assert device_name(torch.device('cuda', 1)) == 'the GPU 1'
 
 
-def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
-    asked = []
-    monkeypatch.setattr(devices, '_malloc_trim', lambda: asked.append)
-    devices.give_back_memory()
-    assert asked == [0]
-    monkeypatch.setattr(devices, '_malloc_trim', lambda: None)
-    devices.give_back_memory()
+def test_precision_follows_the_device_unless_it_is_given():
+    assert choose_precision('auto', CPU) == torch.float32
+    assert choose_precision('bfloat16', CPU) == torch.bfloat16
+    assert choose_precision('float16', CPU) == torch.float16
+    assert choose_precision('float32', types.SimpleNamespace(type='cuda')) == torch.float32
 
 
-@pytest.mark.parametrize('error', [AttributeError, OSError, TypeError])
-def test_another_c_library_is_no_error(monkeypatch, error):
-    devices._malloc_trim.cache_clear()
-
-    def nothing(name):
-        raise error('no such function')
-
-    monkeypatch.setattr(devices.ctypes, 'CDLL', nothing)
-    assert devices._malloc_trim() is None
-    devices._malloc_trim.cache_clear()
+def switches():
+    return torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != 'glibc' or bool({'LD_PRELOAD', 'MALLOC_MMAP_THRESHOLD_'} & set(os.environ)),
-    reason='it is what glibc does where nothing else is asked of it',
-)
-def test_a_process_is_smaller_after_giving_back():
-    def held():
-        return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+def test_kernels_are_deterministic_within_and_as_before_afterwards():
+    assert switches() == (False, True)
+    with pytest.raises(KeyError), deterministic(CPU):
+        assert switches() == (True, False)
+        raise KeyError
+    assert switches() == (False, True)
 
-    # pieces too small to be given back by themselves, with others between them that stay
-    pieces = [b'x' * 2**16 for _ in range(2000)]
-    staying = pieces[::8]
-    del pieces
-    before = held()
-    devices.give_back_memory()
-    assert held() < before - 2**25 and len(staying) == 250
+
+def test_what_the_caller_has_set_is_put_back():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with deterministic(CPU):
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_nothing_is_changed_for_a_gpu():
+    with deterministic(torch.device('cuda')):
+        assert switches() == (False, True)
+        with deterministic(CPU), deterministic(torch.device('cuda')):
+            assert switches() == (True, False)
+
+
+def test_random_numbers_of_the_process_are_left_alone():
+    before = torch.get_rng_state()
+    with deterministic(CPU):
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_that_ends_leaves_kernels_deterministic_for_one_in_another_thread():
+    entered, first_is_over, seen = threading.Event(), threading.Event(), []
+
+    def second():
+        with deterministic(CPU):
+            entered.set()
+            first_is_over.wait(10)
+            seen.append(switches())
+
+    thread = threading.Thread(target=second)
+    with deterministic(CPU):
+        thread.start()
+        assert entered.wait(10)
+    first_is_over.set()
+    thread.join()
+    assert seen == [(True, False)]
+    assert switches() == (False, True)
+
+
+class Network(torch.nn.ModuleList):
+    """The part of a network that is compiled."""
+
+    def __init__(self):
+        super().__init__([Block(16, 2, 2), Block(16, 2, 2)])
+
+    def compile_blocks(self):
+        for block in self:
+            block.compile_products()
+
+
+def test_placing_sets_memory_and_precision():
+    runtime = PretrainConfig.from_flat({'precision': 'bfloat16', 'max_memory_gb': 1.0}).runtime
+    network = place(Network(), runtime, CPU)
+    assert network.precision == torch.bfloat16
+    assert network.max_floats == 125_000_000
+
+
+def test_a_compiler_that_fails_is_one_sentence(monkeypatch):
+    def fail(*_):
+        raise RuntimeError('No working C++ compiler found\nset CXX')
+
+    monkeypatch.setattr(torch, 'compile', lambda function: fail)
+    with pytest.raises(UserError) as error:
+        place(Network(), PretrainConfig.from_flat({'compile': True}).runtime, CPU)
+    assert str(error.value) == (
+        'Parameter compile is on, but PyTorch cannot compile on this machine (No working C++ compiler found); turn it '
+        'off, or install a C++ compiler (for a GPU also Triton).'
+    )
+
+
+def test_a_network_is_compiled_if_that_is_asked_for(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(devices, '_fault_of_compiler', lambda device: None)
+    monkeypatch.setattr(Network, 'compile_blocks', lambda network: compiled.append(network))
+    networks = [place(Network(), PretrainConfig.from_flat({'compile': on}).runtime, CPU) for on in (False, True)]
+    assert [id(network) for network in compiled] == [id(networks[1])]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_outputs_and_gradients():
+    fault = devices._fault_of_compiler(CPU)
+    if fault is not None:
+        pytest.skip(f'PyTorch cannot compile here: {fault}')
+    torch.manual_seed(1)
+    network = Network()
+
+    def run(sizes):
+        generator = torch.Generator().manual_seed(2)
+        layout = layout_of(np.array(sizes))
+        x = layout.to_places(torch.randn(sum(sizes), 16, generator=generator))
+        network.zero_grad()
+        for block in network:
+            x = block(x, layout)
+        layout.to_tokens(x).sin().sum().backward()
+        return [x.detach(), *(parameter.grad.clone() for parameter in network.parameters())]
+
+    plain = [run(sizes) for sizes in ([3, 9, 4], [5, 5])]
+    names = list(network.state_dict())
+    place(network, PretrainConfig.from_flat({'compile': True}).runtime, CPU)
+    assert network[0]._mlp is not network[1]._mlp
+    torch.testing.assert_close([run(sizes) for sizes in ([3, 9, 4], [5, 5])], plain, rtol=1e-4, atol=1e-5)
+    assert list(network.state_dict()) == names

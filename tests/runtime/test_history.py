@@ -1,4 +1,4 @@
-"""The history: figures and points in order, at most 1,000 points for a plot and part, written as two tidy files."""
+"""The history: metrics and points in order, at most 1,000 points for a plot and part, written as two tidy files."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ def generator():
     return np.random.default_rng(1)
 
 
-def test_figures_are_found_by_part_and_metric_in_the_order_in_which_they_were_logged():
+def test_metrics_are_found_by_part_and_name_in_the_order_in_which_they_were_logged():
     history = History()
     history.log(3, 1, 'training', loss=2.0, r=0.1)
     history.log(3, 1, 'validation', loss=2.5)
@@ -35,12 +35,28 @@ def test_more_points_are_thinned_to_1000_for_each_plot_and_part(generator):
     many = np.arange(5000.0)
     history.add_points('distance', 'validation', many, many + 0.5, generator)
     history.add_points('distance', 'training', many, many, generator)
-    own = [row for row in history.points if row[1] == 'validation']
-    assert len(own) == 1000 and len(history.points) == 2000
+    validation = [row for row in history.points if row[1] == 'validation']
+    assert len(validation) == 1000 and len(history.points) == 2000
     # pairs stay pairs, none stands twice, and none of the range is favoured
-    assert all(true == predicted + 0.5 for _, _, predicted, true in own)
-    assert len({row[2] for row in own}) == 1000
-    assert abs(np.mean([row[2] for row in own]) - 2500) < 150
+    assert all(true == predicted + 0.5 for _, _, predicted, true in validation)
+    assert len({row[2] for row in validation}) == 1000
+    assert abs(np.mean([row[2] for row in validation]) - 2500) < 150
+
+
+def test_many_points_need_a_generator_and_few_do_not():
+    history = History()
+    history.add_points('target', 'test', [0.5], [1.0])
+    assert history.points == [('target', 'test', 0.5, 1.0)]
+    with pytest.raises(ValueError, match='^1,001 points need a generator that draws 1,000 of them$'):
+        history.add_points('target', 'test', np.zeros(1001), np.zeros(1001))
+
+
+def test_the_last_value_of_each_metric_of_a_part_is_at_hand():
+    history = History()
+    history.log(3, 1, 'validation', mae=2.0, r=0.5)
+    history.log(6, 2, 'validation', mae=1.0)
+    history.log(6, 2, 'training', loss=3.0)
+    assert history.last('validation') == {'mae': 1.0, 'r': 0.5}
 
 
 def test_both_files_are_written_with_their_columns_and_exact_numbers(tmp_path, generator):

@@ -1,0 +1,91 @@
+"""How much a chunk of work may hold, and what to do when memory runs out all the same."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from q2_aam.config import AUTO
+from q2_aam.errors import UserError
+
+BYTES_PER_FLOAT = 4
+# The least with which a step of 64 ECAM samples at the size of docs/performance.md computes next to nothing twice. Rich
+# samples train faster with 1 GB; the measurements are there.
+CPU_GB = 0.25
+# Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
+SHARE_FOR_ACTIVATIONS = 0.5
+SHARE_OF_FREE_GPU_MEMORY = 0.8
+# How often chunks are halved when memory runs out: to a thousandth of the first estimate.
+MAX_HALVINGS = 10
+
+Result = TypeVar('Result')
+
+
+def floats_per_chunk(max_memory_gb: float | str, device: torch.device) -> int:
+    """Return how many floats of activations a chunk of work may hold."""
+    if max_memory_gb != AUTO:
+        available = float(max_memory_gb) * 1e9
+    elif device.type == 'cuda':
+        available = SHARE_OF_FREE_GPU_MEMORY * torch.cuda.mem_get_info()[0]
+    else:
+        available = CPU_GB * 1e9
+    return int(SHARE_FOR_ACTIVATIONS * available / BYTES_PER_FLOAT)
+
+
+def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Result:
+    """Return `work()`; where memory runs out, halve the chunks (``module.max_floats``) and try again.
+
+    The size of chunks never changes a result, so that what failed is done again as if nothing had happened. Gradients
+    are discarded before each new try.
+
+    Raises
+    ------
+    UserError
+        If memory runs out although the chunks are as small as they get.
+    """
+    smallest = module.max_floats >> MAX_HALVINGS
+    while True:
+        try:
+            return work()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if module.max_floats <= smallest:
+                raise UserError(
+                    'Memory ran out even with the smallest chunks of work; lower batch_size or max_asvs_per_sample, '
+                    'or use a smaller model (width, asv_layers, sample_layers).'
+                ) from error
+        module.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        module.max_floats //= 2
+
+
+def _is_out_of_memory(error):
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def give_back_memory() -> None:
+    """Return freed memory, which glibc keeps in pieces, to the operating system.
+
+    Batches are of many sizes, and what one leaves free seldom fits the next: without this a process grows for hours.
+    It takes some 20 milliseconds.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim():
+    """Return glibc's function, or None where there is another C library."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+    trim.argtypes = [ctypes.c_size_t]
+    return trim

@@ -1,0 +1,109 @@
+"""How much a chunk may hold; when memory runs out, chunks are halved and the work is done again."""
+
+import os
+import pathlib
+import platform
+import resource
+import types
+
+import pytest
+import torch
+
+from q2_aam.config import AUTO
+from q2_aam.errors import UserError
+from q2_aam.runtime import memory
+from q2_aam.runtime.memory import MAX_HALVINGS, floats_per_chunk, with_less_memory
+
+
+class Network(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+        self.max_floats = 2**20
+
+
+def test_memory_is_counted_in_floats(monkeypatch):
+    cpu, cuda = types.SimpleNamespace(type='cpu'), types.SimpleNamespace(type='cuda')
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (10e9, 20e9))
+    assert floats_per_chunk(2.0, cpu) == floats_per_chunk(2.0, cuda) == 250_000_000
+    assert floats_per_chunk(AUTO, cpu) == 31_250_000
+    assert floats_per_chunk(AUTO, cuda) == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    'error',
+    [torch.OutOfMemoryError('CUDA out of memory'), MemoryError(), RuntimeError("can't allocate memory: 9 bytes")],
+)
+def test_work_that_runs_out_of_memory_is_done_again_in_smaller_chunks(error):
+    network, seen = Network(), []
+
+    def work():
+        seen.append(network.max_floats)
+        network(torch.ones(2)).sum().backward()
+        if network.max_floats > 2**18:
+            raise error
+        return network.weight.grad.clone()
+
+    assert torch.equal(with_less_memory(network, work), torch.ones(2, 2))
+    assert seen == [2**20, 2**19, 2**18]
+
+
+def test_memory_that_never_suffices_is_one_sentence():
+    network, tries = Network(), []
+
+    def work():
+        tries.append(1)
+        raise MemoryError
+
+    with pytest.raises(UserError) as error:
+        with_less_memory(network, work)
+    assert str(error.value) == (
+        'Memory ran out even with the smallest chunks of work; lower batch_size or max_asvs_per_sample, or use a '
+        'smaller model (width, asv_layers, sample_layers).'
+    )
+    assert len(tries) == MAX_HALVINGS + 1
+
+
+def test_other_errors_pass():
+    def work():
+        raise RuntimeError('shapes do not fit')
+
+    with pytest.raises(RuntimeError, match='^shapes do not fit$'):
+        with_less_memory(Network(), work)
+
+
+def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, '_malloc_trim', lambda: asked.append)
+    memory.give_back_memory()
+    assert asked == [0]
+    monkeypatch.setattr(memory, '_malloc_trim', lambda: None)
+    memory.give_back_memory()
+
+
+@pytest.mark.parametrize('error', [AttributeError, OSError, TypeError])
+def test_another_c_library_is_no_error(monkeypatch, error):
+    memory._malloc_trim.cache_clear()
+
+    def nothing(name):
+        raise error('no such function')
+
+    monkeypatch.setattr(memory.ctypes, 'CDLL', nothing)
+    assert memory._malloc_trim() is None
+    memory._malloc_trim.cache_clear()
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != 'glibc' or bool({'LD_PRELOAD', 'MALLOC_MMAP_THRESHOLD_'} & set(os.environ)),
+    reason='it is what glibc does where nothing else is asked of it',
+)
+def test_a_process_is_smaller_after_giving_back():
+    def held():
+        return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+    # pieces too small to be given back by themselves, with others between them that stay
+    pieces = [b'x' * 2**16 for _ in range(2000)]
+    staying = pieces[::8]
+    del pieces
+    before = held()
+    memory.give_back_memory()
+    assert held() < before - 2**25 and len(staying) == 250
