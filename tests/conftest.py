@@ -21,7 +21,7 @@ TINY = {
     'asv_layers': 1,
     'sample_layers': 1,
     'attention_heads': 2,
-    'feed_forward_ratio': 1,
+    'mlp_ratio': 1,
     'memberships': 16,
     'epochs': 2,
     'batch_size': 8,
@@ -131,12 +131,12 @@ def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **
 
 @contextlib.contextmanager
 def few_steps(quick=True):
-    """Let a profile head take 20 steps instead of the hundreds that are its default, unless `quick` is False."""
-    from q2_aam.training import ensemble as profile
+    """Let an abundance ensemble take 20 steps instead of the hundreds that are its default, unless `quick` is False."""
+    from q2_aam.training import ensemble
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ('FEWEST_STEPS', 'MOST_STEPS') if quick else ():
-            patch.setattr(profile, name, 20)
+        for name in ('MIN_STEPS', 'MAX_STEPS') if quick else ():
+            patch.setattr(ensemble, name, 20)
         yield
 
 
@@ -144,7 +144,7 @@ def run_fit(
     tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, quick=True, **options
 ):
     """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was said."""
-    from q2_aam.config import FitConfig
+    from q2_aam.config import FitRegressorConfig
     from q2_aam.training.fit import fit_regressor
 
     files, folder, said = _prepare(tiny, place, hashed, files)
@@ -152,7 +152,7 @@ def run_fit(
     form['random_forest'] = False
     with few_steps(quick):
         predictions, details, history = fit_regressor(
-            files.table, tiny.target, folder, FitConfig.from_flat(form | options), files.sequences, encoder,
+            files.table, tiny.target, folder, FitRegressorConfig.from_flat(form | options), files.sequences, encoder,
             tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
         )  # fmt: skip
     return types.SimpleNamespace(

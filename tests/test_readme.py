@@ -1,8 +1,10 @@
-"""What README.md and docs/ say: it runs, it names every file of the house, and its errors are those of the code."""
+"""What the README, CONTRIBUTING.md and docs/ say: it runs, it names every file, and its messages are the code's."""
 
 import ast
 import pathlib
 import re
+import sys
+import types
 
 import pytest
 import qiime2
@@ -13,7 +15,8 @@ from q2_aam.actions import examples
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text('utf-8')
 TUTORIAL = (ROOT / 'docs' / 'tutorial.md').read_text('utf-8')
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+CONTRIBUTING = (ROOT / 'CONTRIBUTING.md').read_text('utf-8')
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 REPOSITORY = 'https://github.com/q2-aam/q2-aam/'
 
 
@@ -50,6 +53,22 @@ def test_the_python_of_the_readme_runs_from_artifacts_to_saved_predictions(tmp_p
     explained = section('How to read the outputs')
     for details in (made['fitted'].details, made['predicted'].details):
         assert [name for name in details.view(qiime2.Metadata).columns if f'`{name}`' not in explained] == []
+
+
+def test_the_worked_example_of_an_objective_passes_its_own_test(monkeypatch):
+    objective, _, registration, test, *_ = re.findall(r'^```python\n(.*?)^```$', CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    module = types.ModuleType('q2_aam.objectives.richness')
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(objective, 'richness.py', 'exec'), vars(module))
+    made = {}
+    exec(compile(test, 'test_richness.py', 'exec'), made)
+    tests = [function for name, function in made.items() if name.startswith('test_')]
+    assert len(tests) == 4
+    for function in tests:
+        function()
+    # the line of registration is that of the code, and one word more
+    line = registration.strip().removesuffix(', Richness)')
+    assert line in (ROOT / 'q2_aam' / 'objectives' / '__init__.py').read_text('utf-8')
 
 
 def test_the_map_names_every_file_of_the_house_and_no_other():

@@ -1,22 +1,9 @@
 """A trained model as a folder: its schema, and the only code that saves or loads one. Importable without torch."""
 
-from .files import CARD_FIELDS, CARD_FILE, FILES, MODEL_FILE, check, load, profile_head_of, read_config, save, sha256
-from .schema import (
-    CALLS,
-    CLASSIFIER,
-    CONFIG_FILE,
-    ENCODER,
-    FORMAT_VERSION,
-    LOWER,
-    PROBABILITY,
-    PROFILE,
-    REGRESSOR,
-    UPPER,
-    Blend,
-    BundleConfig,
-    Classes,
-    Target,
-)
+from .card import CARD_FIELDS, CARD_FILE
+from .files import FILES, MODEL_FILE, Bundle, check, load, read_config, save
+from .schema import CALLS, CLASSIFIER, CONFIG_FILE, ENCODER, FORMAT_VERSION, REGRESSOR, BundleConfig
+from .targets import Blend, ClassTarget, NumericTarget
 
 __all__ = [
     'CALLS',
@@ -27,20 +14,15 @@ __all__ = [
     'ENCODER',
     'FILES',
     'FORMAT_VERSION',
-    'LOWER',
     'MODEL_FILE',
-    'PROBABILITY',
-    'PROFILE',
     'REGRESSOR',
-    'UPPER',
     'Blend',
+    'Bundle',
     'BundleConfig',
-    'Classes',
-    'Target',
+    'ClassTarget',
+    'NumericTarget',
     'check',
     'load',
-    'profile_head_of',
     'read_config',
     'save',
-    'sha256',
 ]

@@ -12,20 +12,21 @@ import torch.nn.functional as F
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
-from q2_aam.data.augmentation import reading_of
+from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.inputs import read_study
 from q2_aam.data.splits import NEW
 from q2_aam.errors import UserError
-from q2_aam.runtime.device import choose_device, place, use_threads, with_less_memory
-from q2_aam.runtime.encode import embed_samples
-from q2_aam.runtime.run_directory import temporary_folder
-from q2_aam.training.report import device_name, say_study
+from q2_aam.runtime.device import choose_device, device_name, place, use_threads
+from q2_aam.runtime.encode import StudyReader
+from q2_aam.runtime.memory import with_less_memory
+from q2_aam.runtime.run_directory import temporary_directory
+from q2_aam.training.train import describe_study
 
 from .matrix import check_room, euclidean, pairs_matrix
 
 MEMBERSHIPS = 'memberships'
 # which samples stand in a matrix that cannot hold all is drawn, but the same at each call
-DRAW = 20
+MATRIX_SEED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,26 +74,26 @@ def predict_distances(table, encoder, config, sequences=None, say=print):
         If an input cannot be used, the encoder learned no distances, or the matrix does not fit the memory.
     """
     device = choose_device(config.runtime.device)
-    network, made, _ = bundle.load(encoder, bundle.ENCODER)
-    if made.distance_divisor is None:
+    model = bundle.load(encoder, bundle.ENCODER)
+    if model.config.distance_divisor is None:
         raise UserError(
             'The encoder was pretrained without distances and can predict none; pretrain one with a distance_matrix or '
             'a phylogeny.'
         )
-    with temporary_folder() as work, use_threads(config.runtime.threads):
-        study = _read(table, sequences, made, work, say)
+    with temporary_directory() as directory, use_threads(config.runtime.threads):
+        study = _read(table, sequences, model, directory, say)
         check_room(len(study), config.runtime.max_memory_gb)
         say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
-        network = place(network, config.runtime, device)
+        network = place(model.network, config.runtime, device)
 
         def distances():
-            unions_BK = _of_each_sample(network, study, made, device, lambda part: part.unions)
-            return pairs_matrix(unions_BK, network.distance_head, network.max_floats)
+            samples_BK = _of_each_sample(model, study, lambda part: part.memberships)
+            return pairs_matrix(samples_BK, network.heads['distances'].between, network.max_floats)
 
-        found = with_less_memory(network, distances)
+        values = with_less_memory(network, distances)
     # in place: a second matrix may not fit
-    found *= np.float32(made.distance_divisor)
-    return _by_ids(found, study.sample_ids)
+    values *= np.float32(model.config.distance_divisor)
+    return _by_ids(values, study.sample_ids)
 
 
 def embed(table, encoder, config, sequences=None, say=print):
@@ -124,31 +125,31 @@ def embed(table, encoder, config, sequences=None, say=print):
         does not fit the memory.
     """
     device = choose_device(config.runtime.device)
-    network, made, _ = bundle.load(encoder, bundle.ENCODER)
+    model = bundle.load(encoder, bundle.ENCODER)
     chosen = config.embedding
-    if chosen.embedding == MEMBERSHIPS and made.distance_divisor is None:
+    if chosen.embedding == MEMBERSHIPS and model.config.distance_divisor is None:
         raise UserError(
             'The encoder was pretrained without distances and has no memberships to embed samples by; pretrain one '
             'with a distance_matrix or a phylogeny, or set embedding to mean.'
         )
-    with temporary_folder() as work, use_threads(config.runtime.threads):
-        study = _read(table, sequences, made, work, say)
+    with temporary_directory() as directory, use_threads(config.runtime.threads):
+        study = _read(table, sequences, model, directory, say)
         if len(study) < 2:
             raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
         check_room(min(len(study), chosen.max_samples_in_matrix), config.runtime.max_memory_gb)
         say(f'Encoder: embeds samples by {chosen.embedding}, on {device_name(device)}.')
-        network = place(network, config.runtime, device)
+        network = place(model.network, config.runtime, device)
         rows = _rows_of_matrix(len(study), chosen.max_samples_in_matrix, say)
 
         def embeddings():
-            samples_BD = _of_each_sample(network, study, made, device, _EMBEDDINGS[chosen.embedding](network))
+            samples_BD = _of_each_sample(model, study, _EMBEDDINGS[chosen.embedding](network))
             return samples_BD, pairs_matrix(samples_BD[torch.from_numpy(rows)], euclidean, network.max_floats)
 
-        samples_BD, found = with_less_memory(network, embeddings)
+        samples_BD, values = with_less_memory(network, embeddings)
         ordination = ordinate(samples_BD.double().cpu().numpy(), study.sample_ids, chosen.number_of_dimensions)
     first = ordination.proportions.iloc[:3].sum()
     say(f'Ordination: the first {min(3, len(ordination.proportions))} axes explain {first:.1%} of the variance.')
-    return ordination, _by_ids(found, [study.sample_ids[row] for row in rows])
+    return ordination, _by_ids(values, [study.sample_ids[row] for row in rows])
 
 
 def ordinate(embeddings, ids, dimensions=AUTO):
@@ -174,29 +175,30 @@ def ordinate(embeddings, ids, dimensions=AUTO):
     )
 
 
-def _read(table, sequences, made, work, say):
-    study, _ = read_study(table, sequences, max_length=made.call.model.max_sequence_length, folder=work)
-    say_study(study, {NEW: len(study)}, say)
+def _read(table, sequences, model, directory, say):
+    length = model.config.call.model.max_sequence_length
+    study, _ = read_study(table, sequences, max_length=length, folder=directory)
+    describe_study(study, {NEW: len(study)}, say)
     return study
 
 
-def _of_each_sample(network, study, made, device, take):
-    """Return what `take` takes of the SampleEmbeddings, [B, ...] by rows of the study, on `device`."""
+def _of_each_sample(model, study, take):
+    """Return what `take` takes of the SampleEmbeddings, [B, ...] by rows of the study, on the network's device."""
     # samples of like richness together, so that little is padded
     order = np.argsort(study.richness, kind='stable')
-    parts = embed_samples(network, study, order, device, reading=reading_of(made.call.data))
-    taken = torch.cat([take(part) for part in parts])
-    return taken[torch.from_numpy(np.argsort(order)).to(device)]
+    reader = StudyReader(study, make_augmentation(model.config.call.data))
+    taken = torch.cat([take(part.samples) for part in reader.embed(model.network, order)])
+    return taken[torch.from_numpy(np.argsort(order)).to(taken.device)]
 
 
 def _shares(network):
-    """Memberships weighted by the root of their branch's length and scaled to length 1.
+    """Memberships weighted by the square root of their branch's length and scaled to length 1.
 
     The product of two samples is then the length of the branches they share over the geometric mean of what each has
     (Ochiai's coefficient). Without the scaling, distances tell above all how many ASVs a sample has.
     """
-    root_K = F.softplus(network.distance_head.weight.detach()).sqrt()
-    return lambda part: F.normalize(part.unions * root_K, dim=1)
+    sqrt_K = F.softplus(network.heads['distances'].weight.detach()).sqrt()
+    return lambda part: F.normalize(part.memberships * sqrt_K, dim=1)
 
 
 _EMBEDDINGS = {
@@ -206,11 +208,11 @@ _EMBEDDINGS = {
 }
 
 
-def _rows_of_matrix(samples, most, say):
-    if samples <= most:
+def _rows_of_matrix(samples, maximum, say):
+    if samples <= maximum:
         return np.arange(samples)
-    say(f'Distances: of {most:,} samples, drawn at random; max_samples_in_matrix allows no more.')
-    return np.sort(np.random.default_rng(DRAW).permutation(samples)[:most])
+    say(f'Distances: of {maximum:,} samples, drawn at random; max_samples_in_matrix allows no more.')
+    return np.sort(np.random.default_rng(MATRIX_SEED).permutation(samples)[:maximum])
 
 
 def _by_ids(values, ids):

@@ -9,7 +9,7 @@ from q2_aam.config import AUTO
 from q2_aam.errors import UserError
 
 # Rows and columns computed together: with 256 memberships blocks of 512 leave the caches and take four times as long.
-MOST_IN_BLOCK = 64
+MAX_BLOCK = 64
 # The matrix is float32 from here to the artifact: scikit-bio takes it as it is, without a copy.
 BYTES_A_PAIR = 4
 
@@ -33,7 +33,7 @@ def pairs_matrix(embeddings_BD, between, floats):
     """
     samples, width = embeddings_BD.shape
     # twice [R, C, D]: what goes in and what comes out
-    block = int(min(MOST_IN_BLOCK, max(1, (floats / (2 * width)) ** 0.5)))
+    block = int(min(MAX_BLOCK, max(1, (floats / (2 * width)) ** 0.5)))
     found = np.zeros((samples, samples), dtype=np.float32)
     starts = range(0, samples, block)
     for row in starts:

@@ -8,17 +8,19 @@ import pandas as pd
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
-from q2_aam.data.applicability import MOST, NO_READS, OK, applicability
-from q2_aam.data.augmentation import reading_of
+from q2_aam.data.applicability import MAJORITY, NO_READS, OK, applicability
+from q2_aam.data.augmentation import make_augmentation
+from q2_aam.data.details import details_of, probabilities_of
 from q2_aam.data.inputs import read_study
-from q2_aam.data.references import References
 from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted
-from q2_aam.runtime.device import choose_device, place, use_threads, with_less_memory
-from q2_aam.runtime.encode import details_of, embed_asvs, outputs_of, probabilities_of, profile_outputs_of
-from q2_aam.runtime.run_directory import temporary_folder
+from q2_aam.runtime.device import choose_device, device_name, place, use_threads
+from q2_aam.runtime.encode import StudyReader
+from q2_aam.runtime.memory import with_less_memory
+from q2_aam.runtime.run_directory import temporary_directory
 from q2_aam.stats.conformal import warn_of_few_groups
-from q2_aam.training.report import device_name, say_study
+from q2_aam.training.blend import blended_outputs
+from q2_aam.training.train import describe_study
 
 
 def predict(table, model, config, sequences=None, say=print):
@@ -33,7 +35,7 @@ def predict(table, model, config, sequences=None, say=print):
     config : q2_aam.config.PredictConfig
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences. They need not be those
-        that the model was trained on: sequences are read, and those that its profile head knows are looked up too.
+        that the model was trained on: sequences are read, and those in its vocabulary are looked up too.
     say : callable
         Takes one line of progress.
 
@@ -69,7 +71,7 @@ def predict_classes(table, model, config, sequences=None, say=print):
     Returns
     -------
     predictions : pandas.Series
-        The likeliest class by sample id; samples without reads are not in it, and neither are those for which the
+        The most probable class by sample id; samples without reads are not in it, and neither are those for which the
         model abstains.
     probabilities : pandas.DataFrame
         For the same samples; one column a class, by its name.
@@ -83,43 +85,42 @@ def predict_classes(table, model, config, sequences=None, say=print):
     """
     target, details, given = _predict(bundle.CLASSIFIER, table, model, config, sequences, say)
     predicted = details.loc[given]
-    return predicted['prediction'].rename(target.name), probabilities_of(target, predicted), details
+    return predicted['prediction'].rename(target.name), probabilities_of(target.classes, predicted), details
 
 
 def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
     """Return the target of a model of this kind, the details of a table's samples, and the ids of those predicted."""
     device = choose_device(config.runtime.device)
-    network, made, arrays = bundle.load(model, kind)
-    target = made.target if coverage == AUTO else _with_coverage(made.target, coverage)
-    references = References(arrays['references'], **made.references)
-    turn = _turning(references, say) if config.data.turn_reversed else None
-    with temporary_folder() as work, use_threads(config.runtime.threads):
-        longest = made.call.model.max_sequence_length
-        study, without_reads = read_study(table, sequences, max_length=longest, folder=work, turn=turn)
-        say_study(study, {'new': len(study)}, say)
+    model = bundle.load(model, kind)
+    target = model.config.target if coverage == AUTO else _with_coverage(model.config.target, coverage)
+    reorient = _reorienting(model.references, say) if config.data.reverse_complement else None
+    with temporary_directory() as directory, use_threads(config.runtime.threads):
+        longest = model.config.call.model.max_sequence_length
+        study, without_reads = read_study(table, sequences, None, longest, directory, reorient)
+        describe_study(study, {NEW: len(study)}, say)
         say(f'Model: predicts "{target.name}", on {device_name(device)}.')
-        network = place(network, config.runtime, device)
-        reading = reading_of(made.call.data)
-        outputs = with_less_memory(network, lambda: _outputs(network, made, arrays, study, device, reading))
+        place(model.network, config.runtime, device)
+        reader = StudyReader(study, make_augmentation(model.config.call.data))
+        outputs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
         columns = target.columns(outputs)
-        details = details_of(study, np.full(len(study), NEW, dtype=object), columns, reading=reading)
-        details = details.join(applicability(study, references.nearness(study.codes, study.lengths), reading))
+        details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
+        similarity = model.references.similarity(study.codes, study.lengths)
+        details = details.join(applicability(study, similarity, reader.augment))
     _warn_of_strangers(details)
     if config.data.abstain:
         details = _abstained(details, list(columns), say)
-    given = details.index[details['prediction'].notna()]
-    return target, _with_samples_without_reads(details, without_reads), given
+    predicted = details.index[details['prediction'].notna()]
+    return target, _with_samples_without_reads(details, without_reads), predicted
 
 
-def _outputs(network, made, arrays, study, device, reading):
-    """Return outputs of the network, and of the profile head where there is one, for all samples of the study."""
-    rows = np.arange(len(study))
-    asvs = embed_asvs(network, study, np.arange(len(study.codes)), device)
-    outputs = outputs_of(network, study, rows, device, asvs, reading)
-    head = bundle.profile_head_of(arrays, made)
-    if head is None:
-        return outputs
-    return made.blend.outputs(outputs, *profile_outputs_of(head.to(device), study, rows, reading))
+def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> np.ndarray:
+    """Return the outputs of a model, of both its parts, for all samples of a study, float64 [samples, outputs]."""
+    rows = np.arange(len(reader.study))
+    reader.remember(model.network)
+    network = reader.outputs(model.network, 'target', rows)
+    if model.ensemble is None:
+        return network
+    return blended_outputs(reader, model.ensemble.to(device), model.vocabulary, model.config.blend, network, rows)
 
 
 def _with_coverage(target, coverage):
@@ -128,35 +129,35 @@ def _with_coverage(target, coverage):
     return dataclasses.replace(target, coverage=coverage)
 
 
-def _turning(references, say):
-    """Return what turns the reversed ones among the sequences of a table, and says how many these are."""
+def _reorienting(references, say):
+    """Return what reorients the sequences of a table, and says how many these are."""
 
-    def turn(sequences):
-        sequences, number = references.turn(sequences)
-        say(f'Turned: {number:,} of {counted(len(sequences), "sequence")}, whose reverse complement the model knows.')
+    def reorient(sequences):
+        sequences, number = references.reorient(sequences)
+        say(f'Reverse-complemented {number:,} of {counted(len(sequences), "sequence")}.')
         return sequences
 
-    return turn
+    return reorient
 
 
 def _warn_of_strangers(details):
     """Warn, in one sentence, where most reads of the table are in ASVs unlike those that the model learned from."""
     near, backward, other = (
         np.average(details[f'share_of_reads_{name}'], weights=details['reads_used'])
-        for name in ('near', 'reversed', 'other_region')
+        for name in ('near', 'reverse_complement', 'other_region')
     )
     far = 1 - near
-    if far <= MOST:
+    if far <= MAJORITY:
         return
     if backward > far / 2:
-        why = 'they are the reverse complement of what it knows; set turn_reversed to True.'
+        why = 'they are the reverse complements of such sequences; set reverse_complement to True.'
     elif other > far / 2:
         why = 'they may be of another region of the gene; give a model that was trained on this region.'
     else:
         why = 'its predictions may be far off; look at the flags in the details, or set abstain to True.'
     warnings.warn(
         f'{far:.0%} of the reads of the table are in sequences unlike those that the model learned from '
-        f'({backward:.0%} reversed, {other:.0%} like none of these in either direction): {why}',
+        f'({backward:.0%} reverse-complemented, {other:.0%} like none of them in either direction): {why}',
         AAMWarning,
         stacklevel=2,
     )
@@ -165,13 +166,13 @@ def _warn_of_strangers(details):
 def _abstained(details, columns, say):
     """Return the details with empty `columns` for samples whose flag is not ok."""
     flagged = details['flag'] != OK
-    found = ', '.join(f'{number:,} {flag}' for flag, number in details.loc[flagged, 'flag'].value_counts().items())
+    counts = ', '.join(f'{number:,} {flag}' for flag, number in details.loc[flagged, 'flag'].value_counts().items())
     if flagged.all():
         raise UserError(
-            f'Every sample of the table has a flag ({found}), so that there is none to predict; set abstain to False '
-            'to see them in the details.'
+            f'Every sample of the table is flagged ({counts}), so that none can be predicted; set abstain to False to '
+            'see predictions and flags in the details.'
         )
-    say(f'Abstained: {counted(int(flagged.sum()), "sample")}{f" ({found})" if found else ""}.')
+    say(f'Abstained: {counted(int(flagged.sum()), "sample")}{f" ({counts})" if counts else ""}.')
     return details.assign(**{name: details[name].where(~flagged) for name in columns})
 
 
@@ -179,6 +180,6 @@ def _with_samples_without_reads(details, ids):
     """Add a row without prediction for each of `ids`."""
     if not ids:
         return details
-    empty = {'part': NEW, 'prediction': np.nan, 'true': np.nan, 'reads_used': 0.0, 'asvs_used': 0, 'asvs_cut': 0,
-             'share_of_reads_cut': 0.0, 'share_of_reads_left_out': 0.0, 'flag': NO_READS}  # fmt: skip
+    empty = {'part': NEW, 'prediction': np.nan, 'true': np.nan, 'reads_used': 0.0, 'asvs_used': 0, 'asvs_truncated': 0,
+             'share_of_reads_truncated': 0.0, 'share_of_reads_left_out': 0.0, 'flag': NO_READS}  # fmt: skip
     return pd.concat([details, pd.DataFrame(empty, index=pd.Index(ids, name='id'))]).sort_index()

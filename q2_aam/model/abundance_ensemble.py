@@ -1,11 +1,13 @@
-"""The profile head: outputs from how much a sample holds of each ASV that is known by name.
+"""The abundance ensemble: outputs from how much a sample holds of each ASV of a vocabulary.
 
 It stands beside the transformer because it keeps ASVs apart that the encoder, which reads sequences, finds alike: with
 a hundred labels as with two thousand that is where most of what can be learned lies (docs/accuracy.md). It holds
 weights of ASVs, no sample and no id.
 
-Shapes: M members, B samples, C known ASVs, W width, O outputs.
+Shapes: M members, B samples, C ASVs of the vocabulary, W width, O outputs.
 """
+
+import dataclasses
 
 import numpy as np
 import torch
@@ -14,26 +16,48 @@ from torch import nn
 
 # Samples whose outputs are computed at a time.
 SAMPLES_AT_ONCE = 256
-KEYS = 'keys'
+ARRAYS = {'known': 'uint8', 'scale': 'float32', 'shares': 'float32'} | {
+    f'{layer}.{kind}': 'float32'
+    for layer in ('first', 'first_norm', 'second', 'second_norm', 'out')
+    for kind in ('weight', 'bias')
+}
 
 
-class LinearOfMembers(nn.Module):
+@dataclasses.dataclass
+class EnsembleBatch:
+    """What an ensemble learns from.
+
+    Attributes
+    ----------
+    abundances : [M, B, C], or [B, C] where all members are given the same samples
+        See :func:`q2_aam.data.log_abundances.log_abundances`.
+    dropout : tuple of [M, B, W]
+        What hidden values are multiplied by: 0, or more than 1. Empty: nothing is dropped.
+    labels : tensor
+        Of the M * B samples, member after member.
+    """
+
+    abundances: torch.Tensor
+    dropout: tuple[torch.Tensor, ...] = ()
+    labels: torch.Tensor | None = None
+
+
+class MemberLinear(nn.Module):
     """M linear maps side by side, each with weights of its own."""
 
-    def __init__(self, members, inputs, outputs):
+    def __init__(self, members: int, inputs: int, outputs: int):
         super().__init__()
-        bound = inputs**-0.5
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs))
 
     def forward(self, x_MBI):
         return x_MBI @ self.weight + self.bias
 
 
-class NormOfMembers(nn.Module):
+class MemberNorm(nn.Module):
     """M layer norms side by side."""
 
-    def __init__(self, members, width):
+    def __init__(self, members: int, width: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(members, 1, width))
         self.bias = nn.Parameter(torch.zeros(members, 1, width))
@@ -42,89 +66,96 @@ class NormOfMembers(nn.Module):
         return F.layer_norm(x_MBW, x_MBW.shape[-1:]) * self.weight + self.bias
 
 
-class ProfileHead(nn.Module):
-    """M perceptrons of two hidden layers on the logarithms of abundances; what they say is averaged.
+class AbundanceEnsemble(nn.Module):
+    """M perceptrons of two hidden layers on the logarithms of abundances; their outputs are averaged.
 
     Members differ in the samples that they have learned from, so that each sample has a member that knows nothing of it
-    (:mod:`q2_aam.training.ensemble`).
+    (:mod:`q2_aam.training.ensemble`). A member reads only the ASVs that its own training samples hold: weights of
+    others were never trained.
 
-    Attributes
-    ----------
-    keys_C : int64 [C]
-        Sorted keys of the ASVs that it knows (:func:`q2_aam.data.sequences.sequence_keys`).
-    asv_dropout, dropout : float
-        While training, share of ASVs and of hidden values that are left out at random.
+    Buffers
+    -------
+    scale : [1]
+        What abundances are divided by.
+    shares : [M]
+        Weight of each member in the mean.
+    known : uint8 [M, C]
+        1 where the training samples of a member hold an ASV.
     """
 
-    def __init__(self, keys_C, members, outputs, width, asv_dropout=0.0, dropout=0.0):
+    def __init__(self, size: int, members: int, outputs: int, width: int):
         super().__init__()
-        self.asv_dropout, self.dropout = asv_dropout, dropout
-        self.keys_C = keys_C
-        self.first = LinearOfMembers(members, len(keys_C), width)
-        self.first_norm = NormOfMembers(members, width)
-        self.second = LinearOfMembers(members, width, width)
-        self.second_norm = NormOfMembers(members, width)
-        self.out = LinearOfMembers(members, width, outputs)
-        # what abundances are divided by, and how much of the say each member has
+        self.first = MemberLinear(members, size, width)
+        self.first_norm = MemberNorm(members, width)
+        self.second = MemberLinear(members, width, width)
+        self.second_norm = MemberNorm(members, width)
+        self.out = MemberLinear(members, width, outputs)
         self.register_buffer('scale', torch.ones(1))
         self.register_buffer('shares', torch.full((members,), 1 / members))
+        self.register_buffer('known', torch.ones(members, size, dtype=torch.uint8))
 
-    def forward(self, profiles_BC):
-        """Return the outputs of every member, [M, B, O].
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all weights as torch's Linear does."""
+        for layer in (self.first, self.second, self.out):
+            bound = layer.weight.shape[1] ** -0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
 
-        Parameters
-        ----------
-        profiles_BC : [B, C], or [M, B, C] where each member is given samples of its own
-            See :func:`q2_aam.data.log_abundances.profiles_of`.
-        """
-        x = F.dropout(profiles_BC / self.scale, self.asv_dropout, self.training)
-        x = F.dropout(F.gelu(self.first_norm(self.first(x))), self.dropout, self.training)
-        x = F.dropout(F.gelu(self.second_norm(self.second(x))), self.dropout, self.training)
+    def forward(self, batch: EnsembleBatch) -> torch.Tensor:
+        """Return the outputs of every member, [M, B, O]."""
+        x = batch.abundances / self.scale
+        if not self.training:
+            # what a member learns from holds nothing else
+            x = x * self.known[:, None]
+        first, second = batch.dropout or (1.0, 1.0)
+        x = F.gelu(self.first_norm(self.first(x))) * first
+        x = F.gelu(self.second_norm(self.second(x))) * second
         return self.out(x)
 
     @torch.no_grad()
-    def outputs(self, profiles_BC):
-        """Return what every member says, float64 [M, B, O], of samples in a sparse matrix of the known ASVs."""
+    def outputs(self, abundances_BC) -> np.ndarray:
+        """Return the outputs of every member, float64 [M, B, O], for samples in a sparse matrix of the vocabulary."""
         self.eval()
-        starts = range(0, profiles_BC.shape[0], SAMPLES_AT_ONCE)
-        blocks = [self(dense(profiles_BC[start : start + SAMPLES_AT_ONCE], self.scale.device)) for start in starts]
+        starts = range(0, abundances_BC.shape[0], SAMPLES_AT_ONCE)
+        blocks = [
+            self(EnsembleBatch(dense(abundances_BC[start : start + SAMPLES_AT_ONCE], self.scale.device)))
+            for start in starts
+        ]
         return torch.cat(blocks, dim=1).double().cpu().numpy()
 
-    def mean_outputs(self, profiles_BC):
-        """Return the mean of what members say, by their shares, float64 [B, O]."""
-        return np.average(self.outputs(profiles_BC), axis=0, weights=self.shares.double().cpu().numpy())
-
-    def arrays(self):
-        """Return {name: array}: everything that :meth:`from_arrays` needs, no id and no sample in it."""
-        return {KEYS: self.keys_C, **{name: value.cpu().numpy() for name, value in self.state_dict().items()}}
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return {name: array}: everything that :meth:`from_arrays` needs; no id and no sample is in it."""
+        return {name: value.cpu().numpy() for name, value in self.state_dict().items()}
 
     @classmethod
-    def from_arrays(cls, arrays, members, outputs):
-        """Read what :meth:`arrays` gave; ValueError unless it is a head of so many members and outputs."""
-        keys_C, weights = arrays[KEYS], {name: array for name, array in arrays.items() if name != KEYS}
-        if keys_C.ndim != 1 or not len(keys_C) or (np.diff(keys_C) <= 0).any():
-            raise ValueError("The model's profile head is damaged: its keys are not sorted; train the model again.")
-        width = max((1, *weights['first.weight'].shape[-1:]))
-        _check_shape('first.weight', weights, (members, len(keys_C), width))
+    def from_arrays(cls, arrays: dict[str, np.ndarray], size: int, members: int, outputs: int) -> 'AbundanceEnsemble':
+        """Read what :meth:`arrays` gave; ValueError unless it is an ensemble of these sizes."""
+        width = max((1, *arrays['first.weight'].shape[-1:]))
+        _check_shape('first.weight', arrays, (members, size, width))
         # without memory: what the arrays say of their sizes is not to be believed yet
         with torch.device('meta'):
-            head = cls(keys_C, members, outputs, width)
-        for name, value in head.state_dict().items():
-            _check_shape(name, weights, tuple(value.shape))
-        if not weights['scale'][0] > 0:
-            raise ValueError("The model's profile head is damaged: its scale is not above 0; train the model again.")
-        head.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, assign=True)
-        return head.eval()
+            ensemble = cls(size, members, outputs, width)
+        for name, value in ensemble.state_dict().items():
+            _check_shape(name, arrays, tuple(value.shape))
+        if not arrays['scale'][0] > 0 or not (arrays['shares'] >= 0).all() or not arrays['shares'].sum() > 0:
+            raise ValueError(
+                "The model's abundance ensemble is damaged: its scale and the shares of its members must be above 0; "
+                'train the model again.'
+            )
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        ensemble.load_state_dict(tensors, assign=True)
+        return ensemble.eval()
 
 
-def _check_shape(name, weights, wanted):
-    if weights[name].shape != wanted:
+def _check_shape(name, arrays, shape):
+    if arrays[name].shape != shape:
         raise ValueError(
-            f"The model's profile head is that of another model: {name} has the shape {weights[name].shape} instead of "
-            f'{wanted}; train the model again.'
+            f"The model's abundance ensemble belongs to another model: {name} has the shape {arrays[name].shape} "
+            f'instead of {shape}; train the model again.'
         )
 
 
-def dense(profiles, device):
+def dense(matrix, device) -> torch.Tensor:
     """Return a sparse matrix as a tensor on `device`."""
-    return torch.from_numpy(profiles.toarray()).to(device)
+    return torch.from_numpy(matrix.toarray()).to(device)

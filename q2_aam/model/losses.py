@@ -1,20 +1,20 @@
-"""Losses, each scaled so that knowing nothing costs about 1: weights of tasks then mean the same everywhere."""
+"""Losses, each scaled so that knowing nothing costs about 1: weights of objectives then mean the same everywhere."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 
-from .asv_encoder import NUCLEOTIDES
+from .heads import NUCLEOTIDES
 
 
-def nucleotide_loss(logits, codes):
-    """Cross-entropy of hidden nucleotides in units of that of guessing among four.
+def nucleotide_loss(logits: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of masked nucleotides in units of that of guessing among four.
 
     Parameters
     ----------
-    logits : [hidden tokens, P, 4]
-    codes : int64 [hidden tokens, P]
+    logits : [masked tokens, P, 4]
+    codes : int64 [masked tokens, P]
         Letters that are not A, C, G or T, and places after the end of a sequence, do not count.
 
     Returns
@@ -30,7 +30,7 @@ def nucleotide_loss(logits, codes):
     return F.cross_entropy(logits, classes) / math.log(NUCLEOTIDES), (logits.argmax(-1) == classes).float().mean()
 
 
-def distance_loss(predicted_BB, true_BB, variance):
+def distance_loss(predicted_BB: torch.Tensor, true_BB: torch.Tensor, variance: float) -> torch.Tensor:
     """Mean squared error over the pairs whose true distance is known (not NaN), in units of `variance`.
 
     Returns
@@ -45,7 +45,7 @@ def distance_loss(predicted_BB, true_BB, variance):
     return error_P.square().sum() / max(1, len(error_P)) / variance
 
 
-def quantile_loss(predicted_BQ, true_B, levels_Q):
+def quantile_loss(predicted_BQ: torch.Tensor, true_B: torch.Tensor, levels_Q: tuple[float, ...]) -> torch.Tensor:
     """Mean loss whose smallest value the true quantiles have (Koenker and Bassett 1978, doi:10.2307/1913643).
 
     Parameters
@@ -61,7 +61,7 @@ def quantile_loss(predicted_BQ, true_B, levels_Q):
     return 2 * torch.maximum(levels_Q * error_BQ, (levels_Q - 1) * error_BQ).mean()
 
 
-def class_loss(logits_BC, classes_B, weights_C):
+def class_loss(logits_BC: torch.Tensor, classes_B: torch.Tensor, weights_C: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in units of that of guessing among C classes, the samples of each class weighted.
 
     The mean is over samples and not over weights, so that a batch that happens to hold a rare class counts for more.

@@ -1,52 +1,56 @@
-"""The whole network: ASV encoder, sample encoder and the heads that a task needs.
+"""The whole network: ASV encoder, sample encoder and the heads that objectives need.
 
-Shapes: U distinct ASVs, L nucleotides, T tokens, B samples, N non-zeros, D width, K memberships.
+Shapes: U distinct ASVs, B samples, M masked tokens, N non-zeros, D width, K memberships.
 """
 
+import contextlib
 import dataclasses
 
-import numpy as np
 import torch
 from torch import nn
 
-from .asv_encoder import ASVEncoder, NucleotideHead
-from .heads import DistanceHead, RegressionHead
-from .initialise import initialise
-from .layers import all_recomputed
-from .sample_encoder import SampleEncoder, abundance_features
+from q2_aam.config import HeadConfig, ModelConfig
+from q2_aam.data.batches import Batch, Budget, SampleChunk
 
-# Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the feed-forward part:
-# its input and that of the feed-forward part, q k v, attention's output as it comes and joined.
-KEPT_A_TOKEN = 7
-# Work that exceeds max_floats is cut into chunks of this share of it: small, so that little is computed twice.
-SHARE_OF_A_CHUNK = 1 / 4
+from .asv_encoder import ASVEncoder
+from .heads import HEADS, SampleEmbeddings
+from .initialise import initialise
+from .layers import Block, all_recomputed
+from .sample_encoder import Memberships, SampleEncoder, abundance_features
+
+# Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the MLP: its input and
+# that of the MLP, q k v, attention's output as it comes and joined.
+KEPT_PER_TOKEN = 7
 
 
 @dataclasses.dataclass
-class SampleEmbeddings:
-    """What the heads see of B samples: summary [B, D], mean [B, D], unions [B, K]."""
+class Outputs:
+    """What a network gives for a batch.
 
-    summary: torch.Tensor
-    mean: torch.Tensor
-    unions: torch.Tensor
+    Attributes
+    ----------
+    heads : dict
+        {name: outputs} of the heads that the batch asks for.
+    asvs : [U, D], or None
+        Embeddings of its distinct ASVs, where it reads any.
+    samples : SampleEmbeddings or None
+        Of its samples, where it has any.
+    """
 
-    @classmethod
-    def concatenate(cls, parts):
-        """Join the embeddings of chunks of samples."""
-        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(cls)})
+    heads: dict[str, torch.Tensor]
+    asvs: torch.Tensor | None = None
+    samples: SampleEmbeddings | None = None
 
 
 class Network(nn.Module):
-    """The network of `config`, initialised from torch's default generator.
+    """The network of `config`. Make one with :func:`build_network`.
 
     Parameters
     ----------
     config : q2_aam.config.ModelConfig
         Resolved: without any 'auto'.
-    nucleotides : bool
-        Whether to have the head that tells hidden nucleotides, which only pretraining needs.
-    outputs : int
-        Outputs of the regression head; 0 has none.
+    heads : dict
+        {name: q2_aam.config.HeadConfig}.
 
     Attributes
     ----------
@@ -57,104 +61,87 @@ class Network(nn.Module):
         In which the encoders compute; what they return is float32.
     """
 
-    def __init__(self, config, nucleotides=False, outputs=0):
+    def __init__(self, config: ModelConfig, heads: dict[str, HeadConfig]):
         super().__init__()
         self.config = config
         self.max_floats = 2**28
         self.precision = torch.float32
         self.asv_encoder = ASVEncoder(config)
         self.sample_encoder = SampleEncoder(config)
-        self.distance_head = DistanceHead(config)
-        self.nucleotide_head = NucleotideHead(config) if nucleotides else None
-        self.regression_head = RegressionHead(config, outputs) if outputs else None
-        initialise(self)
+        self.memberships = Memberships(config)
+        self.heads = nn.ModuleDict({name: HEADS[head.kind](config, head) for name, head in heads.items()})
+        # what it was made of stands in a bundle
+        self.head_configs = dict(heads)
 
-    def encode_asvs(self, codes_UL, lengths_U, hidden_UT=None):
-        """Encode distinct ASVs, chunk by chunk; see :meth:`ASVEncoder.forward`."""
-        tokens = -(-codes_UL.shape[1] // self.config.nucleotides_per_token)
-        floats = self._floats(np.full(len(codes_UL), tokens), self.config.asv_layers)
-        pieces = []
-        for start, end, kept in self._chunks(floats):
-            chunk = slice(start, end)
-            hidden = None if hidden_UT is None else hidden_UT[chunk]
-            pieces.append(self._run(self.asv_encoder, kept, codes_UL[chunk], lengths_U[chunk], hidden))
-        embeddings, outputs = zip(*pieces)
-        return torch.cat(embeddings), None if hidden_UT is None else torch.cat(outputs)
+    def forward(self, batch: Batch) -> Outputs:
+        """Return what the batch asks for: outputs of its heads, and embeddings of what it reads."""
+        asvs_UD, samples = batch.embeddings, None
+        if batch.sequences:
+            asvs_UD = _joined([self._run(self.asv_encoder, chunk.kept, chunk)[0] for chunk in batch.sequences])
+        if batch.samples:
+            parts = [self._run(self._embed, chunk.kept, asvs_UD, chunk) for chunk in batch.samples]
+            samples = SampleEmbeddings.concatenate([SampleEmbeddings(*part) for part in parts])
+        given = {'samples': samples}
+        if batch.masked:
+            given['masked'] = _joined([self._run(self.asv_encoder, chunk.kept, chunk)[1] for chunk in batch.masked])
+        heads = {name: self.heads[name](given[self.heads[name].reads]) for name in batch.heads}
+        return Outputs(heads, asvs_UD if batch.sequences else None, samples)
 
-    def encode_samples(self, asvs_UD, asv_N, abundances_N, offsets_B):
-        """Encode samples, chunk by chunk, from the embeddings of the ASVs they hold.
+    def budget(self) -> Budget:
+        """Return how a batch is to be cut; without a gradient a layer is gone when the next is done."""
+        config, floats = self.config, (KEPT_PER_TOKEN + self.config.mlp_ratio) * self.config.width
+        learns = torch.is_grad_enabled()
+        return Budget(
+            max_floats=self.max_floats,
+            nucleotides_per_token=config.nucleotides_per_token,
+            per_sequence_token=floats * (config.asv_layers if learns else 1),
+            per_sample_token=floats * (config.sample_layers if learns else 1),
+            # memberships are computed for each non-zero too
+            per_asv=4 * config.memberships,
+            per_pair=config.attention_heads,
+        )
 
-        Parameters
-        ----------
-        asvs_UD : [U, D]
-        asv_N : int64 [N]
-            Row in `asvs_UD` of each non-zero.
-        abundances_N : [N]
-            Share of the sample's reads.
-        offsets_B : int64 [B + 1]
-            Where each sample begins among the non-zeros.
-
-        Returns
-        -------
-        SampleEmbeddings
-        """
-        offsets = offsets_B.tolist()
-        richness_B = np.diff(offsets)
-        # memberships are computed for each non-zero too
-        floats = self._floats(richness_B + 1, self.config.sample_layers) + 4 * self.config.memberships * richness_B
-        parts = []
-        for start, end, kept in self._chunks(floats):
-            inside = slice(offsets[start], offsets[end])
-            local_B = offsets_B[start : end + 1] - offsets_B[start]
-            parts.append(
-                SampleEmbeddings(*self._run(self._embed, kept, asvs_UD, asv_N[inside], abundances_N[inside], local_B))
-            )
-        return SampleEmbeddings.concatenate(parts)
-
-    def encode(self, batch):
-        """Return the SampleEmbeddings of a :class:`q2_aam.data.batches.Batch`."""
-        asvs_UD, _ = self.encode_asvs(batch.codes, batch.lengths)
-        return self.encode_samples(asvs_UD, batch.asvs, batch.abundances, batch.offsets)
+    def compile_blocks(self) -> None:
+        """Let PyTorch compile the layers: the same code for all of them, so that it is compiled once."""
+        for part in self.modules():
+            if isinstance(part, Block):
+                part.compile_products()
 
     def _run(self, function, kept, *inputs):
         """Call `function` in the network's precision; what is not `kept` is computed again where it has a gradient."""
-        device = next(self.parameters()).device.type
-        with torch.autocast(device, self.precision, enabled=self.precision != torch.float32):
+        with self._autocast():
             if not kept and torch.is_grad_enabled():
                 results = all_recomputed(function, *inputs)
             else:
                 results = function(*inputs)
         return tuple(result if result is None else result.float() for result in results)
 
-    def _embed(self, asvs_UD, asv_N, abundances_N, offsets_B):
-        features_N = abundance_features(abundances_N)
-        summary_BD, tokens_ND = self.sample_encoder(asvs_UD, asv_N, features_N, offsets_B)
-        unions_BK = self.distance_head.unions(asvs_UD, asv_N, tokens_ND, features_N, offsets_B)
-        mean_BD = torch.segment_reduce(tokens_ND, 'mean', lengths=offsets_B.diff(), axis=0, unsafe=True)
-        return summary_BD, mean_BD, unions_BK
+    def _autocast(self):
+        if self.precision == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(next(self.parameters()).device.type, self.precision)
 
-    def _floats(self, tokens, layers):
-        """Floats held for sequences of `tokens` tokens: those that layers keep, and one layer's attention scores.
+    def _embed(self, asvs_UD, chunk: SampleChunk):
+        features_N = abundance_features(chunk.abundances)
+        summary_BD, tokens_ND = self.sample_encoder(asvs_UD, features_N, chunk)
+        memberships_BK = self.memberships(asvs_UD, tokens_ND, features_N, chunk)
+        mean_BD = torch.segment_reduce(tokens_ND, 'mean', lengths=chunk.richness, axis=0, unsafe=True)
+        return summary_BD, mean_BD, memberships_BK
 
-        Without a gradient a layer is gone when the next is done.
-        """
-        kept = (layers if torch.is_grad_enabled() else 1) * (KEPT_A_TOKEN + self.config.feed_forward_ratio)
-        return kept * self.config.width * tokens + self.config.attention_heads * tokens**2
 
-    def _chunks(self, floats):
-        """Cut sequences that keep `floats` each into chunks (start, end, whether the chunk is kept for its gradient).
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-        The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones
-        are computed again.
-        """
-        if floats.sum() <= self.max_floats:
-            return [(0, len(floats), True)]
-        cuts, held = [0], 0
-        for sequence, size in enumerate(floats.tolist()):
-            if held and held + size > SHARE_OF_A_CHUNK * self.max_floats:
-                cuts.append(sequence)
-                held = 0
-            held += size
-        cuts.append(len(floats))
-        behind = floats[::-1].cumsum()[::-1]
-        return [(start, end, bool(behind[start] <= self.max_floats)) for start, end in zip(cuts[:-1], cuts[1:])]
+
+def build_network(
+    config: ModelConfig, heads: dict[str, HeadConfig], generator: torch.Generator | None = None
+) -> Network:
+    """Return a network on the CPU, its weights drawn from `generator`; without one it has no memory for them yet."""
+    # torch's own initialisation would draw from its global generator, which other runs of the process use
+    with torch.device('meta'):
+        network = Network(config, heads)
+    if generator is None:
+        return network
+    network.to_empty(device='cpu')
+    initialise(network, generator)
+    return network

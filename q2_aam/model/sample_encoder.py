@@ -1,23 +1,26 @@
 """From ASV embeddings and abundances to an embedding of each sample.
 
-Shapes: B samples, N non-zeros of the batch in all, U distinct ASVs, D width, M = N + B tokens (one summary token a
-sample), Q their places with padding.
+Shapes: B samples, N non-zeros of the batch, U distinct ASVs, D width, K memberships, M = N + B tokens (one summary
+token a sample), Q their places with padding.
 """
 
 import torch
 from torch import nn
 
-from .layers import Block, layout_of
+from q2_aam.config import ModelConfig
+from q2_aam.data.batches import SampleChunk
 
-# Shares of reads below this are told apart no more: 1 read in a million is deeper than amplicon studies go.
-SMALLEST_SHARE = 1e-6
+from .layers import Block
+
+# Shares of reads below this are not told apart: 1 read in a million is deeper than amplicon studies go.
+MIN_SHARE = 1e-6
 ABUNDANCE_FEATURES = 4
 
 
 class SampleEncoder(nn.Module):
     """Transformer over the ASVs of a sample, which have no order, and a summary token."""
 
-    def __init__(self, config):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         width = config.width
         self.asv_in = nn.Linear(width, width)
@@ -25,22 +28,19 @@ class SampleEncoder(nn.Module):
         self.abundance_scale = nn.Linear(ABUNDANCE_FEATURES, width)
         self.summary_embedding = nn.Parameter(torch.empty(1, width))
         self.blocks = nn.ModuleList(
-            Block(width, config.attention_heads, config.feed_forward_ratio) for _ in range(config.sample_layers)
+            Block(width, config.attention_heads, config.mlp_ratio) for _ in range(config.sample_layers)
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, asvs_UD, asv_N, features_N, offsets_B):
+    def forward(self, asvs_UD: torch.Tensor, features_N: torch.Tensor, chunk: SampleChunk):
         """Encode samples.
 
         Parameters
         ----------
         asvs_UD : [U, D]
-        asv_N : int64 [N]
-            Row in `asvs_UD` of each non-zero.
         features_N : [N, ABUNDANCE_FEATURES]
             From :func:`abundance_features`.
-        offsets_B : int64 [B + 1]
-            Where each sample begins among the non-zeros.
+        chunk : SampleChunk
 
         Returns
         -------
@@ -48,25 +48,41 @@ class SampleEncoder(nn.Module):
         tokens : [N, D]
             Each ASV as seen within its sample.
         """
-        x_ND = self.asv_in(asvs_UD).index_select(0, asv_N)
+        x_ND = self.asv_in(asvs_UD).index_select(0, chunk.asvs)
         x_ND = x_ND * (1 + self.abundance_scale(features_N)) + self.abundance_in(features_N)
-        # the summary token of sample b stands before its ASVs, so its row is offsets[b] + b
-        samples = len(offsets_B) - 1
-        offsets_M = offsets_B + torch.arange(samples + 1, device=offsets_B.device)
-        is_summary_M = torch.zeros(len(x_ND) + samples, dtype=torch.bool, device=x_ND.device)
-        is_summary_M[offsets_M[:-1]] = True
-        source_M = torch.where(is_summary_M, 0, (~is_summary_M).cumsum(0))
-        x_MD = torch.cat([self.summary_embedding, x_ND]).index_select(0, source_M)
-        layout = layout_of(offsets_M.cpu().numpy(), x_MD.device)
-        x_QD = layout.spread(x_MD)
+        x_MD = torch.cat([self.summary_embedding.to(x_ND.dtype), x_ND]).index_select(0, chunk.source)
+        x_QD = chunk.layout.to_places(x_MD)
         for block in self.blocks:
-            x_QD = block(x_QD, layout)
-        x_MD = self.norm(layout.collect(x_QD))
-        asv_rows_N = (~is_summary_M).nonzero()[:, 0]
-        return x_MD.index_select(0, offsets_M[:-1]), x_MD.index_select(0, asv_rows_N)
+            x_QD = block(x_QD, chunk.layout)
+        x_MD = self.norm(chunk.layout.to_tokens(x_QD))
+        return x_MD.index_select(0, chunk.summaries), x_MD.index_select(0, chunk.members)
 
 
-def abundance_features(abundances_N):
+class Memberships(nn.Module):
+    """Soft memberships of samples: what the branches of a tree are to UniFrac.
+
+    Each ASV holds K soft memberships; a sample holds the largest of its ASVs. What a sample holds of an ASV also
+    depends on its abundance (a rare one may be missing from a rarefied sample) and on what the sample encoder makes of
+    it.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.asv = nn.Linear(config.width, config.memberships)
+        self.context = nn.Linear(config.width, config.memberships, bias=False)
+        self.presence = nn.Linear(ABUNDANCE_FEATURES, config.memberships)
+
+    def forward(
+        self, asvs_UD: torch.Tensor, tokens_ND: torch.Tensor, features_N: torch.Tensor, chunk: SampleChunk
+    ) -> torch.Tensor:
+        """Return the memberships of samples, [B, K], from their ASVs and what the sample encoder made of them."""
+        logits_NK = self.asv(asvs_UD).index_select(0, chunk.asvs) + self.context(tokens_ND)
+        # in float32 whatever the logits are: memberships near 0 and near 1 must stay apart
+        members_NK = torch.sigmoid(logits_NK.float()) * torch.sigmoid(self.presence(features_N).float())
+        return torch.segment_reduce(members_NK, 'max', lengths=chunk.richness, axis=0, unsafe=True)
+
+
+def abundance_features(abundances_N: torch.Tensor) -> torch.Tensor:
     """Views of a share of reads that stay apart for rare and for common ASVs: [N, 4], each of order 1."""
-    log_N = torch.log10(abundances_N.clamp_min(SMALLEST_SHARE))
+    log_N = torch.log10(abundances_N.clamp_min(MIN_SHARE))
     return torch.stack([log_N / 3 + 1, (log_N + 3).clamp_min(0) / 2, abundances_N.sqrt(), abundances_N], dim=-1)

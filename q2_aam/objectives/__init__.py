@@ -1,0 +1,32 @@
+"""What is learned, one file each, behind one small protocol. Register a new objective in the tables below.
+
+An objective has a head (what the network is to give), labels (what it is to give it for), a loss, metrics of the
+validation split, and a line that tells the user about it. It knows nothing of how the network is trained.
+"""
+
+from .classification import Classification
+from .distances import Distances
+from .masked_nucleotides import MaskedNucleotides
+from .protocol import Context, Inputs, Objective, TargetObjective
+from .regression import Regression
+
+# Learned without labels by `pretrain`, each where its inputs are given and its weight is above 0.
+PRETRAINING: tuple[type[Objective], ...] = (Distances, MaskedNucleotides)
+# The target of a kind of model.
+TARGETS: dict[str, type[TargetObjective]] = {'regressor': Regression, 'classifier': Classification}
+# Learned beside the target.
+BESIDE_TARGET: tuple[type[Objective], ...] = (Distances,)
+
+__all__ = [
+    'BESIDE_TARGET',
+    'PRETRAINING',
+    'TARGETS',
+    'Classification',
+    'Context',
+    'Distances',
+    'Inputs',
+    'MaskedNucleotides',
+    'Objective',
+    'Regression',
+    'TargetObjective',
+]

@@ -1,51 +1,102 @@
-"""The profile head beside the network: fitted, weighed, and put together with it."""
+"""Network and abundance ensemble put together: how much each counts, and what out-of-fold samples are told by both.
+
+Shapes: N samples of the study, O outputs.
+"""
+
+import dataclasses
 
 import numpy as np
 
 from q2_aam.bundle import Blend
+from q2_aam.bundle.targets import gate_of
 from q2_aam.data.splits import TRAINING, VALIDATION
-from q2_aam.runtime.encode import profile_outputs_of
+from q2_aam.runtime.recorder import Recorder
 
-from .ensemble import fit_profile_head
+from .prepare import Prepared
+from .train import Trained
 
-# Weight of the network where there is no telling: on ECAM any weight costs accuracy, elsewhere ASVs may be new.
-NETWORK_WEIGHT = 0.1
+# Share of the network where there is no telling: on ECAM any share costs accuracy, elsewhere ASVs may be new.
+PRIOR_SHARE = 0.1
+# Training samples, of which the network knows the answer, calibrate by the ensemble alone. They do so only where the
+# ensemble has most of the say: its gate is this far open, in the mean over validation samples.
+OPEN_GATE = 0.75
 
 
-def blend_in_profile_head(goal, study, outputs, rows, reading, seed, device, say, checkpoint=None):
-    """Fit a profile head and put its outputs together with those of the network.
+@dataclasses.dataclass(frozen=True)
+class Blended:
+    """What the model says of the samples that it was made from.
 
-    Parameters
+    Attributes
     ----------
-    goal : q2_aam.training.goals.NumericGoal or CategoricalGoal
-    study : q2_aam.data.study.Study
-    outputs : float64 [samples, outputs]
-        Of the network, for every sample of the study.
-    rows : dict of str to int64 [samples]
-        Rows of the study by part. The head learns from the training and validation parts, and both get outputs of a
-        member that has not learned from their group.
-    reading, seed, device, say, checkpoint
-        See :func:`q2_aam.training.ensemble.fit_profile_head`.
-
-    Returns
-    -------
-    blend : q2_aam.bundle.Blend
-    head : q2_aam.model.abundance_ensemble.ProfileHead
-    outputs : float64 [samples, outputs]
-        Of both. Training samples, which the network has learned from, have those of the profile head alone.
+    outputs : float64 [N, O]
+        Of test samples, those of the model; of validation samples, those of the network and of the member that has not
+        learned from their group; of training samples, those of that member alone.
+    blend : q2_aam.bundle.Blend or None
+        None without an ensemble.
+    calibrating : int64
+        Rows of the study whose outputs calibrate intervals and probabilities.
     """
-    learned, own = learned_rows(rows), rows[VALIDATION]
-    head, left_out = fit_profile_head(goal, study, learned, reading, seed, device, say, checkpoint)
-    profile, known = profile_outputs_of(head, study, np.arange(len(study)), reading)
-    profile[learned] = left_out
-    share, network_alone, profile_alone = goal.weights(outputs[own], profile[own], own, NETWORK_WEIGHT)
-    say(f'Prediction: {share:.0%} the network, {1 - share:.0%} the profile head.')
-    blend = Blend(share * network_alone, (1 - share) * profile_alone, network_alone, len(head.first.weight))
-    both = blend.outputs(outputs, profile, known)
-    both[rows[TRAINING]] = profile_alone * profile[rows[TRAINING]]
-    return blend, head, both
+
+    outputs: np.ndarray
+    blend: Blend | None
+    calibrating: np.ndarray
 
 
-def learned_rows(rows):
-    """Return the rows of the study that may be learned from, in order: those of training and validation."""
-    return np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
+def blend(prepared: Prepared, trained: Trained, recorder: Recorder) -> Blended:
+    """Weigh network and ensemble by stacking out-of-fold outputs of the validation split, and put them together.
+
+    Every member is gated by its own coverage, in weighing, in calibrating and in predicting alike.
+    """
+    rows, target = prepared.rows, prepared.target
+    every = np.arange(len(prepared.study))
+    network = trained.reader.outputs(trained.network, target.name, every)
+    if trained.ensemble is None:
+        return Blended(network, None, rows[VALIDATION])
+    fitted, labelled = trained.ensemble, prepared.labelled
+    ensemble, coverage = np.zeros_like(network), np.zeros(len(network))
+    ensemble[labelled], coverage[labelled] = fitted.outputs, fitted.coverage
+    weights = _weigh(target, network, ensemble, coverage, rows[VALIDATION], len(fitted.model.shares), recorder)
+    outputs = weights.outputs(network, ensemble, coverage)
+    outputs[rows[TRAINING]] = weights.ensemble_alone * ensemble[rows[TRAINING]]
+    others = np.setdiff1d(every, labelled)
+    outputs[others] = blended_outputs(trained.reader, fitted.model, fitted.vocabulary, weights, network, others)
+    gate = gate_of(coverage[rows[VALIDATION]]).mean()
+    return Blended(outputs, weights, labelled if gate >= OPEN_GATE else rows[VALIDATION])
+
+
+def blended_outputs(reader, ensemble, vocabulary, weights: Blend, network: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the outputs of a model for `rows` of a study, float64 [rows, O]: the mean over members, each gated.
+
+    `network` [N, O] are the outputs of the network for all samples of the study.
+    """
+    outputs = np.empty((len(rows), network.shape[1]))
+    shares = ensemble.shares.double().cpu().numpy()
+    done = 0
+    for block, members, coverage in reader.ensemble_outputs(ensemble, vocabulary, rows) if len(rows) else ():
+        parts = weights.outputs(network[block], members, coverage)
+        outputs[done : done + len(block)] = np.average(parts, axis=0, weights=shares)
+        done += len(block)
+    return outputs
+
+
+def _weigh(target, network, ensemble, coverage, rows, members, recorder):
+    """Return the blend that stacking finds on `rows`, and log what the network contributes to it."""
+    gate = gate_of(coverage[rows])
+    share, of_network, of_ensemble = target.share(network[rows], ensemble[rows], gate, rows, PRIOR_SHARE)
+    weights = Blend(share * of_network, (1 - share) * of_ensemble, of_network, of_ensemble, members)
+    without = dataclasses.replace(weights, network=0.0, ensemble=of_ensemble)
+    errors = {}
+    for name, outputs in (
+        ('network', of_network * network[rows]),
+        ('ensemble', without.outputs(network[rows], ensemble[rows], coverage[rows])),
+        ('blend', weights.outputs(network[rows], ensemble[rows], coverage[rows])),
+    ):
+        errors[name] = target.metrics_of(target.target, outputs, rows)[target.score]
+    recorder.log(0, 0, 'run', network_weight=share, ensemble_weight=1 - share)
+    recorder.log(0, 0, 'validation', **{f'{name}_{target.score}': value for name, value in errors.items()})
+    score = target.score.replace('_', ' ')
+    recorder.say(
+        f'Blend: {share:.0%} network, {1 - share:.0%} abundance ensemble; {score} of validation samples: network '
+        f'{errors["network"]:.3g}, ensemble {errors["ensemble"]:.3g}, both {errors["blend"]:.3g}.'
+    )
+    return weights

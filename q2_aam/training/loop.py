@@ -1,175 +1,208 @@
-"""The training loop, which reads top to bottom. Everything random in it follows from (seed, epoch, step)."""
+"""The training loop, which reads top to bottom: whatever learns by gradients learns here.
 
-import contextlib
+Everything random in it follows from (seed, stream, step).
+"""
+
 import dataclasses
-import itertools
 import math
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 
-from q2_aam.data.batches import batches_of_epoch
 from q2_aam.errors import UserError, counted
-from q2_aam.runtime.checkpoint import Checkpoint
-from q2_aam.runtime.device import give_back_memory, with_less_memory
+from q2_aam.runtime.checkpoint import Checkpoint, State
+from q2_aam.runtime.encode import device_of
+from q2_aam.runtime.memory import give_back_memory, with_less_memory
 from q2_aam.runtime.progress import Clock, Timer, draw_bar
+from q2_aam.runtime.recorder import Recorder
 
-from .optimizer import LossScale, make_optimizer, set_learning_rate
+from .optimizer import set_learning_rate
 
 # Freed memory goes back to the operating system so often.
 SECONDS_BETWEEN_GIVING_BACK = 10.0
-# streams of random numbers that must not be confused
-SHUFFLE, STEP = 0, 1
+# The scale of the loss in float16: where it begins, and how many steps in a row it must hold before it is doubled.
+FIRST_LOSS_SCALE, STEPS_TO_DOUBLE = 2.0**10, 100
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Task:
-    """What a loop trains on.
+    """What a loop does.
 
     Attributes
     ----------
-    rows : int64 [training samples]
-        Rows of the study to learn from.
+    name : str
+        In lines of progress; empty for the network itself, which has a line for each epoch.
+    optimizer : torch.optim.Optimizer
+        Its groups have a 'peak' of their learning rate.
+    schedule : callable
+        (step, steps) -> (share of the peak learning rate, first beta or None).
+    steps_per_epoch, epochs : int
+    batches : callable
+        (epoch from 1, batches to skip) -> iterator of what `loss` takes, at least for the rest of the epoch.
     loss : callable
-        (network, rows, numpy generator) -> (loss, {metric: value}) of one batch.
-    validate : callable
-        (network) -> {metric: value} on the validation part; empty without one.
+        (batch, step) -> (loss, {metric: value}, samples it is the mean of).
+    validate : callable, optional
+        () -> {metric: value} on the validation split.
+    max_steps : int
+        0: no such limit.
+    gradient_clip : float
+        Largest norm of the gradient; 0 does not clip.
+    precision : torch.dtype
     score : str or None
         The validation metric that is to be small: the best epoch is kept and `patience` counts. None keeps the last.
-    slow, slow_ratio, frozen
-        See :func:`q2_aam.training.optimizer.make_optimizer`.
+    patience : int or None
+        Epochs without a better score after which to stop.
     """
 
-    rows: np.ndarray
-    loss: object
-    validate: object
+    name: str
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int, int], tuple[float, float | None]]
+    steps_per_epoch: int
+    epochs: int
+    batches: Callable[[int, int], Iterator]
+    loss: Callable[..., tuple[torch.Tensor, dict[str, float], int]]
+    validate: Callable[[], dict[str, float]] = dict
+    max_steps: int = 0
+    gradient_clip: float = 0.0
+    precision: torch.dtype = torch.float32
     score: str | None = None
-    slow: tuple = ()
-    slow_ratio: float = 1.0
-    frozen: tuple = ()
+    patience: int | None = None
 
 
-def train(network, task, schedule, epochs, seed, checkpoint=None, say=print, patience=None):
-    """Train `network` in place.
+def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint: Checkpoint | None = None) -> State:
+    """Train `module` in place; return where the run ended, with its best epoch.
 
     Parameters
     ----------
-    network : q2_aam.model.network.Network
+    module : torch.nn.Module
+        With ``max_floats``, which is halved where memory runs out.
     task : Task
-    schedule : q2_aam.config.training.Schedule
-    epochs : int
-        Most epochs.
-    seed : int
-        Same seed, same machine, same inputs: the same weights, bit for bit on a CPU.
+    recorder : q2_aam.runtime.recorder.Recorder
+        Gets rows of the parts 'training' and 'validation', and the metric ``best_epoch`` where a score chose one.
     checkpoint : q2_aam.runtime.checkpoint.Checkpoint, optional
         Where to save and to resume from.
-    say : callable
-        Takes one line of progress.
-    patience : int, optional
-        Epochs without a better score after which to stop.
-
-    Returns
-    -------
-    History
-        With rows of part 'training' and 'validation', and the metric ``best_epoch`` where a score chose one.
     """
-    optimizer = make_optimizer(network, schedule, task.slow_ratio, task.slow, task.frozen)
-    steps_an_epoch = max(1, -(-len(task.rows) // schedule.batch_size))
-    steps = min(epochs * steps_an_epoch, schedule.max_steps or math.inf)
-    epochs = -(-steps // steps_an_epoch)
+    steps = min(task.epochs * task.steps_per_epoch, task.max_steps or math.inf)
+    epochs = -(-steps // task.steps_per_epoch)
     checkpoint = checkpoint or Checkpoint(None)
-    state = checkpoint.resume(network, optimizer)
-    if state.step:
-        say(f'Resumed after {state.step:,} of {steps:,} steps.')
-    clock, tidy = Clock(say, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
+    state = _resume(module, task, recorder, checkpoint, steps)
+    clock, tidy = Clock(recorder, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
+    scaler = _scaler(module, task, state)
     for epoch in range(state.epoch + 1, epochs + 1):
-        if patience is not None and epoch - 1 - state.best_epoch >= patience:
-            say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {patience} epochs.')
+        if task.patience is not None and epoch - 1 - state.best_epoch >= task.patience:
+            recorder.say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {task.patience} epochs.')
             break
-        network.train()
-        scale = LossScale(network.precision, state.scale)
-        first, end = (epoch - 1) * steps_an_epoch, min(epoch * steps_an_epoch, steps)
-        batches = batches_of_epoch(task.rows, schedule.batch_size, np.random.default_rng([seed, SHUFFLE, epoch]))
-        # those that a run learned from before it was killed are passed over
-        batches = itertools.islice(batches, state.step - first, None)
-        for step, rows in zip(range(state.step, end), batches):
-            share = set_learning_rate(optimizer, step, steps, schedule.warmup_fraction)
-            figures = _step(network, task, optimizer, scale, schedule, rows, seed, step)
-            for name, value in figures.items():
-                state.sums[name] = state.sums.get(name, 0.0) + value * len(rows)
-            state.step, state.samples, state.scale = step + 1, state.samples + len(rows), scale.state()
+        module.train()
+        first, end = (epoch - 1) * task.steps_per_epoch, min(epoch * task.steps_per_epoch, steps)
+        skipped = 0
+        # batches that an interrupted run has learned from are skipped
+        for step, batch in zip(range(state.step, end), task.batches(epoch, state.step - first)):
+            share, beta = task.schedule(step, steps)
+            set_learning_rate(task.optimizer, share, beta)
+            metrics, samples, stepped = _step(module, task, scaler, batch, step)
+            skipped += not stepped
+            for name, value in metrics.items():
+                state.sums[name] = state.sums.get(name, 0.0) + value * samples
+            state.step, state.samples, state.scale = step + 1, state.samples + samples, scaler.state_dict()
             if tidy.rings():
                 give_back_memory()
-            draw_bar(state.step - first, end - first, f'epoch {epoch}')
+            draw_bar(state.step - first, end - first, task.name or f'epoch {epoch}')
             if state.step < end:
                 if clock.is_time():
-                    where = f'epoch {epoch}/{epochs}, step {state.step - first:,}/{end - first:,}'
-                    clock.tell(where, _averages(state)['loss'], state.step)
-                checkpoint.save(network, optimizer, state)
-        averages = _averages(state)
-        if scale.skipped:
-            say(f'Left out {counted(scale.skipped, "step")} of epoch {epoch}, whose gradient overflowed float16.')
-        state.history.log(state.step, epoch, 'training', **averages, learning_rate_share=share)
-        network.eval()
-        validation = with_less_memory(network, lambda: task.validate(network))
-        state.history.log(state.step, epoch, 'validation', **validation)
-        if task.score and validation[task.score] < state.best_score:
-            state.best_score, state.best_epoch = validation[task.score], epoch
-            state.best_weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        # the loss scale begins anew, too
-        state.epoch, state.sums, state.samples, state.scale = epoch, {}, 0, {}
-        checkpoint.save(network, optimizer, state)
-        say(_line(epoch, epochs, averages, validation, optimizer.param_groups[0]['lr'], clock.left(state.step)))
-        clock.hear()
+                    where = task.name or f'epoch {epoch}/{epochs}'
+                    clock.tell(f'{where}, step {state.step - first:,}/{end - first:,}', _means(state)['loss'], step + 1)
+                checkpoint.save(module, task.optimizer, state)
+        if skipped:
+            recorder.say(f'Skipped {counted(skipped, "step")} of epoch {epoch}: the gradient overflowed float16.')
+        _end_epoch(module, task, recorder, state, epoch, share)
+        checkpoint.save(module, task.optimizer, state)
+        if not task.name:
+            recorder.say(_line(recorder, epoch, epochs, task.optimizer.param_groups[0]['lr'], clock.left(state.step)))
+            clock.hear()
     if task.score:
-        network.load_state_dict(state.best_weights)
-        best_step = min(state.best_epoch * steps_an_epoch, steps)
-        state.history.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)
-    network.eval()
-    return state.history
+        module.load_state_dict(state.best_weights)
+        best_step = min(state.best_epoch * task.steps_per_epoch, steps)
+        recorder.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)
+    module.eval()
+    return state
 
 
-def _step(network, task, optimizer, scale, schedule, rows, seed, step):
-    """Learn from one batch; return its loss and figures."""
+def _resume(module, task, recorder, checkpoint, steps):
+    """Put everything where an interrupted run stopped."""
+    state = checkpoint.resume(module, task.optimizer)
+    if state.step:
+        recorder.say(f'Resumed after {state.step:,} of {steps:,} steps.')
+        if not task.name:
+            recorder.restore(state.history)
+    state.history = recorder.history
+    return state
+
+
+def _scaler(module, task, state):
+    """Return what multiplies the loss so that small gradients do not vanish in float16 (arXiv:1710.03740)."""
+    scaler = torch.amp.GradScaler(
+        device_of(module).type,
+        init_scale=FIRST_LOSS_SCALE,
+        growth_interval=STEPS_TO_DOUBLE,
+        enabled=task.precision == torch.float16,
+    )
+    # a run may go on in another precision
+    if scaler.is_enabled() and state.scale:
+        scaler.load_state_dict(state.scale)
+    return scaler
+
+
+def _step(module, task, scaler, batch, step):
+    """Learn from one batch; return its metrics, its number of samples, and whether the optimizer made a step."""
 
     def forward_and_backward():
-        # a generator of its own, so that a batch that is done again for want of memory is the same batch
-        loss, figures = task.loss(network, rows, np.random.default_rng([seed, STEP, step]))
-        if not math.isfinite(loss.item()):
-            raise UserError(f'The loss is {loss.item()} in step {step + 1}; lower learning_rate.')
-        optimizer.zero_grad()
-        (loss * scale.value).backward()
-        return {'loss': loss.item(), **figures}
+        loss, metrics, samples = task.loss(batch, step)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise UserError(f'The loss is {value} in step {step + 1}; lower learning_rate.')
+        task.optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        return {'loss': value, **metrics}, samples
 
-    figures = with_less_memory(network, forward_and_backward)
-    scale.step(optimizer, network.parameters(), schedule.gradient_clip)
-    return figures
-
-
-@contextlib.contextmanager
-def reproducible(device, seed):
-    """Seed torch and, on a CPU, allow only deterministic kernels; put everything back at the end."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(device.type == 'cpu')
-        # nothing here reads memory that was never written; filling it costs time
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before[0])
-            torch.utils.deterministic.fill_uninitialized_memory = before[1]
+    metrics, samples = with_less_memory(module, forward_and_backward)
+    scaler.unscale_(task.optimizer)
+    if task.gradient_clip:
+        learning = [parameter for parameter in module.parameters() if parameter.grad is not None]
+        torch.nn.utils.clip_grad_norm_(learning, task.gradient_clip)
+    before = scaler.get_scale()
+    scaler.step(task.optimizer)
+    scaler.update()
+    stepped = scaler.get_scale() >= before
+    if not stepped and scaler.get_scale() < 1:
+        raise UserError(
+            'Parameter precision is float16, in which the gradient overflows; use bfloat16 or float32, or lower '
+            'learning_rate.'
+        )
+    return metrics, samples, stepped
 
 
-def _averages(state):
+def _end_epoch(module, task, recorder, state, epoch, share):
+    """Log the epoch, validate, and keep the weights if they are the best."""
+    if not task.name:
+        recorder.log(state.step, epoch, 'training', **_means(state), learning_rate_share=share)
+    module.eval()
+    validation = with_less_memory(module, task.validate)
+    recorder.log(state.step, epoch, 'validation', **validation)
+    if task.score and validation[task.score] < state.best_score:
+        state.best_score, state.best_epoch = validation[task.score], epoch
+        state.best_weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    state.epoch, state.sums, state.samples = epoch, {}, 0
+
+
+def _means(state):
     return {name: value / state.samples for name, value in state.sums.items()}
 
 
-def _line(epoch, epochs, training, validation, learning_rate, left):
-    width = len(str(epochs))
-    words = [f'epoch {epoch:>{width}}/{epochs}']
-    words += [f'{name} {value:.3f}' for name, value in training.items()]
-    if validation:
-        words += ['| validation', *(f'{name} {value:.3f}' for name, value in validation.items())]
+def _line(recorder, epoch, epochs, learning_rate, left):
+    """Return the line of an epoch: what was just logged of it."""
+    rows = [row for row in recorder.history.rows[-100:] if row[1] == epoch]
+    words = [f'epoch {epoch:>{len(str(epochs))}}/{epochs}']
+    for part in ('training', 'validation'):
+        metrics = [f'{row[3]} {row[4]:.3f}' for row in rows if row[2] == part and row[3] != 'learning_rate_share']
+        words += ['| validation', *metrics] if metrics and part == 'validation' else metrics
     return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {left}'])

@@ -16,14 +16,18 @@ import h5py
 import numpy as np
 import torch
 
-from q2_aam.config import PretrainConfig
+from q2_aam.config import HeadConfig, PretrainConfig
 from q2_aam.data.inputs import read_study
 from q2_aam.data.pairs import PairDistances
-from q2_aam.model.network import Network
-from q2_aam.runtime.device import place
-from q2_aam.training.loop import reproducible
-from q2_aam.training.optimizer import make_optimizer
-from q2_aam.training.pretrain import MASKED_BESIDE_DISTANCES, _Tasks
+from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.model.network import build_network
+from q2_aam.objectives import Context, Distances, Inputs, MaskedNucleotides
+from q2_aam.runtime.device import deterministic, place
+from q2_aam.runtime.encode import StudyReader
+from q2_aam.runtime.seeds import Stream, torch_generator
+from q2_aam.training.optimizer import make_optimizer, peak_learning_rate
+from q2_aam.training.prepare import MASKED_BESIDE_DISTANCES, Prepared
+from q2_aam.training.train import loss_of
 
 ECAM = pathlib.Path(__file__).resolve().parents[1] / 'data' / 'ecam'
 # The size at which speeds are judged: the reference implementation's widths differ, its numbers of layers are these.
@@ -97,22 +101,28 @@ def random_distances(study, seed):
 
 def configuration(study, **options):
     """Return a resolved PretrainConfig for `study`: the defaults, at the size of FORM, but for `options`."""
-    config = PretrainConfig.from_flat(FORM | {'masked_asv_fraction': MASKED_BESIDE_DISTANCES} | options)
+    config = PretrainConfig.from_flat(FORM | {'masked_asv_ratio': MASKED_BESIDE_DISTANCES} | options)
     return dataclasses.replace(config, model=config.model.resolved(study.longest, len(study)))
 
 
 def our_network(study, config, seed, device=CPU):
     """Return (network, loss): the network of pretraining, with a head for predictions, and its loss of a batch."""
-    torch.manual_seed(seed)
-    network = place(Network(config.model, nucleotides=True, outputs=1), config.runtime, device)
-    # pretraining's own object, so that what is measured is what users run
-    tasks = _Tasks(study, random_distances(study, seed), config, np.arange(0), seed, device)
-    return network, tasks.loss
+    rows = {TRAINING: np.arange(len(study)), VALIDATION: np.arange(0)}
+    context = Context(Inputs(None), study, rows, config, seed)
+    # pretraining's own objectives, so that what is measured is what users run
+    distances = Distances(context, random_distances(study, seed), 'random', False)
+    objectives = tuple(filter(None, (distances, MaskedNucleotides.align(context))))
+    heads = {one.name: one.head for one in objectives} | {'target': HeadConfig('target', 1)}
+    network = build_network(config.model, heads, torch_generator(seed, Stream.WEIGHTS))
+    network = place(network, config.runtime, device)
+    prepared, reader = Prepared('encoder', config, study, rows, objectives), StudyReader(study)
+    return network, lambda network, rows, generator: loss_of(network, prepared, reader, rows, generator)[:2]
 
 
 def training_step(network, loss, config):
     """Return a function (rows) that does one step: loss, gradient, clipping, AdamW."""
-    optimizer = make_optimizer(network, config.training)
+    rate = peak_learning_rate(config.training, config.model.width)
+    optimizer = make_optimizer(network, rate, config.training.weight_decay)
     generator = np.random.default_rng(0)
 
     def step(rows):
@@ -131,7 +141,7 @@ def training_step(network, loss, config):
 def interleaved(sides, repeats, options, warm=1):
     """Time callables in turn, A B A B ..., and return {name: median seconds}; each is called `warm` times before."""
     seconds, clock = {name: [] for name in sides}, CLOCKS[options.clock]
-    with reproducible(options.device, 0):
+    with deterministic(options.device):
         for turn in range(warm + repeats):
             for name, side in sides.items():
                 synchronise()

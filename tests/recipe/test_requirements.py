@@ -1,4 +1,4 @@
-"""What setup.py, the conda recipe and the environment files ask for agree."""
+"""What pyproject.toml, the conda recipe and the environment files ask for agree."""
 
 import pathlib
 import re
@@ -39,14 +39,24 @@ def parsed(requirements):
     return {name: bounds.replace(' ', '') for name, bounds in pairs}
 
 
+def ranges(bounds):
+    """Return the bounds of '>=2.5,<3' in any order."""
+    return set(bounds.split(','))
+
+
 @pytest.fixture
 def declared(monkeypatch):
-    """What setup.py tells setuptools."""
-    told = {}
-    monkeypatch.setattr(setuptools, 'setup', told.update)
+    """The package as setuptools reads it from pyproject.toml and setup.py."""
+    attributes = {}
+    monkeypatch.setattr(setuptools, 'setup', attributes.update)
     monkeypatch.chdir(ROOT)
+    # an import of the package to learn its version would fail
+    monkeypatch.setitem(sys.modules, 'q2_aam', None)
+    monkeypatch.setitem(sys.modules, 'torch', None)
     runpy.run_path(str(ROOT / 'setup.py'))
-    return told
+    distribution = setuptools.Distribution(attributes)
+    distribution.parse_config_files()
+    return distribution
 
 
 @pytest.fixture
@@ -57,41 +67,42 @@ def recipe():
     return yaml.safe_load(text)
 
 
-def test_every_requirement_of_setup_is_in_the_conda_recipe_with_the_same_range(declared, recipe):
+def test_every_requirement_is_in_the_conda_recipe_with_the_same_range(declared, recipe):
     run = parsed(recipe['requirements']['run'])
-    for name, bounds in parsed(declared['install_requires']).items():
-        assert run[CONDA_NAMES.get(name, name)] == bounds
-    assert run['python'] == declared['python_requires']
+    for name, bounds in parsed(declared.install_requires).items():
+        assert ranges(run[CONDA_NAMES.get(name, name)]) == ranges(bounds)
+    assert ranges(run['python']) == ranges(str(declared.python_requires))
 
 
 def test_the_rest_of_the_conda_recipe_is_what_qiime2_brings(declared, recipe):
-    own = {CONDA_NAMES.get(name, name) for name in parsed(declared['install_requires'])}
+    own = {CONDA_NAMES.get(name, name) for name in parsed(declared.install_requires)}
     assert set(parsed(recipe['requirements']['run'])) - own - {'python'} == BROUGHT_BY_QIIME2
 
 
-def test_setup_requires_nothing_that_qiime2_brings(declared):
-    assert not set(parsed(declared['install_requires'])) & BROUGHT_BY_QIIME2
+def test_nothing_is_required_that_qiime2_brings(declared):
+    assert not set(parsed(declared.install_requires)) & BROUGHT_BY_QIIME2
 
 
-def test_one_version_is_told_everywhere(declared, recipe):
-    assert declared['version'] == str(recipe['package']['version']) == q2_aam.__version__
+def test_one_version_and_one_license_are_told_everywhere(declared, recipe):
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text('utf-8'))
+    version = q2_aam.__version__
+    assert declared.metadata.version == str(recipe['package']['version']) == citation['version'] == version
+    assert citation['license'] == recipe['about']['license'] == declared.metadata.license == 'BSD-3-Clause'
 
 
 def test_qiime2_finds_the_plugin_in_one_group_only(declared):
-    assert declared['name'] == 'q2-aam'
-    assert declared['entry_points'] == {'qiime2.plugins': ['q2-aam=q2_aam.plugin_setup:plugin']}
+    assert declared.metadata.name == 'q2-aam'
+    assert declared.entry_points == {'qiime2.plugins': ['q2-aam = q2_aam.plugin_setup:plugin']}
 
 
-def test_setup_reads_the_version_without_importing_the_package(monkeypatch, declared):
-    monkeypatch.setitem(sys.modules, 'q2_aam', None)
-    monkeypatch.setitem(sys.modules, 'torch', None)
-    runpy.run_path(str(ROOT / 'setup.py'))
-    assert re.fullmatch(r'\d+\.\d+\.\d+.*', declared['version'])
+def test_type_hints_and_citations_are_packaged(declared):
+    assert {'citations.bib', 'py.typed'} <= set(declared.package_data['q2_aam'])
+    assert (ROOT / 'q2_aam' / 'py.typed').exists()
 
 
 def test_every_room_is_packaged(declared):
     rooms = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / 'q2_aam').rglob('*.py')}
-    assert rooms == {name.replace('.', '/') for name in declared['packages']}
+    assert rooms == {name.replace('.', '/') for name in declared.packages}
 
 
 def test_there_are_environment_files_for_an_old_and_a_new_release():

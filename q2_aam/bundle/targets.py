@@ -1,0 +1,208 @@
+"""What a model predicts, and how its outputs are read: scaling, intervals, probabilities, the blend of both readers.
+
+Shapes: N samples, O outputs, M members of the abundance ensemble.
+"""
+
+import dataclasses
+import math
+import typing
+
+import numpy as np
+
+from q2_aam.data.details import LOWER, PROBABILITY, UPPER
+from q2_aam.stats.conformal import Calibration
+from q2_aam.stats.temperature import softmax
+
+# Least difficulty of a sample, in standard deviations of the target: quantiles that cross say nothing.
+MIN_DIFFICULTY = 0.1
+# Share of a sample in ASVs of the vocabulary from which on the abundance ensemble has its full weight.
+ENOUGH_COVERAGE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class NumericTarget:
+    """The numeric metadata column that a model predicts, and the scaling that is undone: center + scale * output.
+
+    Attributes
+    ----------
+    name : str
+    center, scale : float
+    coverage : float or None
+        Share of new samples whose true value prediction intervals are to hold; None before the model is trained.
+    sqrt : bool
+        Whether it is the square root of the column that is scaled.
+    quantiles : bool
+        Whether there are three outputs: the median, and the quantiles that end an interval. Prediction intervals are
+        then wider where these are farther apart.
+    calibration : q2_aam.stats.conformal.Calibration or None
+        What prediction intervals are made from; of a square root, on that scale, so that intervals are wider for
+        large values and never below 0. Its arrays stand beside the weights of a bundle, not in its config.json.
+    """
+
+    name: str
+    center: float
+    scale: float
+    coverage: float | None = None
+    sqrt: bool = False
+    quantiles: bool = False
+    calibration: Calibration | None = dataclasses.field(default=None, metadata={'array': True})
+
+    def __post_init__(self):
+        numbers = (self.center, self.scale)
+        if not isinstance(self.name, str) or not all(is_number(number) for number in numbers) or not self.scale > 0:
+            raise ValueError(
+                'The target must have a name, a finite center and a scale above 0, but it has the name '
+                f'{self.name!r}, the center {self.center!r} and the scale {self.scale!r}.'
+            )
+        for name in ('sqrt', 'quantiles'):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f'{name} of the target must be true or false, but it is {getattr(self, name)!r}.')
+        if self.coverage is not None and not (is_number(self.coverage) and 0 < self.coverage < 1):
+            raise ValueError(f'The coverage of the target must lie between 0 and 1, but it is {self.coverage!r}.')
+        if self.calibration is not None and self.calibration.by_difficulty != self.quantiles:
+            raise ValueError('The calibration of the target must be by difficulty if, and only if, it has quantiles.')
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has for it."""
+        return 3 if self.quantiles else 1
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the column as the network is to give them."""
+        return ((np.sqrt(np.maximum(values, 0)) if self.sqrt else values) - self.center) / self.scale
+
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the predictions of outputs [N, O], in the unit of the column."""
+        return self._to_unit(self._linear(outputs[:, 0]))
+
+    def errors(self, outputs: np.ndarray, true: np.ndarray) -> np.ndarray:
+        """Return predicted minus true value on the scale of the calibration: of a square root, of that."""
+        return self._linear(outputs[:, 0]) - (np.sqrt(np.maximum(true, 0)) if self.sqrt else true)
+
+    def difficulty(self, outputs: np.ndarray) -> np.ndarray | None:
+        """Return half the distance of the outer quantiles, float64 [N], on the scale of the calibration; else None."""
+        if not self.quantiles:
+            return None
+        half = (self._linear(outputs[:, 2]) - self._linear(outputs[:, 1])) / 2
+        return np.maximum(half, MIN_DIFFICULTY * self.scale)
+
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what outputs [N, O] say, as columns in the unit of the target: prediction and interval."""
+        centers = self._linear(outputs[:, 0])
+        predictions = self._to_unit(centers)
+        if self.calibration is None:
+            return {'prediction': predictions}
+        lower, upper = self.calibration.bounds(centers, self.coverage, self.difficulty(outputs))
+        return {'prediction': predictions, LOWER: self._to_unit(lower), UPPER: self._to_unit(upper)}
+
+    def _linear(self, outputs):
+        """Return outputs on the scale of the calibration: the column's, or its square root's, never below 0."""
+        values = outputs * self.scale + self.center
+        return np.maximum(values, 0) if self.sqrt else values
+
+    def _to_unit(self, values):
+        return np.square(np.maximum(values, 0)) if self.sqrt else values
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassTarget:
+    """The categorical metadata column that a model predicts.
+
+    Attributes
+    ----------
+    name : str
+    classes : tuple of str
+        In the order of the outputs.
+    temperature : float
+        What outputs are divided by before they become probabilities (Guo et al. 2017, arXiv:1706.04599).
+    """
+
+    name: str
+    classes: tuple
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if isinstance(self.classes, list):
+            object.__setattr__(self, 'classes', tuple(self.classes))
+        names = self.classes
+        sound = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
+        if not sound or not isinstance(self.name, str) or not 2 <= len(names) == len(set(names)):
+            raise ValueError(f'The target must have a name and two different classes or more, but it is {self}.')
+        if not is_number(self.temperature) or not self.temperature > 0:
+            raise ValueError(f'The temperature must be a number above 0, but it is {self.temperature!r}.')
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has for it."""
+        return len(self.classes)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, float64 [N, O], from outputs of that shape."""
+        return softmax(outputs, self.temperature)
+
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what outputs [N, O] say, as columns: the most probable class, the probability of each."""
+        probabilities = self.probabilities(outputs)
+        predictions = np.array(self.classes, dtype=object)[probabilities.argmax(axis=1)]
+        named = {PROBABILITY + name: column for name, column in zip(self.classes, probabilities.T)}
+        return {'prediction': predictions, **named}
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """How outputs of the network and of the abundance ensemble are put together: each times its weight.
+
+    A member has its weight where half of a sample or more is in ASVs that the member knows; below that, the network,
+    which reads ASVs that nobody has seen before, takes over.
+
+    Attributes
+    ----------
+    network, ensemble : float
+    network_alone, ensemble_alone : float
+        Weights where one of them is all there is: the network for a sample of unknown ASVs, the ensemble for training
+        samples, of which the network knows the answer.
+    members : int
+        Those of the ensemble.
+    """
+
+    network: float
+    ensemble: float
+    network_alone: float
+    ensemble_alone: float
+    members: int
+
+    def __post_init__(self):
+        weights = (self.network, self.ensemble)
+        if not all(is_number(weight) and weight > 0 for weight in (self.network_alone, self.ensemble_alone)):
+            raise ValueError(f'The weights of a blend alone must be numbers above 0, but it is {self}.')
+        if not all(is_number(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+            raise ValueError(f'The weights of a blend must be numbers of at least 0 and not both 0, but it is {self}.')
+        if type(self.members) is not int or self.members < 1:
+            raise ValueError(f'The members of a blend must be a whole number above 0, but they are {self.members!r}.')
+
+    def outputs(self, network: np.ndarray, ensemble: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+        """Return outputs of both.
+
+        Parameters
+        ----------
+        network : float64 [N, O]
+        ensemble : float64 [M, N, O] or, of one member for each sample, [N, O]
+        coverage : float64 [M, N] or [N]
+            Share of a sample in ASVs that the member knows.
+
+        Returns
+        -------
+        float64, as `ensemble`
+        """
+        gate = gate_of(coverage)[..., None]
+        return gate * (self.network * network + self.ensemble * ensemble) + (1 - gate) * self.network_alone * network
+
+
+def gate_of(coverage: np.ndarray) -> np.ndarray:
+    """Return the weight of a member of the abundance ensemble for samples of which it covers so much, 0 to 1."""
+    return np.minimum(coverage / ENOUGH_COVERAGE, 1)
+
+
+def is_number(value) -> typing.TypeGuard[float]:
+    """Tell whether `value` is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

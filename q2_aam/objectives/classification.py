@@ -1,0 +1,121 @@
+"""The objective of a categorical metadata column: the probability of each class.
+
+Shapes: N samples, C classes.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from q2_aam.bundle import ClassTarget
+from q2_aam.config import HeadConfig
+from q2_aam.data.details import PROBABILITY
+from q2_aam.data.labels import align_classes
+from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.model.losses import class_loss
+from q2_aam.stats.metrics import classification_metrics
+from q2_aam.stats.stacking import stack_log_loss
+from q2_aam.stats.temperature import best_temperature
+
+
+class Classification:
+    """Learn a column of classes; see :class:`q2_aam.objectives.protocol.TargetObjective`."""
+
+    name, weight = 'target', 1.0
+    align_labels = staticmethod(align_classes)
+
+    def __init__(self, context):
+        labels, training = context.labels, context.config.training
+        classes, self.values = np.unique(labels.values, return_inverse=True)
+        self.groups = labels.groups
+        self.target = ClassTarget(labels.name, tuple(classes))
+        self.head = HeadConfig('target', self.target.outputs)
+        self.balanced = training.class_weights == 'balanced'
+        self.score = 'balanced_log_loss' if self.balanced else 'log_loss'
+        self.headline = 'balanced_accuracy' if self.balanced else 'accuracy'
+        samples_C = np.bincount(self.values[context.rows[TRAINING]], minlength=self.target.outputs)
+        weights_C = samples_C.sum() / (len(classes) * samples_C) if self.balanced else np.ones(len(classes))
+        self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
+        self.validation_rows = context.rows[VALIDATION]
+
+    @classmethod
+    def align(cls, context):
+        return cls(context)
+
+    @staticmethod
+    def strata(labels):
+        """Return the class of each sample: each split is to have its share of each."""
+        return labels.values
+
+    @staticmethod
+    def resolved(training, labels, rows):
+        """Return the training configuration: nothing of it depends on the labels."""
+        return training
+
+    def label(self, batch, drawn, budget, generator):
+        batch.labels[self.name] = self.labels_of(drawn.rows)
+
+    def labels_of(self, rows):
+        return torch.from_numpy(self.values[rows].astype(np.int64))
+
+    def loss(self, outputs, batch):
+        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name])
+        return loss, {'target_loss': loss.item()}
+
+    def outputs_loss(self, outputs_NC, true_N):
+        return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device))
+
+    def metrics(self, network, reader):
+        """Score every epoch at its best temperature.
+
+        An epoch that tells classes apart well is not passed over because it is too sure of itself, which the
+        temperature mends (Berta et al. 2025, arXiv:2501.19195).
+        """
+        outputs = reader.outputs(network, self.name, self.validation_rows)
+        target = self.calibrated(outputs, self.validation_rows)
+        return self.metrics_of(target, outputs, self.validation_rows)
+
+    def points(self, network, reader):
+        yield from self.points_of(
+            self.target, reader.outputs(network, self.name, self.validation_rows), self.validation_rows
+        )
+
+    def describe(self):
+        return f'Target: "{self.target.name}", {self.target.outputs:,} classes.'
+
+    def share(self, network, ensemble, gate, rows, prior):
+        """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.stack_log_loss`."""
+        true = self.values[rows]
+        scales = [1 / best_temperature(outputs, true, self.balanced) for outputs in (network, ensemble)]
+        share = stack_log_loss(
+            scales[0] * network, scales[1] * ensemble, gate, true, self.groups[rows], prior, self.balanced
+        )
+        return share, *scales
+
+    def calibrated(self, outputs, rows):
+        """Return the target with the temperature that fits out-of-fold outputs for `rows`."""
+        temperature = best_temperature(outputs, self.values[rows], self.balanced)
+        return dataclasses.replace(self.target, temperature=temperature)
+
+    def metrics_of(self, target, outputs, rows):
+        return classification_metrics(target.probabilities(outputs), self.values[rows], self.balanced)
+
+    def test_metrics(self, target, outputs, rows):
+        """Return nothing: every metric of classes means something on every split."""
+        return {}
+
+    def points_of(self, target, outputs, rows):
+        """Yield (plot, predicted, true) for each class: its probability, and 1 for samples of the class, else 0."""
+        for code, column in enumerate(target.probabilities(outputs).T):
+            yield PROBABILITY + target.classes[code], column, (self.values[rows] == code).astype(float)
+
+    def random_forest(self, counts, rows, new_counts, new_rows, seed, threads):
+        # scikit-learn takes a second to load
+        from q2_aam.evaluation.baselines import random_forest_classes
+
+        weights = 'balanced' if self.balanced else None
+        probabilities = random_forest_classes(
+            counts, self.values[rows], new_counts, seed, threads, weights, self.target.outputs
+        )
+        return classification_metrics(probabilities, self.values[new_rows], self.balanced)

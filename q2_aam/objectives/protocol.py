@@ -1,0 +1,167 @@
+"""The protocol of objectives, and what they are aligned with.
+
+Shapes: N samples, O outputs of the target's head.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from q2_aam.bundle import ClassTarget, NumericTarget
+from q2_aam.config import HeadConfig
+from q2_aam.data.batches import Batch, Budget, Drawn
+from q2_aam.data.labels import Labels
+from q2_aam.data.study import Study
+from q2_aam.model.network import Network, Outputs
+from q2_aam.runtime.encode import StudyReader
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The inputs of a call: files by their paths, metadata columns as Series by sample id."""
+
+    table: str | os.PathLike
+    sequences: str | os.PathLike | None = None
+    target: pd.Series | None = None
+    groups: pd.Series | None = None
+    encoder: str | os.PathLike | None = None
+    distance_matrix: str | os.PathLike | None = None
+    phylogeny: str | os.PathLike | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What an objective is aligned with.
+
+    Attributes
+    ----------
+    inputs : Inputs
+    study : q2_aam.data.study.Study
+    rows : dict
+        Rows of the study by split, int64 each.
+    config : q2_aam.config.Call
+        With every 'auto' resolved.
+    seed : int
+    labels : q2_aam.data.labels.Labels or None
+        Of the study's samples, in order, where there is a target.
+    """
+
+    inputs: Inputs
+    study: Study
+    rows: dict[str, np.ndarray]
+    config: Any
+    seed: int
+    labels: Labels | None = None
+
+
+class Objective(Protocol):
+    """One thing that is learned.
+
+    Attributes
+    ----------
+    name : str
+        Of its head in the network and in the bundle.
+    weight : float
+        Of its loss.
+    head : HeadConfig
+    """
+
+    name: str
+    weight: float
+    head: HeadConfig
+
+    @classmethod
+    def align(cls, context: Context) -> 'Objective | None':
+        """Return the objective with its labels aligned to the study; None where it is turned off or has no input.
+
+        Raises
+        ------
+        q2_aam.errors.UserError
+            If its input cannot be used.
+        """
+
+    def label(self, batch: Batch, drawn: Drawn, budget: Budget, generator: np.random.Generator) -> None:
+        """Put into the batch, under its name, what the loss compares outputs with."""
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the loss of a batch (about 1 for knowing nothing) and its metrics."""
+
+    def metrics(self, network: Network, reader: StudyReader) -> dict[str, float]:
+        """Return metrics of the validation split; none where it has no samples."""
+
+    def points(self, network: Network, reader: StudyReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield (plot, predicted, true) of the validation split."""
+
+    def describe(self) -> str:
+        """Return the line that tells the user what is learned."""
+
+
+class TargetObjective(Objective, Protocol):
+    """The metadata column that a model is to predict; what is known of it beyond what every objective knows.
+
+    Attributes
+    ----------
+    values : array [N]
+        Of the study's samples: numbers, or the number of the class.
+    groups : array [N]
+    target : NumericTarget or ClassTarget
+        Before calibration.
+    score : str
+        The metric of the validation split that is to be small.
+    headline : str
+        The metric of the test split that its user is told.
+    """
+
+    values: np.ndarray
+    groups: np.ndarray
+    target: NumericTarget | ClassTarget
+    score: str
+    headline: str
+    align_labels: Callable[..., Labels]
+
+    @staticmethod
+    def strata(labels: Labels) -> np.ndarray | None:
+        """Return what each split is to have its share of; None: splits are blind to labels."""
+
+    def outputs_loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of outputs [N, O], whichever model they are of."""
+
+    def labels_of(self, rows: np.ndarray) -> torch.Tensor:
+        """Return what :meth:`outputs_loss` compares outputs for `rows` with."""
+
+    def share(
+        self, network: np.ndarray, ensemble: np.ndarray, gate: np.ndarray, rows: np.ndarray, prior: float
+    ) -> tuple[float, float, float]:
+        """Return how out-of-fold outputs [N, O] for `rows` are best put together.
+
+        Returns
+        -------
+        share : float
+            Of the network.
+        network_scale, ensemble_scale : float
+            What outputs of each are multiplied by first.
+        """
+
+    def calibrated(self, outputs: np.ndarray, rows: np.ndarray) -> NumericTarget | ClassTarget:
+        """Return the target calibrated on out-of-fold outputs [N, O] for `rows`."""
+
+    def metrics_of(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Return metrics of outputs [N, O] for `rows`, read as `target` tells."""
+
+    def test_metrics(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Return metrics, too, that mean something only where `rows` had no part in the calibration."""
+
+    def points_of(
+        self, target: Any, outputs: np.ndarray, rows: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield (plot, predicted, true) of outputs [N, O] for `rows`."""
+
+    def random_forest(
+        self, counts: Any, rows: np.ndarray, new_counts: Any, new_rows: np.ndarray, seed: int, threads: int
+    ) -> dict[str, float]:
+        """Return metrics for `new_rows` of a random forest that has learned from `rows`; both with their counts."""

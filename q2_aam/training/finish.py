@@ -1,0 +1,150 @@
+"""From a trained network to a bundle: blended, calibrated, scored, compared with a random forest, saved."""
+
+import numpy as np
+import pandas as pd
+
+from q2_aam import bundle
+from q2_aam.bundle.card import make_card
+from q2_aam.bundle.files import heads_to_save
+from q2_aam.config import Call
+from q2_aam.data.applicability import applicability
+from q2_aam.data.batches import positions_of
+from q2_aam.data.counts import counts_of
+from q2_aam.data.details import LOWER, UPPER, details_of
+from q2_aam.data.references import References, build_references
+from q2_aam.data.splits import TEST, TRAINING, VALIDATION
+from q2_aam.objectives import Distances
+from q2_aam.runtime.device import device_name
+from q2_aam.runtime.run import Run
+from q2_aam.runtime.seeds import Stream, numpy_generator
+
+from .blend import Blended, blend
+from .prepare import Prepared
+from .train import Trained
+
+# Test samples from which on one split is taken at its word.
+MANY_SAMPLES = 200
+
+
+def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -> None:
+    """Write the bundle of an encoder into `folder`, and the points of its objectives into the history."""
+    recorder = run.recorder
+    generator = numpy_generator(run.seed, Stream.POINTS)
+    for objective in prepared.objectives:
+        for plot, predicted, true in objective.points(trained.network, trained.reader):
+            recorder.add_points(plot, VALIDATION, predicted, true, generator)
+    recorder.log(0, 0, 'run', random_seed=run.seed)
+    metrics = {VALIDATION: recorder.history.last(VALIDATION)}
+    _save(folder, bundle.Bundle(_config(prepared, trained), trained.network), prepared, run, metrics)
+
+
+def finish_fit(prepared: Prepared, trained: Trained, run: Run, folder):
+    """Write the bundle of a regressor or classifier into `folder`.
+
+    Returns
+    -------
+    target : q2_aam.bundle.NumericTarget or ClassTarget
+    details : pandas.DataFrame
+        One row for each labelled sample.
+    """
+    blended = blend(prepared, trained, run.recorder)
+    calibrating = blended.calibrating
+    target = prepared.target.calibrated(blended.outputs[calibrating], calibrating)
+    references = references_of(prepared, run.seed)
+    metrics = _score(prepared, trained, blended, target, run)
+    _compare_with_forest(prepared, run, metrics)
+    run.recorder.log(0, 0, 'run', random_seed=run.seed)
+    config = _config(prepared, trained, target=target, references=references.numbers, blend=blended.blend)
+    fitted = trained.ensemble
+    model = bundle.Bundle(
+        config,
+        trained.network,
+        references,
+        None if fitted is None else fitted.model,
+        None if fitted is None else fitted.vocabulary,
+    )
+    _save(folder, model, prepared, run, metrics)
+    return target, _details(prepared, target, blended, references)
+
+
+def _config(prepared: Prepared, trained: Trained, **more) -> bundle.BundleConfig:
+    distances = next((one for one in prepared.objectives if isinstance(one, Distances)), None)
+    call: Call = prepared.config
+    divisor = None if distances is None else distances.pairs.divisor
+    return bundle.BundleConfig(prepared.kind, call, heads_to_save(trained.network), divisor, **more)
+
+
+def _save(folder, model, prepared, run, metrics):
+    card = make_card(
+        prepared.kind,
+        prepared.study,
+        {part: len(rows) for part, rows in prepared.rows.items()},
+        run.hashes,
+        metrics,
+        run.seed,
+        run.started,
+        device_name(run.device),
+        model.network.precision,
+        None if prepared.labels is None else prepared.labels.name,
+    )
+    bundle.save(folder, model, card)
+
+
+def references_of(prepared: Prepared, seed: int) -> References:
+    """Return what stands for the ASVs of the training samples."""
+    study = prepared.study
+    where, _ = positions_of(study.offsets, prepared.rows[TRAINING])
+    asvs = np.unique(study.asvs[where])
+    return build_references(study.codes[asvs], study.lengths[asvs], numpy_generator(seed, Stream.REFERENCES))
+
+
+def _score(prepared: Prepared, trained: Trained, blended: Blended, target, run: Run) -> dict:
+    """Log metrics and points of every split; return the metrics for the card."""
+    metrics = {}
+    generator = numpy_generator(run.seed, Stream.POINTS)
+    for part, rows in prepared.rows.items():
+        if not len(rows):
+            continue
+        outputs = blended.outputs[rows]
+        metrics[part] = prepared.target.metrics_of(target, outputs, rows)
+        if part == TEST:
+            metrics[part] |= prepared.target.test_metrics(target, outputs, rows)
+        final = {f'final_{name}': value for name, value in metrics[part].items()}
+        run.recorder.log(trained.step, trained.epoch, part, **final)
+        for plot, predicted, true in prepared.target.points_of(target, outputs, rows):
+            run.recorder.add_points(plot, part, predicted, true, generator)
+    return metrics
+
+
+def _compare_with_forest(prepared: Prepared, run: Run, metrics: dict) -> None:
+    """Say, log and add to the metrics of the test split what a random forest makes of it."""
+    tested = prepared.rows[TEST]
+    if not prepared.config.data.random_forest or not len(tested):
+        return
+    # scikit-learn takes a second to load
+    from q2_aam.evaluation.baselines import limit_asvs, limit_samples
+
+    learned, limit = limit_samples(prepared.labelled, numpy_generator(run.seed, Stream.FOREST))
+    counts, new_counts, other = limit_asvs(counts_of(prepared.study, learned), counts_of(prepared.study, tested))
+    target, threads = prepared.target, prepared.config.runtime.threads
+    baseline = target.random_forest(counts, learned, new_counts, tested, run.seed, threads)
+    limits = ' and '.join(filter(None, (limit, other)))
+    ours = metrics[TEST][target.headline]
+    metrics[TEST] |= {f'random_forest_{name}': value for name, value in baseline.items()}
+    run.recorder.log(0, 0, TEST, **{f'final_random_forest_{name}': value for name, value in baseline.items()})
+    doubt = ' One split of few samples proves little: use cross-validate.' if len(tested) < MANY_SAMPLES else ''
+    run.recorder.say(
+        f'Test samples: {target.headline.replace("_", " ")} {ours:.3g}; a random forest'
+        f'{f" on {limits}" if limits else ""}: {baseline[target.headline]:.3g}.{doubt}'
+    )
+
+
+def _details(prepared: Prepared, target, blended: Blended, references: References) -> pd.DataFrame:
+    """Return one row a sample, with how well the training samples cover it."""
+    study, parts = prepared.study, prepared.parts
+    columns = target.columns(blended.outputs)
+    for name in {LOWER, UPPER} & set(columns):
+        # training samples taught the model and helped to calibrate it: an interval for them would promise nothing
+        columns[name] = np.where(parts == TRAINING, np.nan, columns[name])
+    details = details_of(study, parts, columns, prepared.labels.values, prepared.augment)
+    return details.join(applicability(study, references.similarity(study.codes, study.lengths), prepared.augment))

@@ -1,0 +1,211 @@
+"""From the inputs of a call to what training needs: an aligned study, splits, objectives, a resolved configuration.
+
+Every 'auto' of a configuration gets its value here and nowhere else, but for those of the machine (device, precision,
+memory), which :mod:`q2_aam.runtime` knows.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from q2_aam import bundle
+from q2_aam.config import AUTO, Call, ModelConfig
+from q2_aam.data.augmentation import make_augmentation
+from q2_aam.data.inputs import read_study
+from q2_aam.data.labels import Labels
+from q2_aam.data.splits import TEST, TRAINING, VALIDATION, hold_out, split_samples
+from q2_aam.data.study import Study
+from q2_aam.errors import UserError, counted
+from q2_aam.objectives import BESIDE_TARGET, PRETRAINING, TARGETS, Context, Inputs, Objective, TargetObjective
+from q2_aam.runtime.run import Run
+from q2_aam.runtime.seeds import Stream, numpy_generator
+
+from .optimizer import peak_learning_rate
+
+# Steps of pretraining after which more gave little on ECAM; the schedule falls to its end there. Steps of a fit.
+PRETRAINING_STEPS, FIT_STEPS = 300, 400
+# Small batches where labels are few, so that an epoch is more than a step or two.
+MIN_STEPS_PER_EPOCH = 4
+PATIENCE_SHARE = 0.25
+# On ECAM, five splits: MAE 3.8 months with this and ASV dropout 0.2, 4.2 with 1e-3 and none.
+FIT_LEARNING_RATE = 3e-4
+# Share of a batch's ASVs that is read a second time with masks, where the first reading serves the distances.
+MASKED_BESIDE_DISTANCES = 0.125
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """All that training reads.
+
+    Attributes
+    ----------
+    kind : str
+        Of the bundle that will be made.
+    config : q2_aam.config.Call
+        With every 'auto' resolved.
+    study : q2_aam.data.study.Study
+    rows : dict
+        Rows of the study by split, int64 each.
+    objectives : tuple of Objective
+    target : TargetObjective or None
+        The one of the objectives that is the metadata column.
+    labels : q2_aam.data.labels.Labels or None
+    source : q2_aam.bundle.Bundle or None
+        The encoder to start from.
+    """
+
+    kind: str
+    config: Call
+    study: Study
+    rows: dict[str, np.ndarray]
+    objectives: tuple[Objective, ...]
+    target: TargetObjective | None = None
+    labels: Labels | None = None
+    source: bundle.Bundle | None = None
+
+    @property
+    def augment(self):
+        """What of a sample is read where nothing is varied."""
+        return make_augmentation(self.config.data)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Rows of the study whose labels may be learned from, in order: training and validation."""
+        return np.sort(np.concatenate([self.rows[TRAINING], self.rows[VALIDATION]]))
+
+    @property
+    def parts(self) -> np.ndarray:
+        """The split of each sample, object [samples]."""
+        parts = np.empty(len(self.study), dtype=object)
+        for part, rows in self.rows.items():
+            parts[rows] = part
+        return parts
+
+
+def prepare_pretraining(inputs: Inputs, config: Call, run: Run) -> Prepared:
+    """Prepare learning without labels.
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used.
+    """
+    if inputs.distance_matrix is not None and inputs.phylogeny is not None:
+        raise UserError('Give either a distance_matrix or a phylogeny: distances can be learned from one of them only.')
+    length = config.model.max_sequence_length
+    study, _ = read_study(
+        inputs.table, inputs.sequences, max_length=None if length == AUTO else length, folder=run.directory
+    )
+    generator = numpy_generator(run.seed, Stream.SPLIT)
+    held_out = hold_out(study.sample_ids, config.data.validation_fraction, generator)
+    rows = {TRAINING: np.flatnonzero(~held_out), VALIDATION: np.flatnonzero(held_out)}
+    if len(rows[TRAINING]) < 2:
+        raise UserError(
+            f'Pretraining needs at least 2 training samples, but {counted(len(rows[TRAINING]), "sample")} of '
+            f'{len(study):,} remains; give more samples or lower validation_fraction.'
+        )
+    has_distances = config.training.distance_weight > 0 and not inputs.distance_matrix is inputs.phylogeny is None
+    config = _resolve_pretraining(config, study, len(rows[TRAINING]), has_distances)
+    context = Context(inputs, study, rows, config, run.seed)
+    objectives = tuple(filter(None, (objective.align(context) for objective in PRETRAINING)))
+    if not objectives:
+        raise UserError(
+            'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
+            'distance_matrix or a phylogeny with a distance_weight above 0.'
+        )
+    return Prepared(bundle.ENCODER, config, study, rows, objectives)
+
+
+def _resolve_pretraining(config, study, samples, has_distances):
+    model = config.model.resolved(study.longest, samples)
+    training = config.training
+    steps_per_epoch = -(-samples // training.batch_size)
+    epochs, masked = training.epochs, training.masked_asv_ratio
+    training = dataclasses.replace(
+        training,
+        epochs=max(2, -(-PRETRAINING_STEPS // steps_per_epoch)) if epochs == AUTO else epochs,
+        learning_rate=peak_learning_rate(training, model.width),
+        masked_asv_ratio=(MASKED_BESIDE_DISTANCES if has_distances else 1.0) if masked == AUTO else masked,
+    )
+    return dataclasses.replace(config, model=model, training=training)
+
+
+def prepare_fit(kind: str, inputs: Inputs, config: Call, run: Run) -> Prepared:
+    """Prepare learning a metadata column; `kind` is that of the model.
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used.
+    """
+    objective = TARGETS[kind]
+    source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
+    config = dataclasses.replace(config, model=_form_of(config.model, source))
+    study, labels = _labelled_study(objective, inputs, config.model.max_sequence_length, run)
+    rows = _split(labels, objective.strata(labels), config.data, run.seed)
+    config = _resolve_fit(config, study, len(rows[TRAINING]), source)
+    learned = np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
+    config = dataclasses.replace(config, training=objective.resolved(config.training, labels, learned))
+    context = Context(inputs, study, rows, config, run.seed, labels)
+    target = objective.align(context)
+    beside = tuple(filter(None, (other.align(context) for other in BESIDE_TARGET)))
+    return Prepared(kind, config, study, rows, (target, *beside), target, labels, source)
+
+
+def _form_of(model: ModelConfig, source):
+    """Give the model the form of the encoder it starts from."""
+    if source is None:
+        return model
+    form = source.config.call.model
+    for name, value in vars(model).items():
+        if value not in (AUTO, getattr(form, name)):
+            raise UserError(
+                f'Parameter {name} is {value}, but the encoder was made with {getattr(form, name)}; leave it at auto.'
+            )
+    return form
+
+
+def _labelled_study(objective, inputs, max_length, run):
+    """Return the study of the labelled samples with reads, and their labels."""
+    aligned = []
+
+    def labelled(sample_ids):
+        aligned.append(objective.align_labels(sample_ids, inputs.target, inputs.groups))
+        return aligned[0].sample_ids
+
+    length = None if max_length == AUTO else max_length
+    study, without_reads = read_study(inputs.table, inputs.sequences, labelled, length, run.directory)
+    if not set(without_reads) & set(aligned[0].sample_ids):
+        return study, aligned[0]
+    # what is left must still be worth learning from
+    target = inputs.target.loc[inputs.target.index.isin(study.sample_ids)]
+    return study, objective.align_labels(study.sample_ids, target, inputs.groups)
+
+
+def _split(labels, strata, data, seed):
+    generator = numpy_generator(seed, Stream.SPLIT)
+    parts = split_samples(labels.groups, data.test_fraction, data.validation_fraction, generator, strata)
+    return {part: np.flatnonzero(parts == part) for part in (TRAINING, VALIDATION, TEST)}
+
+
+def _resolve_fit(config, study, samples, source):
+    training = config.training
+    if source is None and training.freeze not in (AUTO, 'none'):
+        raise UserError(
+            f'Parameter freeze is {training.freeze}, but no encoder is given that could be frozen; give an encoder or '
+            'leave freeze at auto.'
+        )
+    model = config.model.resolved(study.longest, samples)
+    batch_size = min(training.batch_size, max(2, -(-samples // MIN_STEPS_PER_EPOCH)))
+    epochs, patience, freeze = training.epochs, training.patience, training.freeze
+    if epochs == AUTO:
+        epochs = max(1, -(-FIT_STEPS // -(-samples // batch_size)))
+    training = dataclasses.replace(
+        training,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=max(1, round(PATIENCE_SHARE * epochs)) if patience == AUTO else patience,
+        freeze=('none' if source is None else 'asv') if freeze == AUTO else freeze,
+        learning_rate=peak_learning_rate(training, model.width, FIT_LEARNING_RATE),
+    )
+    return dataclasses.replace(config, model=model, training=training)

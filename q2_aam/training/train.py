@@ -1,0 +1,211 @@
+"""From prepared data to a trained network: one loop over all objectives.
+
+Shapes: U distinct ASVs, D width.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import torch
+
+from q2_aam.config import HeadConfig
+from q2_aam.data.augmentation import add_nucleotide_noise, make_augmentation
+from q2_aam.data.batches import Batch, batches_of_epoch, draw_samples, make_batch
+from q2_aam.data.splits import TRAINING
+from q2_aam.errors import counted
+from q2_aam.model.heads import HEADS
+from q2_aam.model.initialise import initialise_memberships
+from q2_aam.model.network import Network, build_network
+from q2_aam.objectives import Distances
+from q2_aam.objectives.distances import rarefaction
+from q2_aam.runtime.device import device_name, place
+from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
+from q2_aam.runtime.run import Run
+from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
+
+from .ensemble import FittedEnsemble, fit_ensemble
+from .loop import Task, run_loop
+from .optimizer import make_optimizer, warmup_cosine
+from .prepare import Prepared
+
+# Samples from which memberships begin.
+SAMPLES_TO_INITIALISE = 256
+# What initialise_memberships aims at where no distances are given: a common mean of unweighted UniFrac.
+USUAL_MEAN_DISTANCE = 0.65
+# The parts of a pretrained encoder, and those that each value of `freeze` keeps as they are.
+ENCODER_PARTS = ('asv_encoder.', 'sample_encoder.', 'memberships.', 'heads.distances.')
+FROZEN: dict[str, tuple[str, ...]] = {'none': (), 'asv': ('asv_encoder.',), 'encoder': ENCODER_PARTS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training made.
+
+    Attributes
+    ----------
+    network : q2_aam.model.network.Network
+    reader : q2_aam.runtime.encode.StudyReader
+        Of the prepared study, for this network.
+    epoch, step : int
+        Of the weights that were kept.
+    ensemble : FittedEnsemble or None
+    """
+
+    network: Network
+    reader: StudyReader
+    epoch: int
+    step: int
+    ensemble: FittedEnsemble | None = None
+
+
+def train(prepared: Prepared, run: Run) -> Trained:
+    """Train the network and, where a target is learned, the abundance ensemble beside it."""
+    network = start(prepared, run)
+    describe(network, prepared, run)
+    reader = StudyReader(prepared.study, prepared.augment)
+    if prepared.target is not None and prepared.config.training.freeze != 'none':
+        reader.remember(network)
+    task = task_of(network, prepared, run, reader)
+    state = run_loop(network, task, run.recorder, run.checkpoint('network'))
+    epoch = state.best_epoch or state.epoch
+    step = min(epoch * task.steps_per_epoch, state.step)
+    ensemble = None
+    if prepared.target is not None and prepared.config.training.abundance_ensemble:
+        ensemble = fit_ensemble(prepared, run)
+    return Trained(network, reader, epoch, step, ensemble)
+
+
+def start(prepared: Prepared, run: Run) -> Network:
+    """Return the network to train: with the weights of the encoder, or with memberships that begin from the data."""
+    config, source = prepared.config, prepared.source
+    heads: dict[str, HeadConfig] = {} if source is None else dict(source.config.heads)
+    heads |= {objective.name: objective.head for objective in prepared.objectives}
+    network = build_network(config.model, heads, torch_generator(run.seed, Stream.WEIGHTS))
+    if source is not None:
+        network.load_state_dict(network.state_dict() | source.network.state_dict())
+    network = place(network, config.runtime, run.device)
+    if source is None:
+        _initialise_memberships(network, prepared, run)
+    return network
+
+
+def _initialise_memberships(network, prepared, run):
+    distances = next((one for one in prepared.objectives if isinstance(one, Distances)), None)
+    if distances is None and prepared.target is None:
+        # nothing reads samples
+        return
+    generator = numpy_generator(run.seed, Stream.INITIALISE)
+    rows = generator.permutation(prepared.rows[TRAINING])[:SAMPLES_TO_INITIALISE]
+    augment = None
+    if distances is not None and distances.drawn:
+        augment = rarefaction(prepared.config, numpy_generator(run.seed, Stream.DRAWN, 1))
+    drawn = draw_samples(prepared.study, rows, augment)
+    # in one piece: a chunk of the batch, without its sequences
+    budget = dataclasses.replace(network.budget(), max_floats=2**62)
+    (chunk,) = make_batch(drawn, budget, embeddings=()).to(run.device).samples
+    asvs_UD = embed_asvs(network, prepared.study, drawn.distinct)
+    mean = USUAL_MEAN_DISTANCE if distances is None else distances.pairs.mean
+    initialise_memberships(network, asvs_UD, chunk, mean, torch_generator(run.seed, Stream.INITIALISE))
+
+
+def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader) -> Task:
+    """Return the task of training `network` on all objectives."""
+    training, rows = prepared.config.training, prepared.rows[TRAINING]
+    target = prepared.target
+    scored = prepared.objectives if target is None else (target,)
+    slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
+    frozen = () if target is None else FROZEN[training.freeze]
+
+    def batches(epoch, skip):
+        generator = numpy_generator(run.seed, Stream.SHUFFLE, epoch)
+        return itertools.islice(batches_of_epoch(rows, training.batch_size, generator), skip, None)
+
+    def loss(batch_rows, step):
+        # a generator of its own, so that a batch that is done again for want of memory is the same batch
+        generator = numpy_generator(run.seed, Stream.STEP, step)
+        return loss_of(network, prepared, reader, batch_rows, generator)
+
+    def validate():
+        return {name: value for one in scored for name, value in one.metrics(network, reader).items()}
+
+    return Task(
+        name='',
+        optimizer=make_optimizer(
+            network, training.learning_rate, training.weight_decay, slow_ratio, ENCODER_PARTS, frozen
+        ),
+        schedule=lambda step, steps: warmup_cosine(step, steps, training.warmup_fraction),
+        steps_per_epoch=max(1, -(-len(rows) // training.batch_size)),
+        epochs=training.epochs,
+        batches=batches,
+        loss=loss,
+        validate=validate,
+        max_steps=training.max_steps,
+        gradient_clip=training.gradient_clip,
+        precision=network.precision,
+        score=None if target is None else target.score,
+        patience=None if target is None else training.patience,
+    )
+
+
+def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, generator):
+    """Return the loss of a batch, the metrics of its objectives, and its number of samples."""
+    training, objectives = prepared.config.training, prepared.objectives
+    noise = None
+    if training.nucleotide_noise and reader.asvs is None:
+
+        def noise(codes):
+            return add_nucleotide_noise(codes, training.nucleotide_noise, generator)
+
+    augment = make_augmentation(prepared.config.data, training, generator)
+    drawn = draw_samples(prepared.study, rows, augment, sequences=reader.asvs is None, noise=noise)
+    batch, budget = _batch(network, objectives, reader, drawn)
+    for objective in objectives:
+        objective.label(batch, drawn, budget, generator)
+    batch = batch.to(device_of(network))
+    outputs = network(batch)
+    total, metrics = 0.0, {}
+    for objective in objectives:
+        loss, logged = objective.loss(outputs, batch)
+        total, metrics = total + objective.weight * loss, metrics | logged
+    return total, metrics, len(rows)
+
+
+def _batch(network, objectives, reader, drawn):
+    heads, budget = [objective.name for objective in objectives], network.budget()
+    if not any(HEADS[objective.head.kind].reads == 'samples' for objective in objectives):
+        # ASVs are read for the sake of their masked tokens only
+        return Batch(tuple(heads)), budget
+    embeddings = None
+    if reader.asvs is not None:
+        distinct = torch.from_numpy(drawn.distinct.astype(np.int64))
+        embeddings = reader.asvs[distinct.to(reader.asvs.device)]
+    return make_batch(drawn, budget, heads, embeddings), budget
+
+
+def describe(network: Network, prepared: Prepared, run: Run) -> None:
+    """Say what the data, the objectives and the model are, and what was derived."""
+    say, model, training = run.recorder.say, prepared.config.model, prepared.config.training
+    describe_study(prepared.study, {part: len(rows) for part, rows in prepared.rows.items()}, say)
+    for objective in prepared.objectives:
+        say(objective.describe())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    say(
+        f'Model: width {model.width}, {counted(model.asv_layers, "ASV layer")} on tokens of '
+        f'{counted(model.nucleotides_per_token, "nucleotide")}, {counted(model.sample_layers, "sample layer")}, '
+        f'{counted(model.attention_heads, "attention head")}, {counted(model.memberships, "membership")}; '
+        f'{counted(parameters, "parameter")}.'
+    )
+    say(
+        f'Training: up to {counted(training.epochs, "epoch")}, batches of up to {training.batch_size} samples, peak '
+        f'learning rate {training.learning_rate:.2g}, seed {run.seed}, on {device_name(run.device)}.'
+    )
+
+
+def describe_study(study, parts: dict[str, int], say) -> None:
+    """Say what the data are; `parts` is {split: number of samples}."""
+    lengths = np.unique(study.lengths)
+    span = f'{lengths[0]}' if len(lengths) == 1 else f'{lengths[0]} to {lengths[-1]}'
+    divided = ', '.join(f'{number:,} {part}' for part, number in parts.items())
+    say(f'Samples: {len(study):,} ({divided}); median richness {np.median(study.richness):.0f}.')
+    say(f'ASVs: {len(study.codes):,} distinct, of {span} nucleotides.')
