@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from q2_aam.stats.conformal import Calibration
 
 from .card import CARD_FILE, card_to_json, check_card
 from .schema import CONFIG_FILE, REGRESSOR, BundleConfig, check_version, read_object
+
+if TYPE_CHECKING:
+    from q2_aam.model.abundance_ensemble import AbundanceEnsemble
+    from q2_aam.model.network import Network
 
 MODEL_FILE = 'model.safetensors'
 FILES = (MODEL_FILE, CONFIG_FILE, CARD_FILE)
@@ -43,9 +48,9 @@ class Bundle:
     """
 
     config: BundleConfig
-    network: object
+    network: 'Network'
     references: References | None = None
-    ensemble: object | None = None
+    ensemble: 'AbundanceEnsemble | None' = None
     vocabulary: Vocabulary | None = None
 
 

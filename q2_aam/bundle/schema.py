@@ -7,6 +7,7 @@ newer version, is refused by name.
 
 import dataclasses
 import json
+from typing import Any
 
 from q2_aam.config import (
     AUTO,
@@ -55,7 +56,7 @@ class BundleConfig:
     """
 
     kind: str
-    call: Call
+    call: Any
     heads: dict[str, HeadConfig]
     distance_divisor: float | None = None
     target: NumericTarget | ClassTarget | None = None
@@ -95,7 +96,7 @@ class BundleConfig:
 
 def _call(kind, fields):
     try:
-        call = CALLS[kind].from_dict(fields)
+        call: Any = CALLS[kind].from_dict(fields)
     except ValueError as error:
         raise ValueError(f"In the model's {CONFIG_FILE}: {error}") from error
     if unresolved := [name for name, value in vars(call.model).items() if value == AUTO]:
@@ -118,7 +119,7 @@ def _target(kind, fields):
         return None
     _check_fields(fields, TARGETS[kind], f'target of {CONFIG_FILE}')
     target = TARGETS[kind](**fields)
-    if kind == REGRESSOR and target.coverage is None:
+    if isinstance(target, NumericTarget) and target.coverage is None:
         raise ValueError(f"The target of the model's {CONFIG_FILE} has no coverage for its intervals; train it again.")
     return target
 

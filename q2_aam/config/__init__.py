@@ -13,7 +13,7 @@ from .calls import (
     PretrainConfig,
 )
 from .fields import AUTO, Group, Option, option
-from .model import HeadConfig, ModelConfig
+from .model import HeadConfig, ModelConfig, ResolvedModel
 from .runtime import RuntimeConfig
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     'PredictClassesConfig',
     'PredictConfig',
     'PretrainConfig',
+    'ResolvedModel',
     'RuntimeConfig',
     'option',
 ]

@@ -1,6 +1,7 @@
 """Parameters of the model group, the size and form of the network; and the configuration of one of its heads."""
 
 import dataclasses
+import typing
 
 from .fields import AUTO, Group, option
 
@@ -129,6 +130,10 @@ class ModelConfig(Group):
             'max_sequence_length': max(longest_sequence, 8),
         }
         return dataclasses.replace(self, **{k: v for k, v in derived.items() if getattr(self, k) == AUTO})
+
+
+# A ModelConfig in which every 'auto' has its value: its fields are numbers, which no annotation can say.
+ResolvedModel: typing.TypeAlias = typing.Any
 
 
 def _heads(width):

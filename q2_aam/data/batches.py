@@ -9,6 +9,7 @@ Shapes: B samples, N non-zeros of the table, U distinct ASVs, L nucleotides, T t
 import collections.abc
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,7 +172,7 @@ class Batch:
         return _moved(self, device)
 
 
-def _moved(value, device):
+def _moved(value: Any, device: torch.device) -> Any:
     """Return tensors, and whatever holds some, on `device`."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
@@ -179,7 +180,7 @@ def _moved(value, device):
         return [_moved(item, device) for item in value]
     if isinstance(value, dict):
         return {name: _moved(item, device) for name, item in value.items()}
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return type(value)(**{f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)})
     return value
 
@@ -223,6 +224,8 @@ def make_batch(drawn: Drawn, budget: Budget, heads=(), embeddings=None) -> Batch
     samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget)
     if embeddings is not None:
         return Batch(tuple(heads), embeddings=embeddings, samples=samples)
+    if drawn.codes is None or drawn.lengths is None:
+        raise TypeError('A batch needs sequences or embeddings of its ASVs; draw the samples with their sequences.')
     return Batch(tuple(heads), sequences=sequence_chunks(drawn.codes, drawn.lengths, budget), samples=samples)
 
 

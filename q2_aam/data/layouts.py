@@ -70,7 +70,7 @@ def layout_of(sizes: np.ndarray) -> Layout:
         real = steps < sizes[rows, None]
         gather.append(np.where(real, offsets[rows, None] + steps, offsets[rows, None]).ravel())
         is_real.append(real.ravel())
-        buckets.append(Bucket(real.shape, None if real.all() else torch.from_numpy(real)))
+        buckets.append(Bucket((len(rows), int(longest)), None if real.all() else torch.from_numpy(real)))
         start = end
     token_Q, real_Q = np.concatenate(gather), np.concatenate(is_real)
     place_N = np.empty(offsets[-1], dtype=np.int64)

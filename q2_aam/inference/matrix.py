@@ -34,7 +34,7 @@ def pairs_matrix(embeddings_BD, between, floats):
     samples, width = embeddings_BD.shape
     # twice [R, C, D]: what goes in and what comes out
     block = int(min(MAX_BLOCK, max(1, (floats / (2 * width)) ** 0.5)))
-    found = np.zeros((samples, samples), dtype=np.float32)
+    values_BB = np.zeros((samples, samples), dtype=np.float32)
     starts = range(0, samples, block)
     for row in starts:
         rows = slice(row, row + block)
@@ -45,9 +45,9 @@ def pairs_matrix(embeddings_BD, between, floats):
                 values = torch.triu(values, 1)
                 values = values + values.T
             values = values.cpu().numpy()
-            found[rows, columns] = values
-            found[columns, rows] = values.T
-    return found
+            values_BB[rows, columns] = values
+            values_BB[columns, rows] = values.T
+    return values_BB
 
 
 def euclidean(one_RD, other_CD):

@@ -118,7 +118,7 @@ def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> np.ndarray:
     rows = np.arange(len(reader.study))
     reader.remember(model.network)
     network = reader.outputs(model.network, 'target', rows)
-    if model.ensemble is None:
+    if model.ensemble is None or model.config.blend is None:
         return network
     return blended_outputs(reader, model.ensemble.to(device), model.vocabulary, model.config.blend, network, rows)
 

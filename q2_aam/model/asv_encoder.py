@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from q2_aam.config import ModelConfig
+from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SequenceChunk
 
 from .layers import Block
@@ -24,7 +24,7 @@ class ASVEncoder(nn.Module):
     sequences apart by what stands where (a random projection of the sequence; Plate 1995, doi:10.1109/72.377968).
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ResolvedModel):
         super().__init__()
         self.nucleotides_per_token = config.nucleotides_per_token
         width = config.width

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from q2_aam.config import HeadConfig, ModelConfig
+from q2_aam.config import HeadConfig, ResolvedModel
 
 NUCLEOTIDES = 4
 
@@ -40,7 +40,7 @@ class DistanceHead(nn.Module):
 
     reads = 'samples'
 
-    def __init__(self, config: ModelConfig, head: HeadConfig):
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(config.memberships))
 
@@ -67,7 +67,7 @@ class NucleotideHead(nn.Module):
 
     reads = 'masked'
 
-    def __init__(self, config: ModelConfig, head: HeadConfig):
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__()
         self.out = nn.Linear(config.width, config.nucleotides_per_token * NUCLEOTIDES)
 
@@ -84,7 +84,7 @@ class TargetHead(nn.Module):
 
     reads = 'samples'
 
-    def __init__(self, config: ModelConfig, head: HeadConfig):
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__()
         self.summary_norm = nn.LayerNorm(config.width)
         self.mean_norm = nn.LayerNorm(config.width)

@@ -56,9 +56,9 @@ def quantile_loss(predicted_BQ: torch.Tensor, true_B: torch.Tensor, levels_Q: tu
         Share of values that is to lie below each quantile.
     """
     error_BQ = true_B[:, None] - predicted_BQ
-    levels_Q = torch.tensor(levels_Q, dtype=error_BQ.dtype, device=error_BQ.device)
+    level_Q = torch.tensor(levels_Q, dtype=error_BQ.dtype, device=error_BQ.device)
     # twice, so that the median alone has the mean absolute error
-    return 2 * torch.maximum(levels_Q * error_BQ, (levels_Q - 1) * error_BQ).mean()
+    return 2 * torch.maximum(level_Q * error_BQ, (level_Q - 1) * error_BQ).mean()
 
 
 def class_loss(logits_BC: torch.Tensor, classes_B: torch.Tensor, weights_C: torch.Tensor) -> torch.Tensor:

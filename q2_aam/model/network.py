@@ -9,7 +9,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from q2_aam.config import HeadConfig, ModelConfig
+from q2_aam.config import HeadConfig, ResolvedModel
 from q2_aam.data.batches import Batch, Budget, SampleChunk
 
 from .asv_encoder import ASVEncoder
@@ -61,7 +61,7 @@ class Network(nn.Module):
         In which the encoders compute; what they return is float32.
     """
 
-    def __init__(self, config: ModelConfig, heads: dict[str, HeadConfig]):
+    def __init__(self, config: ResolvedModel, heads: dict[str, HeadConfig]):
         super().__init__()
         self.config = config
         self.max_floats = 2**28
@@ -134,7 +134,7 @@ def _joined(parts):
 
 
 def build_network(
-    config: ModelConfig, heads: dict[str, HeadConfig], generator: torch.Generator | None = None
+    config: ResolvedModel, heads: dict[str, HeadConfig], generator: torch.Generator | None = None
 ) -> Network:
     """Return a network on the CPU, its weights drawn from `generator`; without one it has no memory for them yet."""
     # torch's own initialisation would draw from its global generator, which other runs of the process use

@@ -7,7 +7,7 @@ token a sample), Q their places with padding.
 import torch
 from torch import nn
 
-from q2_aam.config import ModelConfig
+from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SampleChunk
 
 from .layers import Block
@@ -20,7 +20,7 @@ ABUNDANCE_FEATURES = 4
 class SampleEncoder(nn.Module):
     """Transformer over the ASVs of a sample, which have no order, and a summary token."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ResolvedModel):
         super().__init__()
         width = config.width
         self.asv_in = nn.Linear(width, width)
@@ -66,7 +66,7 @@ class Memberships(nn.Module):
     it.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ResolvedModel):
         super().__init__()
         self.asv = nn.Linear(config.width, config.memberships)
         self.context = nn.Linear(config.width, config.memberships, bias=False)

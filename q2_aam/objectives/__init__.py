@@ -13,7 +13,10 @@ from .regression import Regression
 # Learned without labels by `pretrain`, each where its inputs are given and its weight is above 0.
 PRETRAINING: tuple[type[Objective], ...] = (Distances, MaskedNucleotides)
 # The target of a kind of model.
-TARGETS: dict[str, type[TargetObjective]] = {'regressor': Regression, 'classifier': Classification}
+TARGETS: dict[str, type[Regression] | type[Classification]] = {
+    'regressor': Regression,
+    'classifier': Classification,
+}
 # Learned beside the target.
 BESIDE_TARGET: tuple[type[Objective], ...] = (Distances,)
 

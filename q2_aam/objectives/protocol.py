@@ -124,6 +124,14 @@ class TargetObjective(Objective, Protocol):
     headline: str
     align_labels: Callable[..., Labels]
 
+    @classmethod
+    def align(cls, context: Context) -> 'TargetObjective':
+        """Return the objective with its labels aligned to the study."""
+
+    @staticmethod
+    def resolved(training: Any, labels: Labels, rows: np.ndarray) -> Any:
+        """Return the training configuration with each 'auto' that depends on the labels of `rows` resolved."""
+
     @staticmethod
     def strata(labels: Labels) -> np.ndarray | None:
         """Return what each split is to have its share of; None: splits are blind to labels."""

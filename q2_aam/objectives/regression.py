@@ -169,4 +169,5 @@ def scaling_of(name, values, how):
     """Learn the scaling of a numeric target on training values; return a NumericTarget."""
     if values.max() == values.min():
         how = 'none'
-    return NumericTarget(name, *SCALINGS[how](values), sqrt=how == 'sqrt')
+    center, scale = SCALINGS[how](values)
+    return NumericTarget(name, center, scale, sqrt=how == 'sqrt')

@@ -5,10 +5,9 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-
-from q2_aam.config import Call
 
 from .checkpoint import Checkpoint
 from .device import choose_device, deterministic, use_threads
@@ -46,7 +45,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(action: str, config: Call, hashes: dict[str, str], say: Callable[[str], None] = print) -> Iterator[Run]:
+def open_run(action: str, config: Any, hashes: dict[str, str], say: Callable[[str], None] = print) -> Iterator[Run]:
     """Open the run of an action: found again by the same call on the same inputs, deleted when it succeeds."""
     started = time.monotonic()
     device = choose_device(config.runtime.device)

@@ -12,7 +12,7 @@ from q2_aam.bundle.targets import gate_of
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.runtime.recorder import Recorder
 
-from .prepare import Prepared
+from .prepare import PreparedFit
 from .train import Trained
 
 # Share of the network where there is no telling: on ECAM any share costs accuracy, elsewhere ASVs may be new.
@@ -42,7 +42,7 @@ class Blended:
     calibrating: np.ndarray
 
 
-def blend(prepared: Prepared, trained: Trained, recorder: Recorder) -> Blended:
+def blend(prepared: PreparedFit, trained: Trained, recorder: Recorder) -> Blended:
     """Weigh network and ensemble by stacking out-of-fold outputs of the validation split, and put them together.
 
     Every member is gated by its own coverage, in weighing, in calibrating and in predicting alike.

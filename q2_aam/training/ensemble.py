@@ -18,7 +18,7 @@ from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
 from .loop import Task, run_loop
 from .optimizer import one_cycle
-from .prepare import Prepared
+from .prepare import PreparedFit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FittedEnsemble:
     coverage: np.ndarray
 
 
-def fit_ensemble(prepared: Prepared, run: Run) -> FittedEnsemble:
+def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     """Fit the ensemble on the training and validation samples, which are of two groups or more."""
     study, target, rows = prepared.study, prepared.target, prepared.labelled
     all_NA = log_abundances(study, rows, prepared.augment)

@@ -6,20 +6,18 @@ import pandas as pd
 from q2_aam import bundle
 from q2_aam.bundle.card import make_card
 from q2_aam.bundle.files import heads_to_save
-from q2_aam.config import Call
 from q2_aam.data.applicability import applicability
 from q2_aam.data.batches import positions_of
 from q2_aam.data.counts import counts_of
 from q2_aam.data.details import LOWER, UPPER, details_of
 from q2_aam.data.references import References, build_references
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION
-from q2_aam.objectives import Distances
 from q2_aam.runtime.device import device_name
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
 from .blend import Blended, blend
-from .prepare import Prepared
+from .prepare import Prepared, PreparedFit
 from .train import Trained
 
 # Test samples from which on one split is taken at its word.
@@ -35,10 +33,10 @@ def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -
             recorder.add_points(plot, VALIDATION, predicted, true, generator)
     recorder.log(0, 0, 'run', random_seed=run.seed)
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
-    _save(folder, bundle.Bundle(_config(prepared, trained), trained.network), prepared, run, metrics)
+    _save(folder, bundle.Bundle(_config(prepared, trained), trained.network), prepared, run, metrics, None)
 
 
-def finish_fit(prepared: Prepared, trained: Trained, run: Run, folder):
+def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
     """Write the bundle of a regressor or classifier into `folder`.
 
     Returns
@@ -63,18 +61,16 @@ def finish_fit(prepared: Prepared, trained: Trained, run: Run, folder):
         None if fitted is None else fitted.model,
         None if fitted is None else fitted.vocabulary,
     )
-    _save(folder, model, prepared, run, metrics)
+    _save(folder, model, prepared, run, metrics, prepared.labels.name)
     return target, _details(prepared, target, blended, references)
 
 
 def _config(prepared: Prepared, trained: Trained, **more) -> bundle.BundleConfig:
-    distances = next((one for one in prepared.objectives if isinstance(one, Distances)), None)
-    call: Call = prepared.config
-    divisor = None if distances is None else distances.pairs.divisor
-    return bundle.BundleConfig(prepared.kind, call, heads_to_save(trained.network), divisor, **more)
+    divisor = None if prepared.distances is None else prepared.distances.pairs.divisor
+    return bundle.BundleConfig(prepared.kind, prepared.config, heads_to_save(trained.network), divisor, **more)
 
 
-def _save(folder, model, prepared, run, metrics):
+def _save(folder, model, prepared, run, metrics, target):
     card = make_card(
         prepared.kind,
         prepared.study,
@@ -85,7 +81,7 @@ def _save(folder, model, prepared, run, metrics):
         run.started,
         device_name(run.device),
         model.network.precision,
-        None if prepared.labels is None else prepared.labels.name,
+        target,
     )
     bundle.save(folder, model, card)
 
@@ -98,7 +94,7 @@ def references_of(prepared: Prepared, seed: int) -> References:
     return build_references(study.codes[asvs], study.lengths[asvs], numpy_generator(seed, Stream.REFERENCES))
 
 
-def _score(prepared: Prepared, trained: Trained, blended: Blended, target, run: Run) -> dict:
+def _score(prepared: PreparedFit, trained: Trained, blended: Blended, target, run: Run) -> dict:
     """Log metrics and points of every split; return the metrics for the card."""
     metrics = {}
     generator = numpy_generator(run.seed, Stream.POINTS)
@@ -116,7 +112,7 @@ def _score(prepared: Prepared, trained: Trained, blended: Blended, target, run: 
     return metrics
 
 
-def _compare_with_forest(prepared: Prepared, run: Run, metrics: dict) -> None:
+def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None:
     """Say, log and add to the metrics of the test split what a random forest makes of it."""
     tested = prepared.rows[TEST]
     if not prepared.config.data.random_forest or not len(tested):
@@ -139,7 +135,7 @@ def _compare_with_forest(prepared: Prepared, run: Run, metrics: dict) -> None:
     )
 
 
-def _details(prepared: Prepared, target, blended: Blended, references: References) -> pd.DataFrame:
+def _details(prepared: PreparedFit, target, blended: Blended, references: References) -> pd.DataFrame:
     """Return one row a sample, with how well the training samples cover it."""
     study, parts = prepared.study, prepared.parts
     columns = target.columns(blended.outputs)

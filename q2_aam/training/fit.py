@@ -13,7 +13,7 @@ from q2_aam.runtime.run import open_run
 
 from .finish import finish_fit
 from .prepare import prepare_fit
-from .train import train
+from .train import train_fit
 
 
 def fit_regressor(
@@ -99,7 +99,7 @@ def _fit(kind, inputs, folder, config, say):
     """Train a model of this kind and write its bundle; return its target, the details and the history."""
     with open_run(f'fit-{kind}', config, _hashes(inputs), say) as run:
         prepared = prepare_fit(kind, inputs, config, run)
-        trained = train(prepared, run)
+        trained = train_fit(prepared, run)
         target, details = finish_fit(prepared, trained, run, folder)
     return target, details, run.recorder.history
 

@@ -82,7 +82,9 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
     checkpoint : q2_aam.runtime.checkpoint.Checkpoint, optional
         Where to save and to resume from.
     """
-    steps = min(task.epochs * task.steps_per_epoch, task.max_steps or math.inf)
+    steps = task.epochs * task.steps_per_epoch
+    if task.max_steps:
+        steps = min(steps, task.max_steps)
     epochs = -(-steps // task.steps_per_epoch)
     checkpoint = checkpoint or Checkpoint(None)
     state = _resume(module, task, recorder, checkpoint, steps)
@@ -120,6 +122,9 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
             recorder.say(_line(recorder, epoch, epochs, task.optimizer.param_groups[0]['lr'], clock.left(state.step)))
             clock.hear()
     if task.score:
+        if state.best_weights is None:
+            # weights broke down in the last step of the first epoch, after its last finite loss
+            raise UserError(f'The validation {task.score} is nan in every epoch; lower learning_rate.')
         module.load_state_dict(state.best_weights)
         best_step = min(state.best_epoch * task.steps_per_epoch, steps)
         recorder.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-from q2_aam.config import AUTO
 from q2_aam.config.training import Schedule
 
 BETAS = (0.9, 0.98)
@@ -24,7 +23,7 @@ def peak_learning_rate(schedule: Schedule, width: int, narrow: float = LEARNING_
 
     For wider models it falls with the width (Yang et al. 2022, arXiv:2203.03466).
     """
-    if schedule.learning_rate == AUTO:
+    if isinstance(schedule.learning_rate, str):
         return narrow * min(1.0, WIDTH_OF_LEARNING_RATE / width)
     return schedule.learning_rate
 

@@ -5,18 +5,28 @@ memory), which :mod:`q2_aam.runtime` knows.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from q2_aam import bundle
-from q2_aam.config import AUTO, Call, ModelConfig
+from q2_aam.config import AUTO, ModelConfig, PretrainConfig
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.inputs import read_study
 from q2_aam.data.labels import Labels
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION, hold_out, split_samples
 from q2_aam.data.study import Study
 from q2_aam.errors import UserError, counted
-from q2_aam.objectives import BESIDE_TARGET, PRETRAINING, TARGETS, Context, Inputs, Objective, TargetObjective
+from q2_aam.objectives import (
+    BESIDE_TARGET,
+    PRETRAINING,
+    TARGETS,
+    Context,
+    Distances,
+    Inputs,
+    Objective,
+    TargetObjective,
+)
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
@@ -41,32 +51,57 @@ class Prepared:
     ----------
     kind : str
         Of the bundle that will be made.
-    config : q2_aam.config.Call
+    config : PretrainConfig, FitRegressorConfig or FitClassifierConfig
         With every 'auto' resolved.
     study : q2_aam.data.study.Study
     rows : dict
         Rows of the study by split, int64 each.
     objectives : tuple of Objective
-    target : TargetObjective or None
-        The one of the objectives that is the metadata column.
-    labels : q2_aam.data.labels.Labels or None
     source : q2_aam.bundle.Bundle or None
         The encoder to start from.
     """
 
     kind: str
-    config: Call
+    config: Any
     study: Study
     rows: dict[str, np.ndarray]
     objectives: tuple[Objective, ...]
-    target: TargetObjective | None = None
-    labels: Labels | None = None
     source: bundle.Bundle | None = None
 
     @property
     def augment(self):
         """What of a sample is read where nothing is varied."""
         return make_augmentation(self.config.data)
+
+    @property
+    def distances(self) -> Distances | None:
+        """The objective of distances, where there is one."""
+        return next((one for one in self.objectives if isinstance(one, Distances)), None)
+
+    @property
+    def scored(self) -> tuple[Objective, ...]:
+        """The objectives that are scored after each epoch."""
+        return self.objectives
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedFit(Prepared):
+    """All that learning a metadata column reads.
+
+    Attributes
+    ----------
+    target : TargetObjective
+        The one of the objectives that is the metadata column.
+    labels : q2_aam.data.labels.Labels
+    """
+
+    target: TargetObjective
+    labels: Labels
+
+    @property
+    def scored(self) -> tuple[Objective, ...]:
+        """The target alone."""
+        return (self.target,)
 
     @property
     def labelled(self) -> np.ndarray:
@@ -82,7 +117,7 @@ class Prepared:
         return parts
 
 
-def prepare_pretraining(inputs: Inputs, config: Call, run: Run) -> Prepared:
+def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Prepared:
     """Prepare learning without labels.
 
     Raises
@@ -92,10 +127,8 @@ def prepare_pretraining(inputs: Inputs, config: Call, run: Run) -> Prepared:
     """
     if inputs.distance_matrix is not None and inputs.phylogeny is not None:
         raise UserError('Give either a distance_matrix or a phylogeny: distances can be learned from one of them only.')
-    length = config.model.max_sequence_length
-    study, _ = read_study(
-        inputs.table, inputs.sequences, max_length=None if length == AUTO else length, folder=run.directory
-    )
+    length = _max_length(config.model)
+    study, _ = read_study(inputs.table, inputs.sequences, max_length=length, folder=run.directory)
     generator = numpy_generator(run.seed, Stream.SPLIT)
     held_out = hold_out(study.sample_ids, config.data.validation_fraction, generator)
     rows = {TRAINING: np.flatnonzero(~held_out), VALIDATION: np.flatnonzero(held_out)}
@@ -104,16 +137,27 @@ def prepare_pretraining(inputs: Inputs, config: Call, run: Run) -> Prepared:
             f'Pretraining needs at least 2 training samples, but {counted(len(rows[TRAINING]), "sample")} of '
             f'{len(study):,} remains; give more samples or lower validation_fraction.'
         )
-    has_distances = config.training.distance_weight > 0 and not inputs.distance_matrix is inputs.phylogeny is None
+    has_distances = config.training.distance_weight > 0 and (inputs.distance_matrix or inputs.phylogeny) is not None
     config = _resolve_pretraining(config, study, len(rows[TRAINING]), has_distances)
     context = Context(inputs, study, rows, config, run.seed)
-    objectives = tuple(filter(None, (objective.align(context) for objective in PRETRAINING)))
+    objectives = _aligned(PRETRAINING, context)
     if not objectives:
         raise UserError(
             'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
             'distance_matrix or a phylogeny with a distance_weight above 0.'
         )
     return Prepared(bundle.ENCODER, config, study, rows, objectives)
+
+
+def _aligned(kinds: tuple[type[Objective], ...], context: Context) -> tuple[Objective, ...]:
+    """Return those objectives that are turned on and have an input."""
+    return tuple(objective for kind in kinds if (objective := kind.align(context)) is not None)
+
+
+def _max_length(model: ModelConfig) -> int | None:
+    """Return the length to which sequences are truncated; None where the longest sequence decides."""
+    length = model.max_sequence_length
+    return length if isinstance(length, int) else None
 
 
 def _resolve_pretraining(config, study, samples, has_distances):
@@ -130,7 +174,7 @@ def _resolve_pretraining(config, study, samples, has_distances):
     return dataclasses.replace(config, model=model, training=training)
 
 
-def prepare_fit(kind: str, inputs: Inputs, config: Call, run: Run) -> Prepared:
+def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit:
     """Prepare learning a metadata column; `kind` is that of the model.
 
     Raises
@@ -141,15 +185,15 @@ def prepare_fit(kind: str, inputs: Inputs, config: Call, run: Run) -> Prepared:
     objective = TARGETS[kind]
     source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
     config = dataclasses.replace(config, model=_form_of(config.model, source))
-    study, labels = _labelled_study(objective, inputs, config.model.max_sequence_length, run)
+    study, labels = _labelled_study(objective, inputs, _max_length(config.model), run)
     rows = _split(labels, objective.strata(labels), config.data, run.seed)
     config = _resolve_fit(config, study, len(rows[TRAINING]), source)
     learned = np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
     config = dataclasses.replace(config, training=objective.resolved(config.training, labels, learned))
     context = Context(inputs, study, rows, config, run.seed, labels)
     target = objective.align(context)
-    beside = tuple(filter(None, (other.align(context) for other in BESIDE_TARGET)))
-    return Prepared(kind, config, study, rows, (target, *beside), target, labels, source)
+    beside = _aligned(BESIDE_TARGET, context)
+    return PreparedFit(kind, config, study, rows, (target, *beside), source, target=target, labels=labels)
 
 
 def _form_of(model: ModelConfig, source):
@@ -173,8 +217,7 @@ def _labelled_study(objective, inputs, max_length, run):
         aligned.append(objective.align_labels(sample_ids, inputs.target, inputs.groups))
         return aligned[0].sample_ids
 
-    length = None if max_length == AUTO else max_length
-    study, without_reads = read_study(inputs.table, inputs.sequences, labelled, length, run.directory)
+    study, without_reads = read_study(inputs.table, inputs.sequences, labelled, max_length, run.directory)
     if not set(without_reads) & set(aligned[0].sample_ids):
         return study, aligned[0]
     # what is left must still be worth learning from

@@ -1,4 +1,4 @@
-"""From prepared data to a trained network: one loop over all objectives.
+"""From prepared data to a trained network, in one loop over all objectives, and the abundance ensemble beside it.
 
 Shapes: U distinct ASVs, D width.
 """
@@ -17,7 +17,6 @@ from q2_aam.errors import counted
 from q2_aam.model.heads import HEADS
 from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.network import Network, build_network
-from q2_aam.objectives import Distances
 from q2_aam.objectives.distances import rarefaction
 from q2_aam.runtime.device import device_name, place
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
@@ -27,7 +26,7 @@ from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 from .ensemble import FittedEnsemble, fit_ensemble
 from .loop import Task, run_loop
 from .optimizer import make_optimizer, warmup_cosine
-from .prepare import Prepared
+from .prepare import Prepared, PreparedFit
 
 # Samples from which memberships begin.
 SAMPLES_TO_INITIALISE = 256
@@ -60,20 +59,37 @@ class Trained:
 
 
 def train(prepared: Prepared, run: Run) -> Trained:
-    """Train the network and, where a target is learned, the abundance ensemble beside it."""
+    """Train a network on all objectives."""
     network = start(prepared, run)
-    describe(network, prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
-    if prepared.target is not None and prepared.config.training.freeze != 'none':
+    return _run(network, reader, task_of(network, prepared, run, reader), prepared, run)
+
+
+def train_fit(prepared: PreparedFit, run: Run) -> Trained:
+    """Train a network on the target and what is learned beside it, and the abundance ensemble beside the network."""
+    training, target = prepared.config.training, prepared.target
+    network = start(prepared, run)
+    reader = StudyReader(prepared.study, prepared.augment)
+    frozen = FROZEN[training.freeze]
+    if frozen:
         reader.remember(network)
-    task = task_of(network, prepared, run, reader)
+    ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
+    task = dataclasses.replace(
+        task_of(network, prepared, run, reader),
+        optimizer=make_optimizer(network, training.learning_rate, training.weight_decay, ratio, ENCODER_PARTS, frozen),
+        score=target.score,
+        patience=training.patience,
+    )
+    trained = _run(network, reader, task, prepared, run)
+    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
+    return dataclasses.replace(trained, ensemble=ensemble)
+
+
+def _run(network, reader, task, prepared, run):
+    describe(network, prepared, run)
     state = run_loop(network, task, run.recorder, run.checkpoint('network'))
     epoch = state.best_epoch or state.epoch
-    step = min(epoch * task.steps_per_epoch, state.step)
-    ensemble = None
-    if prepared.target is not None and prepared.config.training.abundance_ensemble:
-        ensemble = fit_ensemble(prepared, run)
-    return Trained(network, reader, epoch, step, ensemble)
+    return Trained(network, reader, epoch, min(epoch * task.steps_per_epoch, state.step))
 
 
 def start(prepared: Prepared, run: Run) -> Network:
@@ -91,9 +107,8 @@ def start(prepared: Prepared, run: Run) -> Network:
 
 
 def _initialise_memberships(network, prepared, run):
-    distances = next((one for one in prepared.objectives if isinstance(one, Distances)), None)
-    if distances is None and prepared.target is None:
-        # nothing reads samples
+    distances = prepared.distances
+    if not reads_samples(prepared.objectives):
         return
     generator = numpy_generator(run.seed, Stream.INITIALISE)
     rows = generator.permutation(prepared.rows[TRAINING])[:SAMPLES_TO_INITIALISE]
@@ -112,10 +127,6 @@ def _initialise_memberships(network, prepared, run):
 def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader) -> Task:
     """Return the task of training `network` on all objectives."""
     training, rows = prepared.config.training, prepared.rows[TRAINING]
-    target = prepared.target
-    scored = prepared.objectives if target is None else (target,)
-    slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
-    frozen = () if target is None else FROZEN[training.freeze]
 
     def batches(epoch, skip):
         generator = numpy_generator(run.seed, Stream.SHUFFLE, epoch)
@@ -127,13 +138,11 @@ def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader)
         return loss_of(network, prepared, reader, batch_rows, generator)
 
     def validate():
-        return {name: value for one in scored for name, value in one.metrics(network, reader).items()}
+        return {name: value for one in prepared.scored for name, value in one.metrics(network, reader).items()}
 
     return Task(
         name='',
-        optimizer=make_optimizer(
-            network, training.learning_rate, training.weight_decay, slow_ratio, ENCODER_PARTS, frozen
-        ),
+        optimizer=make_optimizer(network, training.learning_rate, training.weight_decay),
         schedule=lambda step, steps: warmup_cosine(step, steps, training.warmup_fraction),
         steps_per_epoch=max(1, -(-len(rows) // training.batch_size)),
         epochs=training.epochs,
@@ -143,8 +152,6 @@ def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader)
         max_steps=training.max_steps,
         gradient_clip=training.gradient_clip,
         precision=network.precision,
-        score=None if target is None else target.score,
-        patience=None if target is None else training.patience,
     )
 
 
@@ -173,7 +180,7 @@ def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, gen
 
 def _batch(network, objectives, reader, drawn):
     heads, budget = [objective.name for objective in objectives], network.budget()
-    if not any(HEADS[objective.head.kind].reads == 'samples' for objective in objectives):
+    if not reads_samples(objectives):
         # ASVs are read for the sake of their masked tokens only
         return Batch(tuple(heads)), budget
     embeddings = None
@@ -181,6 +188,11 @@ def _batch(network, objectives, reader, drawn):
         distinct = torch.from_numpy(drawn.distinct.astype(np.int64))
         embeddings = reader.asvs[distinct.to(reader.asvs.device)]
     return make_batch(drawn, budget, heads, embeddings), budget
+
+
+def reads_samples(objectives) -> bool:
+    """Tell whether any of the objectives reads samples, and not only ASVs."""
+    return any(HEADS[objective.head.kind].reads == 'samples' for objective in objectives)
 
 
 def describe(network: Network, prepared: Prepared, run: Run) -> None:
