@@ -45,7 +45,8 @@ python="$environment/bin/python"
 qiime="$environment/bin/qiime"
 constraints="$environment/q2-aam-constraints.txt"
 
-# digest PYTHON FILE_OR_FOLDER...: one hash over contents (of a folder: its Python sources and its bibliography)
+# digest PYTHON FILE_OR_FOLDER...: one hash over contents (of a folder: its Python sources and its bibliography; of
+# pyproject.toml: what stands before the settings of the tools)
 digest() {
     "$1" - "$root" "${@:2}" << 'END'
 import hashlib
@@ -57,7 +58,10 @@ for name in sys.argv[2:]:
     path = pathlib.Path(name)
     files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.suffix in ('.py', '.bib'))
     for file in files:
-        total.update(str(file).encode() + b'\0' + file.read_bytes())
+        content = file.read_bytes()
+        if file.name == 'pyproject.toml':
+            content = content.split(b'\n[tool.ruff]')[0]
+        total.update(str(file).encode() + b'\0' + content)
 print(total.hexdigest())
 END
 }

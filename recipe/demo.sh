@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real data: 875 infant gut samples (tests/data/ecam), of which 126 say the infant's age in months.
-# Set up, pretrain, fit, predict, compare with a random forest; everything it makes lies in demo-output/.
+# The main job on real data: 875 infant gut samples (tests/data/ecam), 126 of them labelled with the infant's age.
+# Set up, pretrain, fit, predict, compare with a random forest; every artifact is written to demo-output/.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 bash "$root/recipe/setup.sh"
@@ -17,7 +17,7 @@ step() {
     "$python" "$root/recipe/measure.py" "$steps" "$1" -- "$qiime" "${@:2}"
 }
 
-# 1. How far apart are the samples? QIIME 2's own plugins say it; the encoder will learn to.
+# 1. The distances between samples that the encoder will learn to predict, from QIIME 2's own plugins.
 step 'rarefy' feature-table rarefy \
     --i-table "$data/table.qza" \
     --p-sampling-depth 1000 \
@@ -27,8 +27,8 @@ step 'unweighted UniFrac' diversity-lib unweighted-unifrac \
     --i-phylogeny "$data/rooted-tree.qza" \
     --o-distance-matrix "$out/unweighted-unifrac.qza"
 
-# 2. Learn without labels, from the very reads that the distances were computed from; 0.1143 of 875 samples are the 100
-#    that are held out.
+# 2. Pretrain without labels, on the rarefied table that the distances were computed from; 0.1143 of 875 samples are the
+#    100 that are held out.
 step 'aam pretrain' aam pretrain \
     --i-table "$out/rarefied.qza" \
     --i-sequences "$data/rep-seqs.qza" \
@@ -39,7 +39,7 @@ step 'aam pretrain' aam pretrain \
     --o-history "$out/pretrain-history.qza" \
     --verbose
 
-# 3. Learn the age from the 126 labelled samples; no infant is in two parts.
+# 3. Learn the age from the 126 labelled samples; no infant is in two splits.
 step 'aam fit-regressor' aam fit-regressor \
     --i-table "$data/table.qza" \
     --i-sequences "$data/rep-seqs.qza" \
@@ -69,8 +69,8 @@ step 'aam predict' aam predict \
     --o-details "$out/unlabelled-details.qza" \
     --verbose
 
-# 5. A random forest on the same samples. We learn from the training part and choose the epoch on the validation part;
-#    the forest has nothing to choose, so it learns from both. The test part is the same.
+# 5. A random forest on the same samples. It has no epoch to choose on the validation split, so it learns from training
+#    and validation samples together. The test split is the same.
 step 'filter to training' feature-table filter-samples \
     --i-table "$data/table.qza" \
     --m-metadata-file "$out/details.qza" \
@@ -93,7 +93,7 @@ step 'forest predict' sample-classifier predict-regression \
     --i-sample-estimator "$out/forest.qza" \
     --o-predictions "$out/forest-predictions.qza"
 
-# 6. QIIME 2's own picture of our predictions, as they are.
+# 6. q2-sample-classifier's scatterplot of our predictions.
 step 'scatterplot' sample-classifier scatterplot \
     --i-predictions "$out/predictions.qza" \
     --m-truth-file "$data/metadata.tsv" \

@@ -45,12 +45,12 @@ def interval_line(true, ours, forest, groups, draws=5000):
     members = {}
     for i in sorted(true):
         members.setdefault(groups[i], []).append(gain[i])
-    names, generator, found = sorted(members), random.Random(1), []
+    names, generator, means = sorted(members), random.Random(1), []
     for _ in range(draws):
         drawn = [value for name in generator.choices(names, k=len(names)) for value in members[name]]
-        found.append(sum(drawn) / len(drawn))
-    found.sort()
-    low, high = found[int(0.025 * draws)], found[int(0.975 * draws)]
+        means.append(sum(drawn) / len(drawn))
+    means.sort()
+    low, high = means[int(0.025 * draws)], means[int(0.975 * draws)]
     return (
         f"The forest's MAE less ours: {sum(gain.values()) / len(gain):.2f}, 95 % interval {low:.2f} to {high:.2f} "
         f'({len(names)} infants drawn with replacement)'

@@ -79,7 +79,7 @@ fi
 "$starter" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || stop \
     "q2-aam needs Python 3.10 to 3.12, but $starter is $("$starter" -V 2>&1)."
 
-key="$(digest "$starter" "$root/setup.py" "$root"/recipe/{setup.sh,common.sh,constraints.py})"
+key="$(digest "$starter" "$root"/{setup.py,pyproject.toml} "$root"/recipe/{setup.sh,common.sh,constraints.py})"
 if ! { stamped setup "$key" && environment_works; }; then
     make_environment
     stamp setup "$key"

@@ -31,9 +31,9 @@ def code_block(text, language=''):
 
 def test_the_python_of_the_readme_runs_from_artifacts_to_saved_predictions(tmp_path, monkeypatch):
     # a few steps instead of some hundred: what is tried is the reader's code, not the training
-    monkeypatch.setattr('q2_aam.training.pretrain.STEPS', 2)
-    monkeypatch.setattr('q2_aam.training.fit.STEPS', 2)
-    monkeypatch.setattr('q2_aam.runtime.device._available_cpus', lambda: 1)
+    monkeypatch.setattr('q2_aam.training.prepare.PRETRAINING_STEPS', 2)
+    monkeypatch.setattr('q2_aam.training.prepare.FIT_STEPS', 2)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.chdir(tmp_path)
     for name, factory in (
         ('table.qza', examples.table_factory),
