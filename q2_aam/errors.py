@@ -1,8 +1,18 @@
 """Errors and warnings for users: one sentence that says what is wrong, where, and what to do."""
 
+# Characters of a name in a message, and names in a list.
+MAX_SHOWN, MAX_LISTED = 80, 10
+
 
 class UserError(ValueError):
     """An error that the user can fix: one sentence that says what is wrong, in which input, and what to do."""
+
+
+class MachineError(UserError):
+    """A :class:`UserError` whose cause is the machine (disk or memory) and not an input.
+
+    The same call can succeed later: what it has done so far is kept.
+    """
 
 
 class AAMWarning(UserWarning):
@@ -12,3 +22,26 @@ class AAMWarning(UserWarning):
 def counted(number, singular, plural=None):
     """Return '1 sample', '1,234 samples': a number with its noun."""
     return f'{number:,} {singular if number == 1 else plural or singular + "s"}'
+
+
+def shown(name, maximum=MAX_SHOWN):
+    """Return a name or value that others have chosen as a message can hold it: on one line, escaped and not long.
+
+    These come from tables, metadata and models, which may be anyone's: raw, one could clear the terminal, forge a
+    second line, or fill the screen. Text is quoted.
+    """
+    if not isinstance(name, str):
+        written = repr(name)
+        return written if len(written) <= maximum else written[: maximum - 3] + '...'
+    # of a class that writes itself otherwise, too
+    written = repr(str(name[:maximum]))
+    if len(name) <= maximum and len(written) <= maximum:
+        return written
+    return written[: maximum - 4] + written[0] + '...'
+
+
+def listed(items, maximum=MAX_LISTED):
+    """Return 'a, b, c' or, of more than `maximum` items, 'a, b and 1,234 more'."""
+    items = list(items)
+    text = ', '.join(items[:maximum])
+    return text if len(items) <= maximum else f'{text} and {len(items) - maximum:,} more'

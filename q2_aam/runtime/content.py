@@ -36,7 +36,8 @@ def hash_files(**paths: str | os.PathLike | None) -> dict[str, str]:
 def hash_series(series: pd.Series) -> str:
     """Return the SHA-256 of a pandas Series: its ids and values in order of ids, and its name."""
     lines = [f'{series.name}', *(f'{index}\t{value!r}' for index, value in sorted(series.items()))]
-    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+    # half of a character pair is text for Python: what is wrong with it is said where ids are read
+    return hashlib.sha256('\n'.join(lines).encode(errors='surrogatepass')).hexdigest()
 
 
 def _bytes(path) -> Iterator[bytes]:

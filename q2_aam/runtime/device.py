@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import torch
 from q2_aam.config import AUTO, RuntimeConfig
 from q2_aam.errors import AAMWarning, UserError
 
+from .limits import available_cpus
 from .memory import floats_per_chunk
 
 Module = TypeVar('Module', bound=torch.nn.Module)
@@ -69,21 +69,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def use_threads(threads: int) -> Iterator[None]:
     """Let torch, in the calling thread, and numpy compute with this many CPU threads (0: all available ones)."""
     before = torch.get_num_threads()
-    number = threads or _available_cpus()
+    number = threads or available_cpus()
     torch.set_num_threads(number)
     try:
         with threadpoolctl.threadpool_limits(number):
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _available_cpus():
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        # not on macOS
-        return os.cpu_count() or 1
 
 
 # torch has one switch for the whole process: how many runs need it now, and what is to be restored after the last one

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from q2_aam.data.atomic import writing_output
+
 if TYPE_CHECKING:
     import os
 
@@ -52,12 +54,19 @@ class History:
         return {row[3]: row[4] for row in self.rows if row[2] == part}
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write both files into `folder`, which exists."""
+        """Write both files into `folder`, which exists.
+
+        Raises
+        ------
+        q2_aam.errors.MachineError
+            If they cannot be written.
+        """
         for name, columns, rows in (
             (HISTORY_FILE, HISTORY_COLUMNS, self.rows),
             (POINTS_FILE, POINTS_COLUMNS, self.points),
         ):
-            with open(pathlib.Path(folder) / name, 'w', newline='', encoding='utf-8') as handle:
+            path = pathlib.Path(folder) / name
+            with writing_output(folder), open(path, 'w', newline='', encoding='utf-8') as handle:
                 writer = csv.writer(handle, delimiter='\t', lineterminator='\n')
                 writer.writerow(columns)
                 writer.writerows(rows)

@@ -10,7 +10,9 @@ from typing import TypeVar
 import torch
 
 from q2_aam.config import AUTO
-from q2_aam.errors import UserError
+from q2_aam.errors import MachineError, UserError
+
+from .limits import available_memory_gb, held_memory_gb, is_out_of_memory
 
 BYTES_PER_FLOAT = 4
 # The least with which a step of 64 ECAM samples at the size of docs/performance.md computes next to nothing twice. Rich
@@ -21,6 +23,8 @@ SHARE_FOR_ACTIVATIONS = 0.5
 SHARE_OF_FREE_GPU_MEMORY = 0.8
 # How often chunks are halved when memory runs out: to a thousandth of the first estimate.
 MAX_HALVINGS = 10
+# What AdamW holds for each weight: the weight, its gradient and two moments.
+COPIES_OF_WEIGHTS = 4
 
 Result = TypeVar('Result')
 
@@ -36,6 +40,40 @@ def floats_per_chunk(max_memory_gb: float | str, device: torch.device) -> int:
     return int(SHARE_FOR_ACTIVATIONS * available / BYTES_PER_FLOAT)
 
 
+def check_room(module: torch.nn.Module, device: torch.device, max_floats: int, more_bytes: int = 0) -> None:
+    """Refuse to train a model for which there is no memory: the system would end the process without a word.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its weights may be on the meta device, where they take no memory yet.
+    device : torch.device
+        Where it is to be trained.
+    max_floats : int
+        Floats of activations that a chunk of work may hold.
+    more_bytes : int
+        What else will be held beside the weights.
+
+    Raises
+    ------
+    UserError
+    """
+    weights = sum(parameter.numel() for parameter in module.parameters())
+    # a chunk may hold more, but need not
+    floats = COPIES_OF_WEIGHTS * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * CPU_GB * 1e9 / BYTES_PER_FLOAT))
+    needed = (BYTES_PER_FLOAT * floats + more_bytes) / 1e9
+    if device.type == 'cuda':
+        room, where = torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
+    else:
+        # what is held already counts: the arrays of the study, and the libraries themselves
+        room, where = max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
+    if needed > room:
+        raise UserError(
+            f'Training this model of {weights:,} weights takes at least {needed:,.1f} GB of memory, but {room:,.1f} GB '
+            f'{where}; use a smaller model (width, asv_layers, sample_layers), or give more memory.'
+        )
+
+
 def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Result:
     """Return `work()`; where memory runs out, halve the chunks (``module.max_floats``) and try again.
 
@@ -44,7 +82,7 @@ def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Res
 
     Raises
     ------
-    UserError
+    MachineError
         If memory runs out although the chunks are as small as they get.
     """
     smallest = module.max_floats >> MAX_HALVINGS
@@ -52,10 +90,10 @@ def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Res
         try:
             return work()
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if module.max_floats <= smallest:
-                raise UserError(
+                raise MachineError(
                     'Memory ran out even with the smallest chunks of work; lower batch_size or max_asvs_per_sample, '
                     'or use a smaller model (width, asv_layers, sample_layers).'
                 ) from error
@@ -63,10 +101,6 @@ def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Res
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         module.max_floats //= 2
-
-
-def _is_out_of_memory(error):
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def give_back_memory() -> None:

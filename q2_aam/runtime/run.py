@@ -1,14 +1,17 @@
-"""One run: its directory, its seed, its device, and where it reports."""
+"""One run: its directory, its seed, its device, where it reports, and the result that it keeps."""
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
 import torch
 
+from . import results
 from .checkpoint import Checkpoint
 from .device import choose_device, deterministic, use_threads
 from .recorder import Recorder
@@ -22,7 +25,7 @@ class Run:
     Attributes
     ----------
     directory : path
-        Its working files; deleted when it succeeds.
+        Its working files; deleted when it succeeds, but for its result where its seed was given.
     seed : int
     device : torch.device
     recorder : q2_aam.runtime.recorder.Recorder
@@ -41,18 +44,39 @@ class Run:
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return where one of the run's loops keeps its state."""
-        return Checkpoint(self.directory / name)
+        return Checkpoint(self.directory / name, seed=self.seed)
+
+    def result(self) -> results.Result | None:
+        """Return the result of the same run where it was finished before, and say so; else None."""
+        result = results.load(self.directory, self.seed)
+        if result is not None:
+            self.recorder.say(
+                f'This run finished on {result.finished}: its result is taken from {self.directory}; delete that '
+                'directory to train again.'
+            )
+        return result
+
+    def save_bundle(self, folder: str | os.PathLike, save: Callable[[Any], None]) -> None:
+        """Let `save` write the run's bundle into its directory, or, where this has no room, into `folder`."""
+        results.save_bundle(self.directory, folder, save)
+
+    def keep(self, details: pd.DataFrame | None = None) -> results.Result:
+        """Keep what the run gives, and return it; its bundle has been saved."""
+        return results.keep(self.directory, self.seed, details, self.recorder.history)
 
 
 @contextlib.contextmanager
 def open_run(action: str, config: Any, hashes: dict[str, str], say: Callable[[str], None] = print) -> Iterator[Run]:
-    """Open the run of an action: found again by the same call on the same inputs, deleted when it succeeds."""
+    """Open the run of an action: found again by the same call on the same inputs.
+
+    When it succeeds, its result is kept where its seed was given, and its directory is deleted where it was drawn.
+    """
     started = time.monotonic()
     device = choose_device(config.runtime.device)
+    given = config.training.random_seed
     with (
-        run_directory(name_of_run(action, config, hashes)) as directory,
+        run_directory(name_of_run(action, config, hashes), bool(given), say) as directory,
         use_threads(config.runtime.threads),
         deterministic(device),
     ):
-        seed = seed_of_run(directory, config.training.random_seed)
-        yield Run(directory, seed, device, Recorder(say), hashes, started)
+        yield Run(directory, seed_of_run(directory, given), device, Recorder(say), hashes, started)

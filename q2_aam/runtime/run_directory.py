@@ -1,34 +1,35 @@
-"""The run directory: found again by the same call after a kill, deleted on success."""
+"""The run directory: found again by the same call after a kill, given to one run at a time, deleted on success."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import errno
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import secrets
-import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import q2_aam
-from q2_aam.errors import AAMWarning, UserError
+from q2_aam.data.atomic import read_json, reason, remove, set_aside, write_json
+from q2_aam.errors import AAMWarning, MachineError, UserError
+
+from .limits import is_out_of_memory
+from .run_root import DAYS_KEPT, FINISHED, LOCK_FILE, RESULT, lock, make_private, make_root, open_lock, run_root, sweep
 
 SEED_FILE = 'seed.json'
-LOCK_FILE = 'lock'
 MAX_SEED = 2**31 - 1
-
-
-def run_root() -> pathlib.Path:
-    """Return the directory that run directories are in: $AAM_WORK_DIR, else one in the user's cache directory."""
-    if given := os.environ.get('AAM_WORK_DIR'):
-        return pathlib.Path(given)
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'q2-aam'
+# How often a run looks whether the same run, which was started before it, has ended.
+SECONDS_BETWEEN_LOOKS = 1.0
+# What a disk without room says.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def name_of_run(call: str, config: Any, hashes: dict[str, str]) -> str:
@@ -50,83 +51,178 @@ def name_of_run(call: str, config: Any, hashes: dict[str, str]) -> str:
     settings = dataclasses.asdict(config)
     # where and with how much the work is done does not change what is learned
     settings.pop('runtime')
-    # another version may train differently, and must not resume from a checkpoint of this one
-    versions = [q2_aam.__version__, CHECKPOINT_FORMAT, torch.__version__]
+    # other code may train differently: it must not resume from a checkpoint of this one, nor take its result
+    versions = [q2_aam.__version__, _hash_of_code(), CHECKPOINT_FORMAT, torch.__version__]
     text = json.dumps([call, settings, hashes, *versions], sort_keys=True)
     return f'{call}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 
+@functools.cache
+def _hash_of_code():
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(q2_aam.__file__).parent.rglob('*.py')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
-def run_directory(name: str) -> Iterator[pathlib.Path]:
+def run_directory(name: str, keep: bool = False, say: Callable[[str], Any] = print) -> Iterator[pathlib.Path]:
     """Give the run its directory; delete it on success or when the user must mend an input, else leave it to resume.
 
-    A second run of the same name beside a running one gets another directory, which is always deleted.
+    Parameters
+    ----------
+    name : str
+        See :func:`name_of_run`.
+    keep : bool
+        Whether the same call is to have the same result (because its seed is given): on success the result stays
+        (:mod:`q2_aam.runtime.results`), and a second run of the name waits for the first one to take it. Otherwise a
+        second run beside the first gets another directory, which is always deleted.
+    say : callable
+        Takes one line of progress.
 
     Raises
     ------
     UserError
-        If it cannot be written.
+        If it cannot be written, or disk or memory run out.
 
     Warns
     -----
     AAMWarning
         If its file system does not support locks.
     """
+    keep = keep and DAYS_KEPT > 0
     root = run_root()
-    with _writing(root):
+    with writing(root):
+        make_root(root)
+        locked = _open_locked(root / name, keep, say)
         directory = root / name
-        directory.mkdir(exist_ok=True)
-        lock = open(directory / LOCK_FILE, 'w', encoding='utf-8')
-    with lock:
-        alone = _lock(lock)
-        if not alone:
+        if locked is None:
             directory = root / f'{name}-{secrets.token_hex(4)}'
-            directory.mkdir()
+            make_private(directory)
+        sweep(root, say)
+    with locked or contextlib.nullcontext():
         try:
-            yield directory
+            with _machine_errors(directory):
+                yield directory
+        except MachineError:
+            if locked is None or not _has_progress(directory):
+                remove(directory)
+            raise
         except UserError:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory)
             raise
         except BaseException:
-            if not alone:
-                shutil.rmtree(directory, ignore_errors=True)
+            if locked is None:
+                remove(directory)
             raise
-        shutil.rmtree(directory, ignore_errors=True)
+        if keep and locked is not None and (directory / RESULT / FINISHED).exists():
+            _keep_result(directory)
+        else:
+            remove(directory)
+
+
+def _open_locked(directory, wait, say) -> IO | None:
+    """Return the locked file of a run directory; None if another run or another user has the directory.
+
+    With `wait` until no other run has it.
+    """
+    waiting = False
+    while True:
+        if not make_private(directory):
+            say(f'The run directory {directory} belongs to another user: this run has a directory of its own.')
+            return None
+        handle = open_lock(directory)
+        try:
+            free = lock(handle)
+        except OSError as error:
+            warnings.warn(
+                f'The file system of the directory for working files, {directory.parent}, does not support locks '
+                f'({error.strerror}); do not run the same call twice at the same time, or set the environment variable '
+                'AAM_WORK_DIR to a directory on another file system.',
+                AAMWarning,
+            )
+            free = True
+        with contextlib.suppress(FileNotFoundError):
+            # another run may have deleted it (and its directory) between our opening and locking
+            if free and os.path.samestat(os.fstat(handle.fileno()), os.stat(handle.name)):
+                return handle
+        handle.close()
+        if free:
+            continue
+        if not wait:
+            say(f'The same call is running already, in {directory}: this run has a directory and a seed of its own.')
+            return None
+        if not waiting:
+            say(f'The same call with the same seed is running already, in {directory}: waiting for its result.')
+        waiting = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _has_progress(directory):
+    """Tell whether a run has learned something: a checkpoint, or its result."""
+    return any(directory.glob('*/state.json')) or (directory / RESULT / FINISHED).exists()
+
+
+def _keep_result(directory):
+    """Delete all of a run directory but its result."""
+    for path in list(directory.iterdir()):
+        if path.name not in (RESULT, LOCK_FILE):
+            remove(path)
 
 
 @contextlib.contextmanager
-def temporary_directory() -> Iterator[pathlib.Path]:
+def temporary_directory(say: Callable[[str], Any] = print) -> Iterator[pathlib.Path]:
     """Give a call that is not resumed a directory beside those of the runs; it is always deleted at the end.
 
     Raises
     ------
     UserError
-        If it cannot be written.
+        If it cannot be written, or disk or memory run out.
     """
     root = run_root()
-    with _writing(root):
+    with writing(root):
+        make_root(root)
+        sweep(root, say)
         # files that are still mapped cannot be deleted on every file system
         directory = tempfile.TemporaryDirectory(prefix='temporary-', dir=root, ignore_cleanup_errors=True)
-    with directory as path:
-        yield pathlib.Path(path)
+    with directory as path, open_lock(path) as handle:
+        # so that it is not taken for what a killed call has left
+        with contextlib.suppress(OSError):
+            lock(handle)
+        with _machine_errors(path):
+            yield pathlib.Path(path)
 
 
-def seed_of_run(directory: pathlib.Path, random_seed: int) -> int:
-    """Return the seed: the given one, or, for 0, the one this run drew before, or a new one (kept in the directory)."""
+def seed_of_run(directory: pathlib.Path | None, random_seed: int) -> int:
+    """Return the seed: the given one, or, for 0, the one this run drew before, or a new one (kept in the directory).
+
+    Warns
+    -----
+    AAMWarning
+        If the one that was drawn before cannot be read; it is set aside then.
+    """
     if random_seed:
         return random_seed
-    path = directory / SEED_FILE
-    if path.exists():
-        return json.loads(path.read_text(encoding='utf-8'))
     seed = 1 + secrets.randbelow(MAX_SEED)
-    path.write_text(json.dumps(seed), encoding='utf-8')
+    if directory is None:
+        return seed
+    path = directory / SEED_FILE
+    if os.path.lexists(path):
+        try:
+            kept = read_json(path)['seed']
+            if not (isinstance(kept, int) and 1 <= kept <= MAX_SEED):
+                raise ValueError(f'{kept!r} is no seed')
+            return kept
+        except (OSError, ValueError, KeyError) as error:
+            set_aside(path, f'The seed in the run directory, {directory},', error, 'the run begins anew with another')
+    write_json(path, {'seed': seed})
     return seed
 
 
 @contextlib.contextmanager
-def _writing(root):
+def writing(root: pathlib.Path) -> Iterator[None]:
+    """Say in one sentence if the directory for working files cannot be written."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise UserError(
@@ -135,20 +231,24 @@ def _writing(root):
         ) from error
 
 
-def _lock(handle):
-    """Lock the file; False if another run has it, or deleted it (and its directory) between our opening and locking."""
+@contextlib.contextmanager
+def _machine_errors(directory):
+    """Say in one sentence that the disk of the run directory, or memory, ran out."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        yield
     except OSError as error:
-        warnings.warn(
-            f'The file system of the directory for working files, {run_root()}, does not support locks '
-            f'({error.strerror}); do not run the same call twice at the same time, or set the environment variable '
-            'AAM_WORK_DIR to a directory on another file system.',
-            AAMWarning,
-        )
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), os.stat(handle.name))
-    except FileNotFoundError:
-        return False
+        # a full disk may say no name; with another name it is an input or an output
+        inside = str(error.filename or '').startswith(str(directory))
+        if not inside and (error.filename is not None or error.errno not in FULL):
+            raise
+        raise MachineError(
+            f'The run directory {directory} cannot be written ({reason(error)}); free disk space, or set the '
+            'environment variable AAM_WORK_DIR to a folder that has it.'
+        ) from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MachineError(
+            'Memory ran out; give more memory or fewer samples, or use a smaller model (width, asv_layers, '
+            'sample_layers).'
+        ) from error

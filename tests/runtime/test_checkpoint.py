@@ -1,14 +1,18 @@
 """Checkpoints: tensors and JSON only, written so that a kill at any moment leaves a sound one."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
+from q2_aam.data.atomic import write_json
+from q2_aam.errors import AAMWarning
 from q2_aam.runtime import checkpoint as module
 from q2_aam.runtime.checkpoint import Checkpoint, State
 from q2_aam.runtime.history import History
@@ -171,3 +175,103 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, trained, mo
     new, new_optimizer = fresh()
     assert Checkpoint(tmp_path, 0).resume(new, new_optimizer).step == 14
     assert same(new.state_dict(), before)
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+# what a full disk, a kill of the machine or a bad sector leaves
+DAMAGE = {
+    'empty': lambda content: b'',
+    'half': lambda content: content[: len(content) // 2],
+    'one bit': lambda content: flipped(content, len(content) // 2),
+    'last bit': lambda content: flipped(content, len(content) - 4),
+    'other JSON': lambda content: b'{"step": 14}',
+    'zeros': lambda content: bytes(len(content)),
+    'missing': None,
+}
+
+
+@pytest.mark.parametrize('name', ['state.json', '14.tensors.safetensors'])
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_begins_anew(tmp_path, trained, name, damage):
+    folder = tmp_path / 'network'
+    Checkpoint(folder, 0).save(*trained)
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if DAMAGE[damage] is not None:
+        (folder / name).write_bytes(DAMAGE[damage](content))
+    new, new_optimizer = fresh()
+    before = {key: value.clone() for key, value in new.state_dict().items()}
+    with pytest.warns(AAMWarning) as caught:
+        resumed = Checkpoint(folder, 0).resume(new, new_optimizer)
+    (message,) = (str(one.message) for one in caught)
+    assert message.startswith(f'The checkpoint in the run directory, {folder}, is damaged ({name} ')
+    assert message.endswith('; set aside as network.damaged); its training begins anew.')
+    assert dataclasses.replace(resumed, history=None) == State(history=None)
+    assert same(new.state_dict(), before) and not new_optimizer.state_dict()['state']
+    assert [path.name for path in tmp_path.iterdir()] == ['network.damaged']
+    # the next one is sound
+    Checkpoint(folder, 0).save(*trained)
+    assert Checkpoint(folder, 0).resume(*fresh()).step == 14
+
+
+def test_a_checkpoint_of_another_seed_is_not_resumed_from(tmp_path, trained):
+    Checkpoint(tmp_path / 'network', 0, seed=3).save(*trained)
+    assert Checkpoint(tmp_path / 'network', 0, seed=3).resume(*fresh()).step == 14
+    with pytest.warns(AAMWarning, match='it belongs to a run with another seed'):
+        assert Checkpoint(tmp_path / 'network', 0, seed=4).resume(*fresh()).step == 0
+
+
+@pytest.mark.parametrize('part', ['module', 'best', 'optimizer'])
+def test_tensors_of_another_model_change_nothing(tmp_path, trained, part):
+    network, optimizer, state = trained
+    other = nn.Linear(5, 4)
+    other_optimizer = torch.optim.AdamW(other.parameters())
+    other(torch.ones(4, 5)).sum().backward()
+    other_optimizer.step()
+    state.best_weights = other.state_dict() if part == 'best' else state.best_weights
+    Checkpoint(tmp_path / 'network', 0).save(
+        other if part == 'module' else network, other_optimizer if part == 'optimizer' else optimizer, state
+    )
+    new, new_optimizer = fresh()
+    before = {key: value.clone() for key, value in new.state_dict().items()}
+    with pytest.warns(AAMWarning, match='is damaged .* another model'):
+        Checkpoint(tmp_path / 'network', 0).resume(new, new_optimizer)
+    assert same(new.state_dict(), before) and not new_optimizer.state_dict()['state']
+
+
+def test_numbers_that_are_missing_from_a_state_are_damage(tmp_path, trained):
+    Checkpoint(tmp_path / 'network', 0).save(*trained)
+    write_json(tmp_path / 'network' / 'state.json', {'step': 14, 'seed': 0})
+    with pytest.warns(AAMWarning, match='is damaged'):
+        assert Checkpoint(tmp_path / 'network', 0).resume(*fresh()).step == 0
+
+
+@pytest.mark.parametrize('where', ['save_file', 'write_json', 'fsync'])
+def test_a_full_disk_is_warned_of_once_and_training_goes_on_without_checkpoints(tmp_path, trained, monkeypatch, where):
+    network, optimizer, state = trained
+    checkpoint = Checkpoint(tmp_path / 'network', 0)
+    checkpoint.save(network, optimizer, state)
+
+    def full(*_):
+        if where == 'save_file':
+            raise module.SafetensorError('I/O error: No space left on device (os error 28)')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os if where == 'fsync' else module, where, full)
+        state.step = 15
+        with pytest.warns(AAMWarning) as caught:
+            checkpoint.save(network, optimizer, state)
+        assert [str(one.message) for one in caught] == [
+            f'The run directory {tmp_path} cannot be written (No space left on device): training goes on without '
+            'checkpoints; to have them, free disk space or set the environment variable AAM_WORK_DIR to a folder that '
+            'has it.'
+        ]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        checkpoint.save(network, optimizer, state)
+        # the one before is still sound
+        assert Checkpoint(tmp_path / 'network', 0).resume(*fresh()).step == 14

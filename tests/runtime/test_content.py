@@ -47,3 +47,7 @@ def test_a_column_is_known_by_its_ids_values_and_name_in_any_order():
     assert hash_series(series) == hash_series(series[::-1])
     others = [series.rename('days'), series.fillna(2.0), series.rename({'a': 'x'})]
     assert len({hash_series(series), *map(hash_series, others)}) == 4
+
+
+def test_text_that_is_no_unicode_has_a_hash_too():
+    assert hash_series(pd.Series(['a'], ['s\ud800'])) != hash_series(pd.Series(['a'], ['s\ud801']))

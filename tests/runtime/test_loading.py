@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-LIGHT = ('history', 'seeds', 'content', 'run_directory', 'recorder', 'progress')
+LIGHT = (
+    'history', 'seeds', 'content', 'run_directory', 'run_root', 'recorder', 'progress', 'limits', 'results',
+    'pipeline_seed',
+)  # fmt: skip
 
 
 def test_light_modules_load_without_torch():

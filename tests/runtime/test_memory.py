@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from q2_aam.config import AUTO
-from q2_aam.errors import UserError
+from q2_aam.errors import MachineError, UserError
 from q2_aam.runtime import memory
 from q2_aam.runtime.memory import MAX_HALVINGS, floats_per_chunk, with_less_memory
 
@@ -54,7 +54,7 @@ def test_memory_that_never_suffices_is_one_sentence():
         tries.append(1)
         raise MemoryError
 
-    with pytest.raises(UserError) as error:
+    with pytest.raises(MachineError) as error:
         with_less_memory(network, work)
     assert str(error.value) == (
         'Memory ran out even with the smallest chunks of work; lower batch_size or max_asvs_per_sample, or use a '
@@ -69,6 +69,33 @@ def test_other_errors_pass():
 
     with pytest.raises(RuntimeError, match='^shapes do not fit$'):
         with_less_memory(Network(), work)
+
+
+CPU = torch.device('cpu')
+
+
+def test_a_model_that_does_not_fit_is_refused_with_what_it_needs_and_what_there_is(monkeypatch):
+    monkeypatch.setattr(memory, 'available_memory_gb', lambda: 2.5)
+    monkeypatch.setattr(memory, 'held_memory_gb', lambda: 0.5)
+    with torch.device('meta'):
+        fits, model = torch.nn.Linear(10_000, 11_000, bias=False), torch.nn.Linear(10_000, 12_000, bias=False)
+    # what a chunk may hold at most, it need not hold
+    memory.check_room(fits, CPU, 10**12)
+    for floats, more in ((10**8, 3 * 10**8), (0, 4 * 10**8)):
+        with pytest.raises(UserError) as error:
+            memory.check_room(model, CPU, floats, more)
+        assert str(error.value) == (
+            'Training this model of 120,000,000 weights takes at least 2.3 GB of memory, but 2.0 GB are left for this '
+            'process; use a smaller model (width, asv_layers, sample_layers), or give more memory.'
+        )
+
+
+def test_on_a_gpu_its_free_memory_counts(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (1e9, 20e9))
+    with torch.device('meta'):
+        model = torch.nn.Linear(10_000, 12_000)
+    with pytest.raises(UserError, match='but 1.0 GB are free on the GPU; '):
+        memory.check_room(model, types.SimpleNamespace(type='cuda'), 0)
 
 
 def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
