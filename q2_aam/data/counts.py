@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, shown
 
 from .distance_matrix import read_distances
 from .table import read_table
@@ -38,8 +38,8 @@ def read_fold(training_table, test_table, training_ids):
     rows = pd.Index(training.sample_ids).get_indexer(training_ids)
     if (rows < 0).any():
         raise UserError(
-            f'Every labelled sample must be in the training table: {training_ids[np.argmin(rows)]} is not; remove its '
-            'label, or add the sample to the table.'
+            f'Every labelled sample must be in the training table: {shown(training_ids[np.argmin(rows)])} is not; '
+            'remove its label, or add the sample to the table.'
         )
     return list(test.sample_ids), _columns(training, features)[rows], _columns(test, features)
 

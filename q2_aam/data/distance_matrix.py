@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import UserError, counted, shown
 
 # Rounding error, far below any difference between samples.
 TOLERANCE = 1e-5
@@ -96,12 +96,14 @@ def _read_header(number, line):
     if first or not ids or '' in ids:
         raise UserError(
             f'The distance matrix is not a matrix: line {number} should be a tab followed by tab-separated sample IDs, '
-            f'but it begins with {line[:20]!r}; create it again.'
+            f'but it begins with {shown(line, 20)}; create it again.'
         )
     if len(set(ids)) < len(ids):
         seen = set()
         twice = next(name for name in ids if name in seen or seen.add(name))
-        raise UserError(f'Sample IDs must be unique: {twice} occurs twice in the distance matrix; rename one of them.')
+        raise UserError(
+            f'Sample IDs must be unique: {shown(twice)} occurs twice in the distance matrix; rename one of them.'
+        )
     return ids
 
 
@@ -110,7 +112,7 @@ def _read_row(number, line, ids, row, values):
     if name.strip() != ids[row]:
         raise UserError(
             f'Rows and columns of the distance matrix must have the same IDs in the same order: line {number} is for '
-            f'{name.strip()!r}, but column {row + 1} is for {ids[row]!r}; create it again.'
+            f'{shown(name.strip())}, but column {row + 1} is for {shown(ids[row])}; create it again.'
         )
     cells = numbers.count('\t') + 1 if numbers else 0
     if cells != len(ids):
@@ -121,7 +123,7 @@ def _read_row(number, line, ids, row, values):
     except (DeprecationWarning, ValueError):
         complete = False
     if not complete:
-        _damaged(number, f'it has {_first_non_number(numbers)!r} where a distance should be')
+        _damaged(number, f'it has {shown(_first_non_number(numbers))} where a distance should be')
     values[row] = parsed
 
 
@@ -152,7 +154,7 @@ def _check_values(ids, values):
     if len(wrong):
         raise UserError(
             'The distance between a sample and itself must be 0: the distance matrix has '
-            f'{values[wrong[0], wrong[0]]:g} for {ids[wrong[0]]}; create it again.'
+            f'{values[wrong[0], wrong[0]]:g} for {shown(ids[wrong[0]])}; create it again.'
         )
     for start in range(0, len(ids), _BLOCK):
         rows, mirrored = values[start : start + _BLOCK], values[:, start : start + _BLOCK].T
@@ -163,4 +165,4 @@ def _check_values(ids, values):
 def _refuse_pair(ids, start, rows, wrong, sentence):
     if wrong.any():
         row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        raise UserError(sentence.format(value=rows[row, column], one=ids[start + row], two=ids[column]))
+        raise UserError(sentence.format(value=rows[row, column], one=shown(ids[start + row]), two=shown(ids[column])))

@@ -1,5 +1,6 @@
 """The target column (numbers or classes) and the groups, aligned to the samples of a table."""
 
+import collections
 import collections.abc
 import dataclasses
 import os
@@ -8,8 +9,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from q2_aam.errors import AAMWarning, UserError, counted
+from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
 
+from .names import OF_CLASSES, check_column_name, first_fault, means_missing
+from .numbers import check_numbers, warn_of_times
 from .table import read_table
 
 
@@ -53,25 +56,19 @@ def align_numbers(sample_ids: list[str], target: pd.Series, groups: pd.Series | 
     Raises
     ------
     UserError
-        If table and metadata share no sample, if no shared sample has a value, if the values are infinite or all the
-        same, or if a labelled sample has no group.
+        If table and metadata share no sample, if no shared sample has a value, if the values are infinite, beyond what
+        can be computed with or all the same, if a labelled sample has no group, or if the column's name cannot be
+        written.
 
     Warns
     -----
     AAMWarning
-        For samples that are ignored: without value, or in only one of table and metadata.
+        For samples that are ignored: without value, or in only one of table and metadata; for values that seem to be
+        dates; for groups whose name means that it is not known.
     """
     values = _labelled(sample_ids, target).astype(float)
-    if not np.isfinite(values).all():
-        raise UserError(
-            f'Metadata column "{target.name}" must have finite values: the one of sample '
-            f'{values.index[~np.isfinite(values)][0]} is infinite; correct it or leave it empty.'
-        )
-    if values.nunique() == 1:
-        raise UserError(
-            f'Metadata column "{target.name}" has only the value {values.iloc[0]:g} '
-            f'({counted(len(values), "labelled sample")}); choose a column whose values differ.'
-        )
+    check_numbers(values, target.name)
+    warn_of_times(values, target.name)
     return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
 
 
@@ -86,20 +83,27 @@ def align_classes(sample_ids: list[str], target: pd.Series, groups: pd.Series | 
     Raises
     ------
     UserError
-        Also if there is only one class, if a class cannot be divided (fewer than 2 samples or groups), or if a name
-        cannot be written into tab-separated text.
+        Also if there is only one class, if classes cannot be divided (fewer than 2 samples or groups), or if the name
+        of a class cannot be written or would be read back as something else.
+
+    Warns
+    -----
+    AAMWarning
+        Also for classes whose name means that there is no value.
     """
     values = _labelled(sample_ids, target).astype(str)
     ids = list(values.index)
     labels = Labels(str(target.name), ids, values.to_numpy(object), _groups_of(ids, groups))
-    names = sorted(set(labels.values))
+    names, samples = np.unique(labels.values, return_counts=True)
+    samples_of = dict(zip(names, samples.tolist()))
+    _check_names(samples_of, labels.name)
     if len(names) == 1:
         raise UserError(
-            f'Metadata column "{target.name}" has only the class "{names[0]}" '
+            f'Metadata column {shown(target.name)} has only the class {shown(names[0])} '
             f'({counted(len(values), "labelled sample")}); choose a column with at least two classes.'
         )
-    for name in names:
-        _check_class(name, labels)
+    _warn_of_missing(samples_of, f'Metadata column {shown(labels.name)} has classes', 'they are learned as classes')
+    _check_sizes(labels, names)
     return labels
 
 
@@ -140,35 +144,87 @@ def labels_with_reads(
     empty = set(labels.sample_ids) & {name for name, number in zip(opened.sample_ids, reads) if not number}
     if not empty:
         return labels
-    warnings.warn(f'Ignored: {counted(len(empty), "sample")} without reads (e.g. {min(empty)}).', AAMWarning)
+    warnings.warn(f'Ignored: {counted(len(empty), "sample")} without reads (e.g. {shown(min(empty))}).', AAMWarning)
     rest = [name for name in labels.sample_ids if name not in empty]
     return align(rest, target.loc[target.index.isin(rest)], groups)
 
 
-def _check_class(name, labels):
-    if not name.strip() or set(name) & set('\t\n\r'):
+def _check_names(samples_of, column):
+    """Raise UserError, which lists the classes, if names cannot be written or told apart where they are read."""
+    fault = first_fault(samples_of, OF_CLASSES)
+    if fault is not None:
+        words, wrong = fault
         raise UserError(
-            f'Class names must not be blank or contain tabs or line breaks: metadata column "{labels.name}" has the '
-            f'class {name!r} for sample {labels.sample_ids[list(labels.values).index(name)]}; rename it.'
+            f'Class names must not {words}: metadata column {shown(column)} has {_with_samples(wrong, samples_of)}; '
+            'rename them or leave their samples without a value.'
         )
-    members = labels.values == name
-    groups = len(set(labels.groups[members]))
-    if groups < 2:
+    keys: list[tuple[str, collections.abc.Callable]] = [('upper and lower case', str.lower)]
+    if all(map(_is_number, samples_of)):
+        keys.append(('the way a number is written', float))
+    for how, key in keys:
+        alike = collections.defaultdict(list)
+        for name in samples_of:
+            alike[key(name)].append(name)
+        wrong = [name for names in alike.values() if len(names) > 1 for name in names]
+        if wrong:
+            raise UserError(
+                f'Class names must differ by more than {how}: metadata column {shown(column)} has '
+                f'{_with_samples(wrong, samples_of)}; give the same class one name, or rename one of them.'
+            )
+
+
+def _is_number(name):
+    """Return whether a class is read back as a number, as it is where all are numbers."""
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_samples(names, samples_of):
+    return listed(f'{shown(name)} ({counted(samples_of[name], "sample")})' for name in names)
+
+
+def _warn_of_missing(samples_of, which, meanwhile):
+    """Warn of names that stand for a value that is not there."""
+    names = [name for name in samples_of if means_missing(name)]
+    if names:
+        warnings.warn(
+            f'{which} that mean a missing value: {_with_samples(names, samples_of)}; {meanwhile}, so leave such '
+            'samples without a value if that is not meant.',
+            AAMWarning,
+            stacklevel=4,
+        )
+
+
+def _check_sizes(labels, names):
+    """Raise UserError, which lists them, unless every class can be divided."""
+    small = []
+    for name in names:
+        members = labels.values == name
+        groups = len(set(labels.groups[members]))
+        if groups < 2:
+            small.append(
+                f'{shown(name)} ({counted(int(members.sum()), "labelled sample")} in {counted(groups, "group")})'
+            )
+    if small:
         raise UserError(
-            'Every class needs labelled samples in at least two groups (two samples where no groups are given): class '
-            f'"{name}" of metadata column "{labels.name}" has {counted(int(members.sum()), "labelled sample")} in '
-            f'{counted(groups, "group")}; merge it with another class or leave its samples without a value.'
+            'Every class needs labelled samples in at least two groups (two samples where no groups are given): too '
+            f'small in metadata column {shown(labels.name)} {"is" if len(small) == 1 else "are"} {listed(small)}; '
+            'merge with other classes or leave such samples without a value.'
         )
 
 
 def _labelled(sample_ids, target):
     """Return the values of the samples that are in both and have one, sorted by id; warn of the others."""
+    check_column_name(str(target.name))
     shared = sorted(set(sample_ids) & set(target.index))
     if not shared:
-        example = f'"{min(target.index)}"' if len(target) else 'none'
+        example = shown(min(target.index)) if len(target) else 'none'
         raise UserError(
             'The feature table and the metadata share no sample IDs (e.g. '
-            f'"{min(sample_ids)}" in the table, {example} in the metadata); use the same IDs in both.'
+            f'{shown(min(sample_ids))} in the table, {example} in the metadata); use the same IDs in both.'
         )
     values = target.loc[shared]
     labelled = values.notna()
@@ -176,7 +232,8 @@ def _labelled(sample_ids, target):
     values = values[labelled]
     if values.empty:
         raise UserError(
-            f'Metadata column "{target.name}" has no value for any sample of the feature table; choose another column.'
+            f'Metadata column {shown(target.name)} has no value for any sample of the feature table; choose another '
+            'column.'
         )
     return values
 
@@ -188,21 +245,28 @@ def _groups_of(sample_ids, groups):
     without = list(aligned.index[aligned.isna()])
     if without:
         raise UserError(
-            f'Metadata column "{groups.name}" (groups) has no value for {counted(len(without), "labelled sample")} '
-            f'(e.g. {without[0]}); assign every labelled sample to a group.'
+            f'Metadata column {shown(groups.name)} (groups) has no value for '
+            f'{counted(len(without), "labelled sample")} (e.g. {shown(without[0])}); assign every labelled '
+            'sample to a group.'
         )
-    return aligned.astype(str).to_numpy(dtype=object)
+    names = aligned.astype(str).to_numpy(dtype=object)
+    samples_of = dict(zip(*(part.tolist() for part in np.unique(names, return_counts=True))))
+    more_than_one = {name: number for name, number in samples_of.items() if number > 1}
+    _warn_of_missing(
+        more_than_one, f'Metadata column {shown(groups.name)} (groups) has names', 'the samples of each are one group'
+    )
+    return names
 
 
 def _warn_of_ignored(sample_ids, target, without_value):
     ignored = []
     if without_value:
-        ignored.append(f'{counted(without_value, "sample")} without a value of "{target.name}"')
+        ignored.append(f'{counted(without_value, "sample")} without a value of {shown(target.name)}')
     for words, only in (
         ('of the feature table absent from the metadata', sorted(set(sample_ids) - set(target.index))),
         ('of the metadata absent from the feature table', sorted(set(target.index) - set(sample_ids))),
     ):
         if only:
-            ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {only[0]})')
+            ignored.append(f'{counted(len(only), "sample")} {words} (e.g. {shown(only[0])})')
     if ignored:
         warnings.warn('Ignored: ' + '; '.join(ignored) + '.', AAMWarning, stacklevel=4)

@@ -9,7 +9,7 @@ from array import array
 
 import numpy as np
 
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import UserError, counted, shown
 
 # Characters read at a time, and so the longest label or comment that is surely understood.
 CHUNK = 1 << 20
@@ -180,17 +180,19 @@ class _Tree:
         times = np.bincount(np.frombuffer(self.tips, dtype=np.int64), minlength=len(self.feature_ids))
         if not len(self.tips):
             raise UserError(
-                f'The phylogeny contains none of the features in the table (e.g. {self.feature_ids[0]}); provide the '
-                'tree that was built from their sequences.'
+                f'The phylogeny contains none of the features in the table (e.g. {shown(self.feature_ids[0])}); '
+                'provide the tree that was built from their sequences.'
             )
         if times.max() > 1:
             twice = self.feature_ids[int(times.argmax())]
-            raise UserError(f'Tip names must be unique: {twice} occurs twice in the phylogeny; rename one of them.')
+            raise UserError(
+                f'Tip names must be unique: {shown(twice)} occurs twice in the phylogeny; rename one of them.'
+            )
         if not times.min():
             missing = self.feature_ids[int(times.argmin())]
             raise UserError(
                 f'The phylogeny lacks {(times == 0).sum():,} of the {counted(len(times), "feature")} in the table '
-                f'(e.g. {missing}); filter such features from the table, or provide a tree that contains them.'
+                f'(e.g. {shown(missing)}); filter such features from the table, or provide a tree that contains them.'
             )
 
 
@@ -203,9 +205,9 @@ def _length(place, label, text):
         value = math.nan
     # what Python reads and Newick does not
     if not math.isfinite(value) or '_' in text:
-        _damaged(place, f'a branch has the length {text!r}, which is no number')
+        _damaged(place, f'a branch has the length {shown(text)}, which is no number')
     if value < 0:
-        whose = f'above {label}' if label else 'above a node without a name'
+        whose = f'above {shown(label)}' if label else 'above a node without a name'
         raise UserError(
             f'Branch lengths must not be negative: the phylogeny has {value:g} {whose} (character {place + 1:,}); set '
             'negative lengths to 0.'

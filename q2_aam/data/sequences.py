@@ -3,10 +3,12 @@
 import collections.abc
 import hashlib
 import os
+import re
+import warnings
 
 import numpy as np
 
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import AAMWarning, UserError, counted, shown
 
 PAD = 0
 A, C, G, T = 1, 2, 3, 4
@@ -28,8 +30,15 @@ _COMPLEMENT_LETTERS = str.maketrans('ACGTRYKMBVDH', 'TGCAYRMKVBHD')
 KEY_BYTES = 8
 # Sequences whose keys are computed at a time, so that a study on disk stays there.
 _BLOCK = 2**16
-# Characters of an id or sequence in a message.
+# Characters of a sequence in a message.
 _MAX_SHOWN = 40
+
+# Names of taxa, as a table that was collapsed by taxonomy has them: ranks (k__, D_0__) or levels, and not id;size=9.
+_TAXON = re.compile(r'(?:[a-z]{1,2}|D_\d+)__|[^;=]+;[^;=]*(?:;|$)', re.IGNORECASE)
+# Words for a missing value whose letters are all IUPAC nucleotide codes.
+_NO_SEQUENCES = {'NA', 'NAN'}
+# An id that reads as so few nucleotides, where others read as at least twice as many, may be a word.
+_MIN_NUCLEOTIDES = 20
 
 
 def read_fasta(path: str | os.PathLike) -> dict[str, str]:
@@ -70,7 +79,9 @@ def _parse_fasta(lines):
                 )
             if name in parts:
                 raise UserError(
-                    f'Feature IDs must be unique: {name} occurs twice in the input sequences; keep one sequence for it.'
+                    f'Feature IDs must be unique: {shown(name)} occurs twice in the input sequences'
+                    f'{", where an ID ends at the first blank" if line[1:].strip() != name else ""}; keep one sequence '
+                    'for it, or rename it.'
                 )
             parts[name] = current = []
         elif line and current is None:
@@ -104,7 +115,13 @@ def sequences_of(
     Raises
     ------
     UserError
-        If a sequence is missing, is empty, or has a gap or a letter that is no IUPAC nucleotide code.
+        If a sequence is missing, is empty, or has a gap or a letter that is no IUPAC nucleotide code; if ids are no
+        sequences, but taxa or words.
+
+    Warns
+    -----
+    AAMWarning
+        If ids that are taken for sequences are so much shorter than the others that they may be words.
     """
     if fasta is None:
         sequences = list(feature_ids)
@@ -139,7 +156,7 @@ def encode(sequences: collections.abc.Sequence[str]) -> tuple[np.ndarray, np.nda
     flat, lengths = _flat_codes(sequences)
     wrong = _first_wrong(flat, lengths)
     if wrong is not None:
-        raise UserError(_complaint(f'The sequence {_short(sequences[wrong])!r}', sequences[wrong]))
+        raise UserError(_complaint(f'The sequence {shown(sequences[wrong], _MAX_SHOWN)}', sequences[wrong]))
     longest = int(lengths.max(initial=0))
     codes = np.zeros((len(sequences), longest), dtype=np.uint8)
     codes[np.arange(longest, dtype=np.int32) < lengths[:, None]] = flat
@@ -209,7 +226,7 @@ def _first_wrong(flat, lengths):
 def _check_letters(names, sequences):
     wrong = _first_wrong(*_flat_codes(sequences))
     if wrong is not None:
-        raise UserError(_complaint(f'The sequence of feature {names[wrong]}', sequences[wrong]))
+        raise UserError(_complaint(f'The sequence of feature {shown(names[wrong])}', sequences[wrong]))
 
 
 def _complaint(what, sequence):
@@ -219,26 +236,77 @@ def _complaint(what, sequence):
     letter = sequence[place]
     if letter in '-.':
         return f'{what} has a gap ({letter!r}) at position {place + 1}; provide unaligned sequences.'
-    return f'{what} has {letter!r} at position {place + 1}, which is no IUPAC nucleotide code; provide DNA sequences.'
+    return (
+        f'{what} has {shown(letter)} at position {place + 1}, which is no IUPAC nucleotide code; provide DNA sequences.'
+    )
 
 
 def _check_ids_are_sequences(ids):
-    wrong = _first_wrong(*_flat_codes(ids))
-    if wrong is not None:
+    _refuse_taxa(ids)
+    wrong = _all_wrong(ids)
+    if len(wrong) * 2 < len(ids) and wrong:
         raise UserError(
-            f'The feature IDs of the table are not sequences (e.g. {_short(ids[wrong])!r}); provide the representative '
+            'Without the input "sequences", the feature IDs of the table must be sequences, but '
+            f'{counted(len(wrong), "ID")} of {len(ids):,} {"is" if len(wrong) == 1 else "are"} not (e.g. '
+            f'{shown(ids[wrong[0]])}); filter such features from the table, or provide the sequences of all features.'
+        )
+    if wrong:
+        raise UserError(
+            f'The feature IDs of the table are not sequences (e.g. {shown(ids[wrong[0]])}); provide the representative '
             'sequences of the features as the input "sequences".'
+        )
+    words = [name for name in ids if name.upper() in _NO_SEQUENCES]
+    if words:
+        raise UserError(
+            f'The feature ID {shown(words[0])} of the table stands for a missing value, but would be read as '
+            f'{len(words[0])} nucleotides; filter this feature from the table, or provide the input "sequences".'
+        )
+    _warn_of_words(ids)
+
+
+def _warn_of_words(ids):
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    short = np.flatnonzero(lengths < min(_MIN_NUCLEOTIDES, float(np.median(lengths)) / 2))
+    if len(short):
+        warnings.warn(
+            f'{counted(len(short), "feature ID")} of the table {"is" if len(short) == 1 else "are"} read as sequences '
+            f'of fewer than {_MIN_NUCLEOTIDES} nucleotides (e.g. {shown(ids[short[0]])}), where half of the others '
+            f'have {int(np.median(lengths))} or more; filter such features from the table if these are no sequences.',
+            AAMWarning,
+            stacklevel=4,
+        )
+
+
+def _all_wrong(sequences):
+    """Return the indices of all sequences that are empty or have a letter that is no nucleotide."""
+    flat, lengths = _flat_codes(sequences)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    bad = np.searchsorted(ends, np.flatnonzero(flat == PAD), side='right')
+    return np.unique(np.concatenate([bad, np.flatnonzero(lengths == 0)])).tolist()
+
+
+def _refuse_taxa(ids):
+    """Raise UserError if the features, or those without a sequence, are taxa."""
+    taxa = [name for name in ids if _TAXON.match(name)]
+    if len(taxa) * 2 > len(ids):
+        raise UserError(
+            f'The features of the table are taxa (e.g. {shown(taxa[0])}) and have no sequences, which the model reads; '
+            'provide the table of ASVs from before it was collapsed by taxonomy, and their sequences.'
         )
 
 
 def _check_none_missing(feature_ids, by_id):
     missing = [name for name in feature_ids if name not in by_id]
-    if missing:
+    if not missing:
+        return
+    _refuse_taxa(missing)
+    with_blank = next((name for name in missing if len(name.split()) > 1 and name.split()[0] in by_id), None)
+    if with_blank is not None:
         raise UserError(
-            f'The input sequences lack {len(missing):,} of the {counted(len(feature_ids), "feature")} in the table '
-            f'(e.g. {_short(missing[0])}); provide their sequences, or filter the table to features that have one.'
+            f'An ID in the input sequences ends at the first blank: feature {shown(with_blank)} of the table is '
+            f'{shown(with_blank.split()[0])} there; use feature IDs without blanks in both.'
         )
-
-
-def _short(text):
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + '...'
+    raise UserError(
+        f'The input sequences lack {len(missing):,} of the {counted(len(feature_ids), "feature")} in the table '
+        f'(e.g. {shown(missing[0])}); provide their sequences, or filter the table to features that have one.'
+    )

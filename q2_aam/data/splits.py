@@ -4,7 +4,7 @@ import collections.abc
 
 import numpy as np
 
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import UserError, counted, listed, shown
 
 TRAINING, VALIDATION, TEST, NEW = 'training', 'validation', 'test', 'new'
 # The best of several: on ECAM's 31 infants and three ages a class misses its share of a split by 0.5 samples on
@@ -143,11 +143,14 @@ def split_samples(
 
 
 def _check_classes(groups, classes, splits):
-    """Raise UserError, which names one of them, unless every class has training samples."""
+    """Raise UserError, which lists the others, unless every class has training samples."""
+    without = []
     for name in sorted(set(classes) - set(classes[splits == TRAINING])):
         members = classes == name
+        samples, of_groups = counted(int(members.sum()), 'labelled sample'), counted(len(set(groups[members])), 'group')
+        without.append(f'{shown(name)} ({samples} in {of_groups})')
+    if without:
         raise UserError(
-            f'Class "{name}" has no training samples: its {counted(int(members.sum()), "labelled sample")} in '
-            f'{counted(len(set(groups[members])), "group")} are all in the validation and test splits; label more '
-            'groups of it, lower the fractions or merge it with another class.'
+            f'Every class needs training samples, but all of {listed(without)} are in the validation and test splits; '
+            'label more groups of such classes, lower the fractions or merge them with other classes.'
         )

@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 import scipy.sparse
 
-from q2_aam.errors import AAMWarning, UserError, counted
+from q2_aam.config import ModelConfig
+from q2_aam.errors import AAMWarning, UserError, counted, shown
 
 from .sequences import encode, sequence_keys
 from .study_files import finish, load, new_array, read_arrays
@@ -19,6 +20,8 @@ from .table import BLOCK, Table, blocks_of
 IDS = ('sample_ids', 'feature_ids')
 # Sequences that are encoded at a time.
 SEQUENCES = 2**16
+# Nucleotides that a model can read of a sequence.
+MAX_LENGTH = next(int(opt.high or 0) for opt in ModelConfig.options() if opt.name == 'max_sequence_length')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +154,8 @@ def build_study(
     Raises
     ------
     UserError
-        If no sample has reads, or if the folder has no room.
+        If no sample has reads, if a sequence is too long for any model and none is to be truncated, or if the folder
+        has no room.
 
     Warns
     -----
@@ -172,7 +176,10 @@ def build_study(
     present, feature_ids = _smallest_ids(table.feature_ids, column, occurs)
     # features that do not occur get any column: nothing is in them
     column = np.searchsorted(present, column).astype(np.int32)
-    arrays = _encoded([distinct[i] for i in present], folder)
+    read_sequences = [distinct[i] for i in present]
+    if max_length is None:
+        _check_lengths(read_sequences, feature_ids)
+    arrays = _encoded(read_sequences, folder)
     longer = [i for i in np.flatnonzero(occurs) if len(sequences[i]) > len(read[i])]
     arrays['truncated'] = new_array(folder, 'truncated', (len(present),), bool)
     arrays['truncated'][column[longer]] = True
@@ -214,7 +221,7 @@ def _warn_of_merged(feature_ids, sequences, column, max_length, messages):
             _warn(
                 messages,
                 f'Features {what} are merged and their counts added: {counted(number, noun)} under several feature '
-                f'IDs (e.g. {one} and {two}).',
+                f'IDs (e.g. {shown(one)} and {shown(two)}).',
             )
 
 
@@ -276,7 +283,7 @@ def _sorted_samples(sample_ids, chosen, richness, messages):
     if without_reads:
         _warn(
             messages,
-            f'Ignored: {counted(len(without_reads), "sample")} without reads (e.g. {without_reads[0]}).',
+            f'Ignored: {counted(len(without_reads), "sample")} without reads (e.g. {shown(without_reads[0])}).',
         )
     return order[has_reads], without_reads
 
@@ -288,6 +295,18 @@ def _smallest_ids(feature_ids, column, occurs):
     by_id = np.argsort(ids, kind='stable')
     present, first = np.unique(column[occurring[by_id]], return_index=True)
     return present, list(ids[by_id[first]])
+
+
+def _check_lengths(sequences, feature_ids):
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    longest, number = int(lengths.argmax()), int((lengths > MAX_LENGTH).sum())
+    if number:
+        raise UserError(
+            f'A model reads at most {MAX_LENGTH:,} nucleotides of a sequence, but {counted(number, "sequence")} '
+            f'{"is" if number == 1 else "are"} longer (e.g. that of feature {shown(feature_ids[longest])}, '
+            f'{lengths[longest]:,}); filter such features from the table, or set the parameter max_sequence_length, to '
+            f'which sequences are truncated (half of them have {int(np.median(lengths)):,} nucleotides or less).'
+        )
 
 
 def _encoded(sequences, folder):

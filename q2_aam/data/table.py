@@ -9,7 +9,9 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, shown
+
+from .names import check_sample_ids
 
 IDS = {'sample': 'sample/ids', 'feature': 'observation/ids'}
 MATRIX = 'sample/matrix'
@@ -52,13 +54,15 @@ def read_table(path: str | os.PathLike, block: int = BLOCK) -> Table:
     Raises
     ------
     UserError
-        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, or if an id occurs
-        twice. Its blocks raise it too, for a value that is negative, infinite or not a number, and if all are 0.
+        If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, if an id occurs
+        twice, or if results for a sample of that id could not be written. Its blocks raise it too, for a value that is
+        negative, infinite or not a number, and if all are 0.
     """
     with _opened(path) as file:
         ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
         for axis, names in ids.items():
             _check_ids(axis, names)
+        check_sample_ids(ids['sample'])
         offsets = _read_offsets(file[MATRIX], len(ids['sample']))
     return Table(
         ids['sample'], ids['feature'], lambda: _read_blocks(path, ids['sample'], ids['feature'], offsets, block)
@@ -146,8 +150,8 @@ def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
         sample = sample_ids[int(np.searchsorted(offsets, wrong[0], side='right')) - 1]
         raise UserError(
             f'Counts and relative frequencies must be finite and not negative: the feature table has '
-            f'{values[wrong[0]]:g} for feature {feature_ids[columns[wrong[0]]]} in sample {sample}; correct or remove '
-            'it.'
+            f'{values[wrong[0]]:g} for feature {shown(feature_ids[columns[wrong[0]]])} in sample '
+            f'{shown(sample)}; correct or remove it.'
         )
     counts.eliminate_zeros()
     counts.sum_duplicates()
@@ -161,7 +165,8 @@ def _check_ids(axis, names):
         seen = set()
         twice = next(name for name in names if name in seen or seen.add(name))
         raise UserError(
-            f'{axis.capitalize()} IDs must be unique: {twice} occurs twice in the feature table; rename one of them.'
+            f'{axis.capitalize()} IDs must be unique: {shown(twice)} occurs twice in the feature table; rename one of '
+            'them.'
         )
 
 

@@ -7,6 +7,7 @@ from q2_aam.errors import UserError
 
 from .augmentation import Augment
 from .batches import Drawn, draw_samples, positions_of
+from .pairs import warn_of_alike
 from .phylogeny import Phylogeny
 from .study import Study
 
@@ -83,6 +84,7 @@ class UnifracDistances:
                 'branch lengths of the phylogeny.'
             )
         self.mean, self.variance = float(known.mean()), float(known.var())
+        warn_of_alike(self.mean, self.variance, f'by {kind} UniFrac')
 
     def among(self, rows: np.ndarray) -> np.ndarray:
         """Return the UniFrac distances among `rows` of the study with all their reads, float32 [rows, rows]."""

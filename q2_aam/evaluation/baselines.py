@@ -70,7 +70,7 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None)
     values : float64 [training samples]
     seed : int
     threads : int
-        0 takes all.
+        Above 0.
     distances : float [training + test samples, training samples], optional
         NaN where unknown; samples without any distance are not predicted by the methods that need them.
 
@@ -82,7 +82,7 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None)
     counts, new_counts = _seen_in_training(counts, new_counts)
     logs, new_logs = _logs(counts), _logs(new_counts)
     some = _some(len(values), seed)
-    trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=threads or -1)
+    trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=threads)
     predictions = {
         'random_forest': random_forest_numbers(counts, values, new_counts, seed, threads),
         'extra_trees': trees.fit(counts, values).predict(new_counts),
@@ -108,7 +108,7 @@ def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None
     """
     counts, new_counts = _seen_in_training(counts, new_counts)
     names, numbers = np.unique(classes, return_inverse=True)
-    trees = ExtraTreesClassifier(TREES, random_state=seed, n_jobs=threads or -1)
+    trees = ExtraTreesClassifier(TREES, random_state=seed, n_jobs=threads)
     linear = LogisticRegression(max_iter=5000)
     predictions = {
         'random_forest': random_forest_classes(counts, numbers, new_counts, seed, threads),
@@ -135,13 +135,12 @@ def random_forest_numbers(counts, values, new_counts, seed, threads=1, trees=TRE
         Of the samples to learn from and to predict, the same features in the same order.
     values : float64 [samples to learn from]
     seed, threads, trees : int
-        0 threads: all.
 
     Returns
     -------
     float64 [samples to predict]
     """
-    forest = RandomForestRegressor(trees, random_state=seed, n_jobs=threads or -1)
+    forest = RandomForestRegressor(trees, random_state=seed, n_jobs=threads)
     return forest.fit(counts, values).predict(new_counts)
 
 
@@ -162,7 +161,7 @@ def random_forest_classes(counts, classes, new_counts, seed, threads=1, class_we
     float64 [samples to predict, number_of_classes]
         0 for a class that has no sample to learn from.
     """
-    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=threads or -1, class_weight=class_weight)
+    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=threads, class_weight=class_weight)
     probabilities = np.zeros((new_counts.shape[0], number_of_classes or int(np.max(classes)) + 1))
     probabilities[:, np.unique(classes)] = forest.fit(counts, classes).predict_proba(new_counts)
     return probabilities

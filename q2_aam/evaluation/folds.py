@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import UserError, counted, listed, shown
 
 # Quantiles of the target, of which each fold gets its share.
 QUANTILES = 5
@@ -61,7 +61,7 @@ def plan_folds(values, groups, folds, repeats, seed, leave_one_group_out=False):
 
 
 def check_classes(classes, groups, plan):
-    """Raise UserError, which names a class, unless every class has two groups outside of each fold.
+    """Raise UserError, which lists the others, unless every class has two groups outside of each fold.
 
     Training needs one of them and validation the other.
 
@@ -71,19 +71,24 @@ def check_classes(classes, groups, plan):
     plan : int64 [repeats, samples]
         From :func:`plan_folds`.
     """
-    for fold_of in plan:
-        for name in np.unique(classes):
-            members = classes == name
-            for fold in np.unique(fold_of):
-                outside = len(np.unique(groups[members & (fold_of != fold)]))
-                if outside < 2:
-                    raise UserError(
-                        f'Class "{name}" has too few groups for cross-validation: training and validation need one '
-                        f'each, but of its {counted(int(members.sum()), "labelled sample")} in '
-                        f'{counted(len(np.unique(groups[members])), "group")} fold {fold + 1} leaves {outside or "no"} '
-                        f'{"group" if outside else "groups"}; merge the class with another, or remove the values of its'
-                        ' samples.'
-                    )
+    small = []
+    for name in np.unique(classes):
+        members = classes == name
+        fewest, fold = min(
+            (len(np.unique(groups[members & (fold_of != fold)])), int(fold))
+            for fold_of in plan
+            for fold in np.unique(fold_of)
+        )
+        if fewest < 2:
+            samples = counted(int(members.sum()), 'labelled sample')
+            of_groups = counted(len(np.unique(groups[members])), 'group')
+            small.append(f'{shown(name)} ({samples} in {of_groups}, {fewest or "none"} outside of fold {fold + 1})')
+    if small:
+        raise UserError(
+            'Cross-validation needs two groups of every class outside of each fold, one for training and one for '
+            f'validation: too small {"is" if len(small) == 1 else "are"} {listed(small)}; merge with other classes or '
+            'leave such samples without a value.'
+        )
 
 
 def strata_of(values):

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from q2_aam.errors import shown
+
 from .comparison import best_baseline, metrics_of, paired_difference
 from .out_of_fold import GUESS, MAJORITY, MEDIAN, OURS
 
@@ -64,11 +66,16 @@ def compare(out_of_fold, seed, pretrained=False):
     if best is None:
         pooled = metrics_of(out_of_fold, OURS, np.arange(len(out_of_fold.true)))[0]
         words = ', '.join(f'{name} {value:.3g}' for name, value in pooled.items())
-        verdict = f'{OURS} for "{out_of_fold.target}", out of fold: {words}; there was no baseline to compare with.'
+        verdict = (
+            f'{OURS} for {shown(out_of_fold.target)}, out of fold: {words}; there was no baseline to compare with.'
+        )
     else:
         methods = dict.fromkeys([best, *(method for method in out_of_fold.baselines if method in GUESS)])
         verdict = ' '.join(
-            [f'Best baseline for "{out_of_fold.target}": {_words(best)}.', *(sentences[method] for method in methods)]
+            [
+                f'Best baseline for {shown(out_of_fold.target)}: {_words(best)}.',
+                *(sentences[method] for method in methods),
+            ]
         )
     if pretrained:
         verdict += SEEN

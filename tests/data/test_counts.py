@@ -44,8 +44,8 @@ def test_a_label_without_a_sample_is_refused_by_name(fold):
     with pytest.raises(UserError) as caught:
         read_fold(training, test, [*training_ids, 'sample-of-visit-01'])
     assert str(caught.value) == (
-        'Every labelled sample must be in the training table: sample-of-visit-01 is not; remove its label, or add the '
-        'sample to the table.'
+        "Every labelled sample must be in the training table: 'sample-of-visit-01' is not; remove its label, or add "
+        'the sample to the table.'
     )
 
 

@@ -60,7 +60,7 @@ def test_what_skbio_writes_is_read_back(tmp_path):
         (
             '\ta\tb\tc',
             '\ta\tb\tb',
-            'Sample IDs must be unique: b occurs twice in the distance matrix; rename one of them.',
+            "Sample IDs must be unique: 'b' occurs twice in the distance matrix; rename one of them.",
         ),
         (
             '\nb\t',
@@ -89,23 +89,23 @@ def test_what_skbio_writes_is_read_back(tmp_path):
         (
             '1e-3',
             'nan',
-            'Distances must be finite: the distance matrix has nan between b and c; provide a distance for every pair',
+            "Distances must be finite: the distance matrix has nan between 'b' and 'c'; provide a distance for ",
         ),
         (
             '1e-3',
             'inf',
-            'Distances must be finite: the distance matrix has inf between b and c; provide a distance for every pair',
+            "Distances must be finite: the distance matrix has inf between 'b' and 'c'; provide a distance for ",
         ),
-        ('1e-3', '-0.1', 'Distances must not be negative: the distance matrix has -0.1 between b and c; '),
+        ('1e-3', '-0.1', "Distances must not be negative: the distance matrix has -0.1 between 'b' and 'c'; "),
         (
             '1e-3',
             '2e-3',
-            'The distance matrix must be symmetric: it has 0.002 from b to c, but another value from c to b; ',
+            "The distance matrix must be symmetric: it has 0.002 from 'b' to 'c', but another value from 'c' to 'b'; ",
         ),
         (
             '0.5\t0\t',
             '0.5\t0.25\t',
-            'The distance between a sample and itself must be 0: the distance matrix has 0.25 for b; ',
+            "The distance between a sample and itself must be 0: the distance matrix has 0.25 for 'b'; ",
         ),
     ],
 )
@@ -127,5 +127,5 @@ def test_a_defect_beyond_the_first_rows_is_found(read):
     values[550, 3] = 0.5
     ids = [f's{i}' for i in range(size)]
     rows = ['\t'.join([name, *map(str, row)]) for name, row in zip(ids, values)]
-    with pytest.raises(UserError, match='must be symmetric: it has 1 from s3 to s550'):
+    with pytest.raises(UserError, match="must be symmetric: it has 1 from 's3' to 's550'"):
         read('\n'.join(['\t' + '\t'.join(ids), *rows]))

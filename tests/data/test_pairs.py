@@ -7,7 +7,7 @@ import pytest
 
 from q2_aam.data.batches import Drawn
 from q2_aam.data.distance_matrix import Distances
-from q2_aam.data.pairs import align_distances
+from q2_aam.data.pairs import align_distances, warn_of_alike
 from q2_aam.errors import AAMWarning, UserError
 
 # distances of places on a line: a at 0, b at 0.2, c at 0.6, d at 1
@@ -68,7 +68,7 @@ def test_samples_without_distances_are_warned_of_and_unknown():
     with pytest.warns(AAMWarning) as caught:
         pairs = align(matrix(without='b'), samples='abcde', training=range(5))
     assert [str(one.message) for one in caught] == [
-        'The distance matrix lacks 2 samples of the table (e.g. b); they are used without distances.'
+        "The distance matrix lacks 2 samples of the table (e.g. 'b'); they are used without distances."
     ]
     assert pairs.place.tolist() == [1, -1, 2, 0, -1]
     distances = pairs.among(np.arange(5))
@@ -93,8 +93,8 @@ def test_a_matrix_of_other_samples_is_refused_with_an_example_of_both():
     with pytest.raises(UserError) as error:
         align(distances)
     assert str(error.value) == (
-        'The distance matrix must contain at least two training samples of the feature table, but has 0 (e.g. "a" in '
-        'the table, "12802.a" in the matrix); provide a matrix of the samples in the table.'
+        "The distance matrix must contain at least two training samples of the feature table, but has 0 (e.g. 'a' in "
+        "the table, '12802.a' in the matrix); provide a matrix of the samples in the table."
     )
 
 
@@ -111,3 +111,30 @@ def test_a_matrix_of_equal_distances_is_refused():
         'Distances must differ, but all distances between training samples are 0.25 in the distance matrix; provide '
         'another matrix.'
     )
+
+
+def alike(spread):
+    random = np.random.default_rng(1)
+    values = 0.961 + spread * random.standard_normal((30, 30))
+    values = np.float32((values + values.T) / 2**0.5 - 0.961 * (2**0.5 - 1))
+    np.fill_diagonal(values, 0)
+    return Distances([f's{i:02}' for i in range(30)], values)
+
+
+def test_distances_that_hardly_differ_are_warned_of():
+    matrix = alike(0.002)
+    with pytest.warns(AAMWarning) as caught:
+        align(matrix, training=range(30), samples=matrix.ids)
+    assert [str(one.message) for one in caught] == [
+        'Distances between training samples hardly differ in the distance matrix (0.961 +- 0.002), so that little can '
+        'be learned from them; another metric may tell samples apart better.'
+    ]
+
+
+def test_distances_of_0_961_and_a_deviation_of_0_048_are_warned_of_but_those_of_ecam_are_not():
+    with pytest.warns(AAMWarning, match=r'hardly differ in the distance matrix \(0\.961 \+- 0\.048\)'):
+        warn_of_alike(0.961, 0.048**2, 'in the distance matrix')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for mean, deviation in ((0.62, 0.103), (0.875, 0.118), (0.844, 0.079)):
+            warn_of_alike(mean, deviation**2, 'in the distance matrix')

@@ -154,25 +154,25 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     [
         (
             'xy',
-            'The phylogeny contains none of the features in the table (e.g. x); provide the tree that was built from '
+            "The phylogeny contains none of the features in the table (e.g. 'x'); provide the tree that was built from "
             'their sequences.',
         ),
         (
             'axc',
-            'The phylogeny lacks 1 of the 3 features in the table (e.g. x); filter such features from the table, or '
+            "The phylogeny lacks 1 of the 3 features in the table (e.g. 'x'); filter such features from the table, or "
             'provide a tree that contains them.',
         ),
         # the label of a node that is no tip
         (
             'ai',
-            'The phylogeny lacks 1 of the 2 features in the table (e.g. i); filter such features from the table, or '
+            "The phylogeny lacks 1 of the 2 features in the table (e.g. 'i'); filter such features from the table, or "
             'provide a tree that contains them.',
         ),
-        ('ab', 'Tip names must be unique: b occurs twice in the phylogeny; rename one of them.'),
+        ('ab', "Tip names must be unique: 'b' occurs twice in the phylogeny; rename one of them."),
         (
             'd',
-            'Branch lengths must not be negative: the phylogeny has -0.5 above d (character 19); set negative lengths '
-            'to 0.',
+            "Branch lengths must not be negative: the phylogeny has -0.5 above 'd' (character 19); set negative "
+            'lengths to 0.',
         ),
         (
             'ef',

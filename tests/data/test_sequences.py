@@ -16,7 +16,7 @@ from q2_aam.data.sequences import (
     sequence_keys,
     sequences_of,
 )
-from q2_aam.errors import UserError
+from q2_aam.errors import AAMWarning, UserError
 
 
 @pytest.fixture
@@ -40,7 +40,10 @@ def test_a_fasta_file_is_read_by_the_first_word_of_each_header(fasta):
         ('', 'The input sequences are empty; '),
         ('ACGT\n', 'The input sequences are not a FASTA file: line 1 comes before the first header; '),
         ('>a\nAC\n>\nGT\n', 'The input sequences have a header without an ID at line 3; '),
-        ('>a\nAC\n>a x\nGT\n', 'Feature IDs must be unique: a occurs twice in the input sequences; '),
+        (
+            '>a\nAC\n>a x\nGT\n',
+            "Feature IDs must be unique: 'a' occurs twice in the input sequences, where an ID ends at the first ",
+        ),
         (b'\x80\x04\x95\xff', 'The input sequences are not a FASTA file: they are not text; '),
     ],
 )
@@ -73,18 +76,18 @@ def test_hashed_ids_without_sequences_are_refused_with_an_example():
 def test_missing_sequences_are_counted_with_an_example():
     with pytest.raises(UserError) as error:
         sequences_of(['a', 'b', 'c'], {'b': 'ACGT'})
-    assert str(error.value).startswith('The input sequences lack 2 of the 3 features in the table (e.g. a); ')
+    assert str(error.value).startswith("The input sequences lack 2 of the 3 features in the table (e.g. 'a'); ")
 
 
 @pytest.mark.parametrize(
     'sequence, sentence',
     [
-        ('', 'The sequence of feature bad is empty; '),
-        ('AC-T', "The sequence of feature bad has a gap ('-') at position 3; provide unaligned sequences."),
-        ('.CGT', "The sequence of feature bad has a gap ('.') at position 1; "),
-        ('ACGJ', "The sequence of feature bad has 'J' at position 4, which is no IUPAC nucleotide code; "),
-        ('AC T', "The sequence of feature bad has ' ' at position 3, "),
-        ('ACé☃', "The sequence of feature bad has 'é' at position 3, "),
+        ('', "The sequence of feature 'bad' is empty; "),
+        ('AC-T', "The sequence of feature 'bad' has a gap ('-') at position 3; provide unaligned sequences."),
+        ('.CGT', "The sequence of feature 'bad' has a gap ('.') at position 1; "),
+        ('ACGJ', "The sequence of feature 'bad' has 'J' at position 4, which is no IUPAC nucleotide code; "),
+        ('AC T', "The sequence of feature 'bad' has ' ' at position 3, "),
+        ('ACé☃', "The sequence of feature 'bad' has 'é' at position 3, "),
     ],
 )
 def test_what_is_no_sequence_is_refused_by_name(sequence, sentence):
@@ -141,3 +144,69 @@ def test_keys_do_not_depend_on_padding_on_blocks_or_on_whether_lengths_are_given
     for again in (sequence_keys(padded, lengths), sequence_keys(padded), sequence_keys(codes[:, :])):
         np.testing.assert_array_equal(again, keys)
     assert len(sequence_keys(codes[:0])) == 0
+
+
+TAXA = ['k__Bacteria;p__Firmicutes;c__Bacilli', 'd__Bacteria;__', 'Bacteria;Bacteroidetes', 'Unassigned']
+
+
+@pytest.mark.parametrize('fasta', [None, {'x': 'ACGT'}])
+def test_a_table_that_was_collapsed_by_taxonomy_is_recognised(fasta):
+    with pytest.raises(UserError) as error:
+        sequences_of(TAXA, fasta)
+    assert str(error.value) == (
+        "The features of the table are taxa (e.g. 'k__Bacteria;p__Firmicutes;c__Bacilli') and have no sequences, which "
+        'the model reads; provide the table of ASVs from before it was collapsed by taxonomy, and their sequences.'
+    )
+
+
+def test_ids_with_a_size_are_no_taxa():
+    with pytest.raises(UserError, match='^The input sequences lack 2 of the 2 features '):
+        sequences_of(['seq1;size=9', 'seq2;size=8;'], {'x': 'ACGT'})
+
+
+def test_an_id_that_fasta_cuts_is_recognised():
+    with pytest.raises(UserError) as error:
+        sequences_of(['a', 'ASV 7'], {'a': 'ACGT', 'ASV': 'ACGT'})
+    assert str(error.value) == (
+        "An ID in the input sequences ends at the first blank: feature 'ASV 7' of the table is 'ASV' there; use "
+        'feature IDs without blanks in both.'
+    )
+
+
+def test_ids_that_fasta_cuts_to_the_same_word_are_recognised(fasta):
+    with pytest.raises(UserError) as error:
+        read_fasta(fasta('>ASV 1\nAC\n>ASV 2\nGT\n'))
+    assert str(error.value) == (
+        "Feature IDs must be unique: 'ASV' occurs twice in the input sequences, where an ID ends at the first blank; "
+        'keep one sequence for it, or rename it.'
+    )
+
+
+def test_a_few_odd_ids_among_sequences_are_counted():
+    with pytest.raises(UserError) as error:
+        sequences_of(['ACGT' * 20 + 'ACGT'[i] for i in range(4)] + ['', 'spike-in', 'ACGU'])
+    assert str(error.value) == (
+        'Without the input "sequences", the feature IDs of the table must be sequences, but 2 IDs of 7 are not (e.g. '
+        "''); filter such features from the table, or provide the sequences of all features."
+    )
+
+
+@pytest.mark.parametrize('name', ['NA', 'nan', 'NaN'])
+def test_a_missing_value_is_no_sequence(name):
+    with pytest.raises(UserError) as error:
+        sequences_of(['ACGT', name])
+    assert str(error.value) == (
+        f'The feature ID {name!r} of the table stands for a missing value, but would be read as {len(name)} '
+        'nucleotides; filter this feature from the table, or provide the input "sequences".'
+    )
+    # where sequences are given, it is a name like any other
+    assert sequences_of([name], {name: 'ACGT'}) == ['ACGT']
+
+
+def test_a_word_that_reads_as_nucleotides_is_warned_of():
+    with pytest.warns(AAMWarning) as caught:
+        sequences_of(['ACGT' * 30, 'ACGA' * 30, 'ACGT' * 31, 'bad'])
+    assert [str(one.message) for one in caught] == [
+        "1 feature ID of the table is read as sequences of fewer than 20 nucleotides (e.g. 'bad'), where half of the "
+        'others have 120 or more; filter such features from the table if these are no sequences.'
+    ]

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from q2_aam.data.splits import TEST, TRAINING, VALIDATION, hold_out, split_samples
+from q2_aam.data.splits import TEST, TRAINING, VALIDATION, _check_classes, hold_out, split_samples
 from q2_aam.errors import UserError
 
 
@@ -109,8 +109,8 @@ def test_a_class_that_groups_leave_nothing_of_to_learn_from_is_named_with_its_nu
     with pytest.raises(UserError) as error:
         split_samples(groups, 0.2, 0.2, generator(), classes)
     assert str(error.value) == (
-        'Class "b" has no training samples: its 4 labelled samples in 2 groups are all in the validation and test '
-        'splits; label more groups of it, lower the fractions or merge it with another class.'
+        "Every class needs training samples, but all of 'b' (4 labelled samples in 2 groups) are in the validation and "
+        'test splits; label more groups of such classes, lower the fractions or merge them with other classes.'
     )
 
 
@@ -194,4 +194,15 @@ def test_fractions_that_leave_nothing_to_train_on_are_refused():
     assert str(error.value) == (
         'With test_fraction 0.9 and validation_fraction 0.9, fewer than 2 of 10 labelled samples remain for training; '
         'lower the fractions or label more samples.'
+    )
+
+
+def test_all_classes_without_training_samples_are_named():
+    groups = np.array(['one', 'one', 'two', 'two', 'three', 'three', 'four', 'four'], dtype=object)
+    classes = np.array(['a', 'b', 'c', 'c', 'c', 'c', 'c', 'c'], dtype=object)
+    with pytest.raises(UserError) as error:
+        _check_classes(groups, classes, np.array(['test'] * 2 + ['training'] * 6, dtype=object))
+    assert str(error.value).startswith(
+        "Every class needs training samples, but all of 'a' (1 labelled sample in 1 group), 'b' (1 labelled sample in "
+        '1 group) are in the validation and test splits; '
     )

@@ -88,7 +88,7 @@ def test_features_with_the_same_sequence_are_merged_with_their_counts_added_and_
         study, _ = build_study(table, sequences)
     assert [str(one.message) for one in caught] == [
         'Features with the same sequence are merged and their counts added: 1 sequence under several feature IDs (e.g. '
-        'x and z).'
+        "'x' and 'z')."
     ]
     assert study.feature_ids == ['x', 'y']
     assert study.asvs.tolist() == [0, 1, 0]
@@ -113,7 +113,7 @@ def test_features_that_no_sample_holds_leave_no_trace(table_of, study_of):
 def test_a_sample_without_reads_is_ignored_with_a_warning(table_of, study_of):
     with pytest.warns(AAMWarning) as caught:
         study, without_reads = build_study(*table_of({'z': {}} | SAMPLES | {'Y': {}}))
-    assert [str(one.message) for one in caught] == ['Ignored: 2 samples without reads (e.g. Y).']
+    assert [str(one.message) for one in caught] == ["Ignored: 2 samples without reads (e.g. 'Y')."]
     assert without_reads == ['Y', 'z']
     assert_same(study, study_of(SAMPLES))
 
@@ -154,9 +154,9 @@ def test_asvs_that_are_the_same_once_truncated_are_one_with_their_counts_added(t
     assert (number.tolist(), share.tolist()) == ([1, 1], [1, 0.5])
     assert [str(one.message) for one in caught] == [
         'Features with the same sequence are merged and their counts added: 1 sequence under several feature IDs (e.g. '
-        'u and t).',
+        "'u' and 't').",
         'Features whose sequences are the same once truncated to 4 nucleotides are merged and their counts added: 1 '
-        'truncated sequence under several feature IDs (e.g. v and x).',
+        "truncated sequence under several feature IDs (e.g. 'v' and 'x').",
         'The model reads the first 4 nucleotides of a sequence: 2 sequences of up to 7 nucleotides are truncated, in '
         'ASVs with 77.8% of all reads.',
     ]
@@ -295,7 +295,6 @@ def test_a_damaged_study_is_named_and_no_study(table_of, tmp_path, name):
         AAMWarning, match=f'^The study in the run directory, {tmp_path}, is damaged .*; it is built again.$'
     ):
         assert load_study(tmp_path) is None
-    (tmp_path / name).unlink()
     expected, _ = build_study(*table_of(SAMPLES))
     assert_same(build_study(*table_of(SAMPLES), folder=tmp_path)[0], expected)
 
@@ -320,3 +319,20 @@ def test_truncated_shares_are_the_same_in_blocks(table_of, monkeypatch):
     number, share = study.truncated_share()
     assert number.tolist() == [2, 2, 0]
     np.testing.assert_allclose(share, [0.5, 1.0, 0.0])
+
+
+def test_a_sequence_beyond_any_model_is_refused_with_what_to_do(study_of):
+    genome, other = 'ACGT' * 17500, 'ACGT' * 30
+    with pytest.raises(UserError) as error:
+        study_of({'s': {other: 3, genome: 1}, 't': {other + 'A': 1}})
+    assert str(error.value) == (
+        'A model reads at most 65,536 nucleotides of a sequence, but 1 sequence is longer (e.g. that of feature '
+        f"'{genome[:75]}'..., 70,000); filter such features from the table, or set the parameter max_sequence_length, "
+        'to which sequences are truncated (half of them have 121 nucleotides or less).'
+    )
+    with pytest.warns(AAMWarning, match='^The model reads the first 150 nucleotides '):
+        assert study_of({'s': {other: 3, genome: 1}}, max_length=150).longest == 150
+
+
+def test_a_long_sequence_that_does_not_occur_is_no_matter(study_of):
+    assert study_of({'s': {'ACGT': 3, 'A' * 70000: 0}}).longest == 4

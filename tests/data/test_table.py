@@ -76,7 +76,9 @@ def test_a_table_of_zeros_is_refused(path):
 @pytest.mark.parametrize('block', [1, 1000])
 def test_a_value_that_is_no_count_is_refused_with_its_place(path, value, text, block):
     write_biom(path, [[5.0, 0, 1], [0, 0, 0], [0, 2, value]])
-    with pytest.raises(UserError, match=f'not negative: the feature table has {text} for feature f2 in sample s2; '):
+    with pytest.raises(
+        UserError, match=f"not negative: the feature table has {text} for feature 'f2' in sample 's2'; "
+    ):
         counts_of(path, block)
 
 
@@ -153,5 +155,16 @@ def test_an_id_that_occurs_twice_is_refused(path):
     write_biom(path, COUNTS)
     with h5py.File(path, 'r+') as file:
         file['observation/ids'][2] = 'f1'
-    with pytest.raises(UserError, match='^Feature IDs must be unique: f1 occurs twice in the feature table; '):
+    with pytest.raises(UserError, match="^Feature IDs must be unique: 'f1' occurs twice in the feature table; "):
         read_table(path)
+
+
+@pytest.mark.parametrize('name', ['a\tb', 'a\nb', 'a\rb', ' ', ' S1', '#abc', 'NA', 'id'])
+def test_sample_ids_that_no_result_could_have_are_refused_when_the_table_is_opened(path, name):
+    write_biom(path, COUNTS, sample_ids=['s0', name, 's2'])
+    with pytest.raises(UserError) as error:
+        read_table(path)
+    assert str(error.value).startswith('Sample IDs must not ') and repr(name) in str(error.value)
+    # features may have any names: they are looked up, not written
+    write_biom(path, COUNTS, feature_ids=['f0', name, 'f2'])
+    assert read_table(path).feature_ids[1] == name

@@ -100,9 +100,9 @@ def test_a_class_that_a_fold_would_take_away_is_refused_by_name():
     with pytest.raises(UserError) as caught:
         check_classes(classes, groups, plan)
     assert str(caught.value) == (
-        'Class "rare" has too few groups for cross-validation: training and validation need one each, but of its 2 '
-        'labelled samples in 2 groups fold 1 leaves 1 group; merge the class with another, or remove the values of its '
-        'samples.'
+        'Cross-validation needs two groups of every class outside of each fold, one for training and one for '
+        "validation: too small is 'rare' (2 labelled samples in 2 groups, 1 outside of fold 1); merge with other "
+        'classes or leave such samples without a value.'
     )
     check_classes(classes[2:], groups[2:], plan[:, 2:])
 
@@ -117,3 +117,14 @@ def test_strata_of_numbers_are_their_fifths_and_of_words_the_words():
     assert strata_of(np.arange(10.0)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert strata_of(np.array([0.0] * 8 + [1, 2])).max() < 5
     assert strata_of(['b', 'a', 'b']).tolist() == [1, 0, 1]
+
+
+def test_all_classes_that_folds_would_take_away_are_named_with_their_worst_fold():
+    classes = np.array(['rare'] * 2 + ['once'] + ['common'] * 6, dtype=object)
+    plan = np.array([[0, 1, 2, 0, 1, 0, 1, 2, 2], [0, 0, 1, 0, 1, 0, 1, 2, 2]])
+    with pytest.raises(UserError) as caught:
+        check_classes(classes, np.arange(9).astype(str), plan)
+    assert (
+        "too small are 'once' (1 labelled sample in 1 group, none outside of fold 2), 'rare' (2 labelled samples in 2 "
+        'groups, none outside of fold 1); '
+    ) in str(caught.value)

@@ -31,7 +31,7 @@ def test_it_says_that_a_baseline_is_better_by_how_much_and_how_sure(noise):
     assert verdict == row['note']
     size, low, high, theirs = (f'{x:.3g}' for x in (row['value'], row['lower'], row['upper'], noise.mean() + 3))
     assert verdict == (
-        f'Best baseline for "age": extra trees. Compared with extra trees, AAM is worse by {size} in mean absolute '
+        f"Best baseline for 'age': extra trees. Compared with extra trees, AAM is worse by {size} in mean absolute "
         f'error (3.5 against {theirs}; 95 % interval {low} to {high}).'
     )
     assert row['value'] == pytest.approx(0.5 - noise.mean())
@@ -43,7 +43,7 @@ def test_it_says_that_ours_is_better_with_bounds_that_go_up(noise):
     metrics, verdict = compare(made(np.full(SAMPLES, 3.0), {'random_forest': noise + 5}), 1)
     row = metrics[metrics['metric'] == 'verdict'].iloc[0]
     assert verdict == (
-        f'Best baseline for "age": random forest. Compared with random forest, AAM is better by {-row["value"]:.3g} in '
+        f"Best baseline for 'age': random forest. Compared with random forest, AAM is better by {-row['value']:.3g} in "
         f'mean absolute error (3 against {noise.mean() + 5:.3g}; 95 % interval {-row["upper"]:.3g} to '
         f'{-row["lower"]:.3g}).'
     )
@@ -53,7 +53,7 @@ def test_it_says_that_there_is_no_clear_difference(noise):
     noise = noise - noise.mean()
     _, verdict = compare(made(np.full(SAMPLES, 3.0), {'ridge': noise + 3}), 1)
     assert verdict.startswith(
-        'Best baseline for "age": ridge. Compared with ridge, AAM is not clearly different in mean absolute error (3 '
+        "Best baseline for 'age': ridge. Compared with ridge, AAM is not clearly different in mean absolute error (3 "
         'against 3; 95 % interval of the difference -0.'
     )
 
@@ -62,11 +62,11 @@ def test_it_always_says_how_ours_compares_with_the_guess_that_looks_at_no_sample
     _, verdict = compare(made(np.full(SAMPLES, 3.5), {'ridge': noise + 3, 'median': noise * 0 + 2.5}), 1)
     # as the best baseline it is told of once
     assert verdict == (
-        'Best baseline for "age": median. Compared with guessing the median, which looks at no sample, AAM is worse by '
+        "Best baseline for 'age': median. Compared with guessing the median, which looks at no sample, AAM is worse by "
         '1 in mean absolute error (3.5 against 2.5; 95 % interval 1 to 1).'
     )
     _, verdict = compare(made(np.full(SAMPLES, 3.5), {'median': noise * 0 + 9, 'ridge': noise + 3}), 1)
-    assert verdict.startswith('Best baseline for "age": ridge. Compared with ridge, AAM is worse by 0.')
+    assert verdict.startswith("Best baseline for 'age': ridge. Compared with ridge, AAM is worse by 0.")
     assert verdict.endswith(
         '. Compared with guessing the median, which looks at no sample, AAM is better by 5.5 in mean absolute error '
         '(3.5 against 9; 95 % interval 5.5 to 5.5).'
@@ -86,7 +86,7 @@ def test_it_says_that_the_majority_class_has_fewer_errors_though_a_forest_is_the
     zeros = np.zeros(200, int)
     result = OutOfFold('stage', ids, ids, zeros, number % 5, true, predicted, ('sick', 'well'))
     metrics, verdict = compare(result, 1)
-    assert verdict.startswith('Best baseline for "stage": random forest. Compared with random forest, AAM is ')
+    assert verdict.startswith("Best baseline for 'stage': random forest. Compared with random forest, AAM is ")
     rows = metrics[metrics['against'] == 'majority'].set_index('metric')
     bounds = [
         '{:.3g} to {:.3g}'.format(*sorted(abs(rows.loc[name, ['lower', 'upper']])))
@@ -107,7 +107,7 @@ def test_it_says_what_an_encoder_has_seen(noise):
 def test_with_nothing_to_compare_with_it_gives_the_metrics():
     metrics, verdict = compare(made(np.full(SAMPLES, 3.0), {}), 1)
     assert verdict == (
-        'AAM for "age", out of fold: mae 3, median_absolute_error 3, rmse 3; there was no baseline to compare with.'
+        "AAM for 'age', out of fold: mae 3, median_absolute_error 3, rmse 3; there was no baseline to compare with."
     )
     assert metrics.iloc[0]['note'] == verdict
 
@@ -124,7 +124,7 @@ def test_a_single_group_has_no_interval():
     result = made(np.full(SAMPLES, 3.0), {'ridge': np.full(SAMPLES, 2.0)})
     result.groups[:] = 'one'
     assert compare(result, 1)[1] == (
-        'Best baseline for "age": ridge. Compared with ridge, AAM has mean absolute error 3 against 2; a single group '
+        "Best baseline for 'age': ridge. Compared with ridge, AAM has mean absolute error 3 against 2; a single group "
         'gives no interval.'
     )
 
@@ -156,7 +156,7 @@ def test_classes_are_compared_by_balanced_and_by_plain_error_rate():
     assert rows.loc['balanced_error_rate_difference', 'value'] == pytest.approx(0.15 - 0.5)
     assert rows.loc['error_rate_difference', 'value'] == pytest.approx(0.225 - 0.25)
     assert verdict.startswith(
-        'Best baseline for "age": majority. Compared with guessing the majority class, which looks at no sample, AAM '
+        "Best baseline for 'age': majority. Compared with guessing the majority class, which looks at no sample, AAM "
         'is better by 0.35 in balanced error rate (0.15 against 0.5; 95 % interval 0.'
     )
     assert ') and not clearly different in error rate (0.225 against 0.25; 95 % interval of the difference -' in verdict
