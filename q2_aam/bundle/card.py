@@ -9,14 +9,17 @@ import numpy as np
 
 import q2_aam
 from q2_aam.data.study import Study
+from q2_aam.errors import shown
 
 from .schema import FORMAT_VERSION
 
 CARD_FILE = 'card.json'
+# The field with the checksum of config.json.
+CONFIG_SHA256 = 'config_sha256'
 # What every card tells; a reader may rely on these.
 CARD_FIELDS = (
     'format_version', 'kind', 'samples', 'asvs', 'amplicon_length', 'input_sha256', 'target', 'unit', 'seed', 'device',
-    'precision', 'versions', 'wall_seconds', 'metrics',
+    'precision', 'versions', 'wall_seconds', 'metrics', CONFIG_SHA256,
 )  # fmt: skip
 
 
@@ -24,7 +27,7 @@ def make_card(
     kind: str, study: Study, samples: dict, hashes: dict, metrics: dict, seed: int, started: float, device: str,
     precision, target: str | None = None,
 ) -> dict:  # fmt: skip
-    """Return the card of a model that was just trained.
+    """Return the card of a model that was just trained, but for the checksum, which saving it adds.
 
     Parameters
     ----------
@@ -77,15 +80,17 @@ def make_card(
     }
 
 
-def card_to_json(card: dict) -> str:
-    """Return the text of `card.json`; numbers that are not finite become null."""
-    return json.dumps(_finite(card), indent=1) + '\n'
+def card_to_json(card: dict, config_sha256: str) -> str:
+    """Return the text of `card.json`, with the checksum of config.json; numbers that are not finite become null."""
+    return json.dumps(_finite(card | {CONFIG_SHA256: config_sha256}), indent=1) + '\n'
 
 
 def check_card(card: dict) -> None:
     """Raise ValueError, which names the first field too many or too few, unless these are CARD_FIELDS."""
     if unknown := sorted(set(card) - set(CARD_FIELDS)):
-        raise ValueError(f"The model's {CARD_FILE} has the unknown field {unknown[0]}; use a model of this plugin.")
+        raise ValueError(
+            f"The model's {CARD_FILE} has the unknown field {shown(unknown[0])}; use a model of this plugin."
+        )
     if missing := [name for name in CARD_FIELDS if name not in card]:
         raise ValueError(f"The model's {CARD_FILE} lacks the field {missing[0]}; use a model of this plugin.")
 

@@ -1,19 +1,24 @@
 """The files of a bundle: the only code that saves or loads one. Importable without torch; no pickle anywhere."""
 
 import dataclasses
+import hashlib
+import operator
 import pathlib
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from q2_aam.config import HeadConfig
-from q2_aam.data.references import References
+from q2_aam.data.atomic import hash_file
+from q2_aam.data.references import MAX_REFERENCES, References
 from q2_aam.data.vocabulary import Vocabulary
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, shown
 from q2_aam.stats.conformal import Calibration
 
-from .card import CARD_FILE, card_to_json, check_card
-from .schema import CONFIG_FILE, REGRESSOR, BundleConfig, check_version, read_object
+from .card import CARD_FILE, CONFIG_SHA256, card_to_json, check_card
+from .schema import CONFIG_FILE, REGRESSOR, WEIGHTS_SHA256, BundleConfig, check_version
+from .untrusted import MAX_BYTES, brief, one_line, read_bytes, read_object
 
 if TYPE_CHECKING:
     from q2_aam.model.abundance_ensemble import AbundanceEnsemble
@@ -27,6 +32,9 @@ TYPES = {'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint8': 'U8'}
 # Arrays beside the weights of the network.
 REFERENCES, SCORES, GROUPS = 'references', 'calibration.scores', 'calibration.groups'
 ENSEMBLE, VOCABULARY = 'ensemble.', 'ensemble.vocabulary'
+# What arrays of sequences may be, known from the file's header before any is read: the work on them grows with both.
+MAX_VOCABULARY, MAX_LENGTH, MAX_DIMENSIONS = 8192, 2**16, 3
+MAX_SHAPES = {REFERENCES: (MAX_REFERENCES, MAX_LENGTH), VOCABULARY: (MAX_VOCABULARY, MAX_LENGTH)}
 # Heads that prediction has no use for are not saved.
 UNUSED_HEADS = ('nucleotides',)
 
@@ -60,7 +68,16 @@ def heads_to_save(network) -> dict[str, HeadConfig]:
 
 
 def save(folder, bundle: Bundle, card: dict) -> None:
-    """Write a bundle and its card (:func:`q2_aam.bundle.card.make_card`) into `folder`, which exists."""
+    """Write a bundle and its card (:func:`q2_aam.bundle.card.make_card`) into `folder`, which exists.
+
+    Each file is vouched for: the weights by a checksum in config.json, and that by one in the card. The card has none,
+    but nothing that a model gives depends on it.
+
+    Raises
+    ------
+    UserError
+        If :func:`load` would refuse what was written.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -73,9 +90,15 @@ def save(folder, bundle: Bundle, card: dict) -> None:
     }
     arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in _arrays_of(bundle).items()}
     save_file(weights | arrays, folder / MODEL_FILE)
-    (folder / CONFIG_FILE).write_text(bundle.config.to_json(), encoding='utf-8')
-    (folder / CARD_FILE).write_text(card_to_json(card), encoding='utf-8')
-    check(folder, 'min')
+    config = bundle.config.to_json(hash_file(folder / MODEL_FILE)).encode()
+    (folder / CONFIG_FILE).write_bytes(config)
+    (folder / CARD_FILE).write_text(card_to_json(card, hashlib.sha256(config).hexdigest()), encoding='utf-8')
+    # safetensors lets nobody else read its file, whatever the umask says
+    shutil.copymode(folder / CONFIG_FILE, folder / MODEL_FILE)
+    try:
+        check(folder)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _arrays_of(bundle):
@@ -162,7 +185,7 @@ def _bundle(config, network, arrays):
 
 def read_config(folder) -> BundleConfig:
     """Return the BundleConfig of a bundle, without its arrays."""
-    return BundleConfig.from_json(_text(pathlib.Path(folder) / CONFIG_FILE))
+    return BundleConfig.from_json(read_bytes(pathlib.Path(folder) / CONFIG_FILE))
 
 
 def check(folder, level: str = 'max') -> None:
@@ -179,18 +202,41 @@ def check(folder, level: str = 'max') -> None:
     for name in FILES:
         if not (folder / name).is_file():
             raise ValueError(f'The model lacks its file {name}; use a model that this plugin has made.')
-    config = read_config(folder)
-    card = read_object(_text(folder / CARD_FILE), CARD_FILE)
+    content = read_bytes(folder / CONFIG_FILE)
+    fields, card = read_object(content, CONFIG_FILE), read_object(read_bytes(folder / CARD_FILE), CARD_FILE)
+    check_version(fields, CONFIG_FILE)
     check_version(card, CARD_FILE)
+    # before all else that is said of what they hold: a field that is unknown because it is damaged is not of a newer
+    # version; a file without a checksum lacks a field
+    if CONFIG_SHA256 in card and card[CONFIG_SHA256] != hashlib.sha256(content).hexdigest():
+        raise ValueError(_mismatch(CONFIG_FILE, CARD_FILE))
+    config = BundleConfig.from_json(content)
     check_card(card)
     if card['kind'] != config.kind:
-        raise ValueError(f"The model's {CARD_FILE} belongs to another model: its kind is {card['kind']!r}.")
+        raise ValueError(f"The model's {CARD_FILE} belongs to another model: its kind is {brief(card['kind'])}.")
+    if level == 'max' and fields[WEIGHTS_SHA256] != hash_file(folder / MODEL_FILE):
+        raise ValueError(_mismatch(MODEL_FILE, CONFIG_FILE))
     _check_tensors(folder / MODEL_FILE, config, level)
+
+
+def _mismatch(name, other):
+    return (
+        f"The model's {name} does not match the checksum in its {other}: one of them is damaged, or of another model; "
+        'get the artifact again from where it was made.'
+    )
 
 
 def _check_tensors(path, config, level):
     from safetensors import SafetensorError, safe_open
 
+    with path.open('rb') as file:
+        header = int.from_bytes(file.read(8), 'little')
+    # where the file itself is shorter, it is no header
+    if MAX_BYTES < header <= path.stat().st_size:
+        raise ValueError(
+            f"The model's {MODEL_FILE} has a header of {header:,} bytes, of at most {MAX_BYTES:,}; use a model that "
+            'this plugin has made.'
+        )
     try:
         with safe_open(path, framework='numpy') as tensors:
             types = array_types(config)
@@ -204,8 +250,8 @@ def _check_tensors(path, config, level):
             _bundle(config, None, {name: tensors.get_tensor(name) for name in types})
     except SafetensorError as error:
         raise ValueError(
-            f"The model's {MODEL_FILE} is damaged or incomplete ({error}); get the artifact again from where it was "
-            'made.'
+            f"The model's {MODEL_FILE} is damaged or incomplete ({one_line(error)}); get the artifact again from where "
+            'it was made.'
         ) from error
 
 
@@ -218,13 +264,15 @@ def _check_header(slices, config, arrays):
             f"The model's {MODEL_FILE} lacks the {_called(missing[0], arrays)} that its {CONFIG_FILE} asks for."
         )
     if unknown := sorted(set(slices) - set(types)):
-        raise ValueError(f"The model's {MODEL_FILE} has weights that its {CONFIG_FILE} does not know: {unknown[0]}.")
+        raise ValueError(
+            f"The model's {MODEL_FILE} has weights that its {CONFIG_FILE} does not know: {shown(unknown[0])}."
+        )
     for name in sorted(types):
         shape, kind = tuple(slices[name].get_shape()), slices[name].get_dtype()
         # arrays are of the size that they are
         if shape != shapes.get(name, shape):
             raise ValueError(
-                f'The weights {name} of the model have the shape {shape}, but its {CONFIG_FILE} asks for '
+                f'The weights {name} of the model have the shape {brief(shape)}, but its {CONFIG_FILE} asks for '
                 f'{shapes[name]}; the two files do not belong together.'
             )
         if kind != types[name]:
@@ -232,6 +280,19 @@ def _check_header(slices, config, arrays):
                 f'The {_called(name, arrays)} of the model are of the type {kind} instead of {types[name]}; use a '
                 'model that this plugin has made.'
             )
+        if name in arrays:
+            _check_size(name, shape)
+
+
+def _check_size(name, shape):
+    """Raise ValueError if an array has more dimensions than any, or if one of sequences is larger than any."""
+    largest = MAX_SHAPES.get(name)
+    if len(shape) > MAX_DIMENSIONS if largest is None else len(shape) != 2 or any(map(operator.gt, shape, largest)):
+        allowed = f'{MAX_DIMENSIONS} dimensions' if largest is None else f'{largest[0]:,} sequences of {largest[1]:,}'
+        raise ValueError(
+            f'The numbers {name} of the model have the shape {brief(shape)}, but at most {allowed} are allowed; use a '
+            'model that this plugin has made.'
+        )
 
 
 def _called(name, arrays):
@@ -242,11 +303,11 @@ def _network(config):
     """Return the network of a bundle, without memory for its weights."""
     from q2_aam.model.network import build_network
 
-    return build_network(config.call.model, config.heads)
-
-
-def _text(path):
     try:
-        return path.read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise ValueError(f"The model's {path.name} is damaged: it is not text.") from error
+        return build_network(config.call.model, config.heads)
+    except KeyError as error:
+        # of torch: a name with a dot, or that of a method
+        raise ValueError(
+            f"The model's {CONFIG_FILE} has a head whose name cannot be used ({one_line(error.args[0])}); use a model "
+            'that this plugin has made.'
+        ) from error

@@ -9,6 +9,8 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+
 from q2_aam.config import (
     AUTO,
     Call,
@@ -17,11 +19,16 @@ from q2_aam.config import (
     HeadConfig,
     PretrainConfig,
 )
+from q2_aam.data.names import OF_CLASSES, OF_COLUMNS, first_fault
 from q2_aam.data.references import References
+from q2_aam.errors import shown
 
 from .targets import Blend, ClassTarget, NumericTarget, is_number
+from .untrusted import brief, one_line, read_object
 
 CONFIG_FILE = 'config.json'
+# The field with the checksum of the weights.
+WEIGHTS_SHA256 = 'weights_sha256'
 FORMAT_VERSION = 1
 ENCODER, REGRESSOR, CLASSIFIER = 'encoder', 'regressor', 'classifier'
 CALLS: dict[str, type[Call]] = {
@@ -31,6 +38,13 @@ CALLS: dict[str, type[Call]] = {
 }
 # What a model of a kind predicts; an encoder predicts nothing.
 TARGETS: dict[str, type[NumericTarget] | type[ClassTarget]] = {REGRESSOR: NumericTarget, CLASSIFIER: ClassTarget}
+# An objective needs one, and a model learns from a few.
+MAX_HEADS = 64
+MAX_OUTPUTS = 2**16
+# Nucleotides of a sequence; no amplicon comes near it.
+MAX_LENGTH = 10**9
+# Of float32, in which distances are.
+MAX_DIVISOR = 3e38
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,32 +77,41 @@ class BundleConfig:
     references: dict | None = None
     blend: Blend | None = None
 
-    def to_json(self) -> str:
-        """Return the text of `config.json`."""
-        fields = {'format_version': FORMAT_VERSION, **dataclasses.asdict(dataclasses.replace(self, target=None))}
+    def to_json(self, weights_sha256: str) -> str:
+        """Return the text of `config.json`; it holds the checksum of the weights, too."""
+        fields = {
+            'format_version': FORMAT_VERSION,
+            WEIGHTS_SHA256: weights_sha256,
+            **dataclasses.asdict(dataclasses.replace(self, target=None)),
+        }
         if self.target is not None:
             fields['target'] = {name: getattr(self.target, name) for name in _names_of(type(self.target))}
         return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + '\n'
 
     @classmethod
-    def from_json(cls, text: str) -> 'BundleConfig':
+    def from_json(cls, text: str | bytes) -> 'BundleConfig':
         """Read what :meth:`to_json` wrote; ValueError in one sentence where it cannot be."""
         fields = read_object(text, CONFIG_FILE)
         check_version(fields, CONFIG_FILE)
         del fields['format_version']
-        _check_fields(fields, cls, CONFIG_FILE)
+        _check_fields(fields, cls, CONFIG_FILE, more=WEIGHTS_SHA256)
         kind = fields['kind']
         if not isinstance(kind, str) or kind not in CALLS:
-            raise ValueError(f'The kind of a model must be one of {", ".join(CALLS)}, but it is {kind!r}.')
+            raise ValueError(f'The kind of a model must be one of {", ".join(CALLS)}, but it is {brief(kind)}.')
         divisor = fields.get('distance_divisor')
-        if divisor is not None and not (is_number(divisor) and divisor > 0):
-            raise ValueError(f"The model's {CONFIG_FILE} has the distance divisor {divisor!r}, which is not above 0.")
+        if divisor is not None and not is_number(divisor, 1 / MAX_DIVISOR, MAX_DIVISOR):
+            raise ValueError(
+                f"The distance divisor of the model's {CONFIG_FILE} must be a number above 0 and at most "
+                f'{MAX_DIVISOR:g}, but it is {brief(divisor)}.'
+            )
+        heads, target = _heads(fields['heads']), _target(kind, fields.get('target'))
+        _check_heads(heads, target, divisor)
         return cls(
             kind,
             _call(kind, fields['call']),
-            _heads(fields['heads']),
+            heads,
             divisor,
-            _target(kind, fields.get('target')),
+            target,
             _references(kind, fields.get('references')),
             _blend(kind, fields.get('blend')),
         )
@@ -98,7 +121,7 @@ def _call(kind, fields):
     try:
         call: Any = CALLS[kind].from_dict(fields)
     except ValueError as error:
-        raise ValueError(f"In the model's {CONFIG_FILE}: {error}") from error
+        raise ValueError(f"In the model's {CONFIG_FILE}: {one_line(error)}") from error
     if unresolved := [name for name, value in vars(call.model).items() if value == AUTO]:
         raise ValueError(f"The model's {CONFIG_FILE} gives 'auto' for {unresolved[0]}, where a value must stand.")
     return call
@@ -106,10 +129,43 @@ def _call(kind, fields):
 
 def _heads(fields):
     if not isinstance(fields, dict) or not all(isinstance(head, dict) for head in fields.values()):
-        raise ValueError(f"The heads of the model's {CONFIG_FILE} must be objects by name, but they are {fields!r}.")
-    for name, head in fields.items():
-        _check_fields(head, HeadConfig, f'head {name} of {CONFIG_FILE}')
-    return {name: HeadConfig(**head) for name, head in fields.items()}
+        raise ValueError(
+            f"The heads of the model's {CONFIG_FILE} must be objects by name, but they are {brief(fields)}."
+        )
+    if len(fields) > MAX_HEADS:
+        raise ValueError(
+            f"The model's {CONFIG_FILE} has {len(fields):,} heads, of at most {MAX_HEADS}; use a model that this "
+            'plugin has made.'
+        )
+    return {name: _head(name, head) for name, head in fields.items()}
+
+
+def _head(name, fields):
+    _check_fields(fields, HeadConfig, f'head {shown(name)} of {CONFIG_FILE}')
+    try:
+        head = HeadConfig(**fields)
+    except ValueError as error:
+        raise ValueError(one_line(error)) from error
+    if head.outputs > MAX_OUTPUTS:
+        raise ValueError(
+            f"The head {shown(name)} of the model's {CONFIG_FILE} has {head.outputs:,} outputs, of at most "
+            f'{MAX_OUTPUTS:,}; use a model that this plugin has made.'
+        )
+    return head
+
+
+def _check_heads(heads, target, divisor):
+    """Raise ValueError unless there are the heads that prediction asks for."""
+    if target is not None and heads.get('target') != HeadConfig('target', target.outputs):
+        raise ValueError(
+            f"The model's {CONFIG_FILE} must have a head of {target.outputs} outputs for its target; use a model that "
+            'this plugin has made.'
+        )
+    if divisor is not None and heads.get('distances') != HeadConfig('distances'):
+        raise ValueError(
+            f"The model's {CONFIG_FILE} has a distance divisor, but no head for distances; use a model that this "
+            'plugin has made.'
+        )
 
 
 def _target(kind, fields):
@@ -121,13 +177,39 @@ def _target(kind, fields):
     target = TARGETS[kind](**fields)
     if isinstance(target, NumericTarget) and target.coverage is None:
         raise ValueError(f"The target of the model's {CONFIG_FILE} has no coverage for its intervals; train it again.")
+    _check_names(target)
     return target
+
+
+def _check_names(target):
+    """Raise ValueError if predictions of a target could not be written; labels of such names are never learned."""
+    classes = target.classes if isinstance(target, ClassTarget) else ()
+    for what, names, faults in (('its target', [target.name], OF_COLUMNS), ('its classes', classes, OF_CLASSES)):
+        fault = first_fault(names, faults)
+        if fault is not None:
+            words, wrong = fault
+            raise ValueError(
+                f"Names in the model's {CONFIG_FILE} must not {words}, but {what} has {shown(wrong[0])}; use a model "
+                'that this plugin has made.'
+            )
+    if len({name.lower() for name in classes}) < len(classes):
+        raise ValueError(
+            f"The classes of the model's {CONFIG_FILE} must differ by more than upper and lower case; use a model that "
+            'this plugin has made.'
+        )
 
 
 def _references(kind, fields):
     _check_there('references', kind, fields)
     if fields is not None:
         _check_fields(fields, References, f'references of {CONFIG_FILE}', without='codes')
+        # their sequences are an array, which is read later; what is said of one goes for all
+        references = References(np.ones((1, 1), dtype=np.uint8), **fields)
+        if references.longest > MAX_LENGTH:
+            raise ValueError(
+                f"The longest sequence in the references of the model's {CONFIG_FILE} must have at most "
+                f'{MAX_LENGTH:,} nucleotides, but it has {references.longest:,}.'
+            )
     return fields
 
 
@@ -145,17 +227,6 @@ def _check_there(name, kind, fields):
         raise ValueError(
             f"The model's {CONFIG_FILE} must have {name} if, and only if, it is a regressor or a classifier."
         )
-
-
-def read_object(text: str, name: str) -> dict:
-    """Return the object that is the text of the file `name`; ValueError in one sentence if it is none."""
-    try:
-        fields = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"The model's {name} is damaged or incomplete: it is not JSON ({error}).") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"The model's {name} is damaged: it holds no object.")
-    return fields
 
 
 def check_version(fields: dict, name: str) -> None:
@@ -176,16 +247,23 @@ def _names_of(cls, without=None):
     return [field.name for field in fields if not field.metadata.get('array') and field.name != without]
 
 
-def _check_fields(fields, cls, where, without=None):
-    """Raise ValueError, which names the field, unless `fields` are of the dataclass; those with a default may lack."""
+def _check_fields(fields, cls, where, without=None, more=None):
+    """Raise ValueError, which names the field, unless `fields` are of the dataclass; those with a default may lack.
+
+    A field `without` is none of them, a field `more` is one that stands in JSON alone.
+    """
     if not isinstance(fields, dict):
-        raise ValueError(f"The model's {where} must be an object, but it is {fields!r}.")
-    names = _names_of(cls, without)
+        raise ValueError(f"The model's {where} must be an object, but it is {brief(fields)}.")
+    names = _names_of(cls, without) + ([more] if more else [])
     if unknown := sorted(set(fields) - set(names)):
         raise ValueError(
-            f"The model's {where} has a field that format version {FORMAT_VERSION} does not know: {unknown[0]}; use "
-            'the version of q2-aam that made it, or train the model again.'
+            f"The model's {where} has a field that format version {FORMAT_VERSION} does not know: "
+            f'{shown(unknown[0])}; use the version of q2-aam that made it, or train the model again.'
         )
     needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING} & set(names)
+    needed |= {more} if more else set()
     if missing := sorted(needed - set(fields)):
-        raise ValueError(f"The model's {where} lacks the field {missing[0]} of format version {FORMAT_VERSION}.")
+        raise ValueError(
+            f"The model's {where} lacks the field {missing[0]} of format version {FORMAT_VERSION}, so that it cannot "
+            'be read; train the model again with this version of q2-aam.'
+        )

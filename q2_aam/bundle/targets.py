@@ -4,17 +4,29 @@ Shapes: N samples, O outputs, M members of the abundance ensemble.
 """
 
 import dataclasses
-import math
+import json
 import typing
 
 import numpy as np
 
 from q2_aam.data.details import LOWER, PROBABILITY, UPPER
+from q2_aam.errors import UserError
 from q2_aam.stats.conformal import Calibration
 from q2_aam.stats.temperature import softmax
 
+from .untrusted import MAX_BYTES, brief
+
 # Least difficulty of a sample, in standard deviations of the target: quantiles that cross say nothing.
 MIN_DIFFICULTY = 0.1
+# Values of a column are from -1e18 to 1e18 and span 1e-18 or more (q2_aam.data.numbers); the training split alone may
+# span less. Beyond these, outputs in float32 could not become finite numbers of float64.
+MAX_CENTER, MIN_SCALE, MAX_SCALE = 1e18, 1e-30, 1e19
+# What outputs are multiplied or divided by; what training finds lies within a factor of 20 of 1.
+MIN_FACTOR, MAX_FACTOR = 1e-6, 1e6
+# Members of an abundance ensemble; training makes five or ten.
+MAX_MEMBERS = 1024
+# A name is written into config.json once and into card.json twice, where a letter takes up to 12 bytes.
+MAX_NAME = 1000
 # Share of a sample in ASVs of the vocabulary from which on the abundance ensemble has its full weight.
 ENOUGH_COVERAGE = 0.5
 
@@ -48,17 +60,17 @@ class NumericTarget:
     calibration: Calibration | None = dataclasses.field(default=None, metadata={'array': True})
 
     def __post_init__(self):
-        numbers = (self.center, self.scale)
-        if not isinstance(self.name, str) or not all(is_number(number) for number in numbers) or not self.scale > 0:
-            raise ValueError(
-                'The target must have a name, a finite center and a scale above 0, but it has the name '
-                f'{self.name!r}, the center {self.center!r} and the scale {self.scale!r}.'
+        _check_name(self.name)
+        if not is_number(self.center, -MAX_CENTER, MAX_CENTER) or not is_number(self.scale, MIN_SCALE, MAX_SCALE):
+            raise UserError(
+                f'The target must have a center from -{MAX_CENTER:g} to {MAX_CENTER:g} and a scale from {MIN_SCALE:g} '
+                f'to {MAX_SCALE:g}, but it has the center {brief(self.center)} and the scale {brief(self.scale)}.'
             )
         for name in ('sqrt', 'quantiles'):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f'{name} of the target must be true or false, but it is {getattr(self, name)!r}.')
-        if self.coverage is not None and not (is_number(self.coverage) and 0 < self.coverage < 1):
-            raise ValueError(f'The coverage of the target must lie between 0 and 1, but it is {self.coverage!r}.')
+                raise ValueError(f'{name} of the target must be true or false, but it is {brief(getattr(self, name))}.')
+        if self.coverage is not None and not (is_number(self.coverage, 0, 1) and 0 < self.coverage < 1):
+            raise ValueError(f'The coverage of the target must lie between 0 and 1, but it is {brief(self.coverage)}.')
         if self.calibration is not None and self.calibration.by_difficulty != self.quantiles:
             raise ValueError('The calibration of the target must be by difficulty if, and only if, it has quantiles.')
 
@@ -122,14 +134,28 @@ class ClassTarget:
     temperature: float = 1.0
 
     def __post_init__(self):
+        _check_name(self.name)
+        # JSON has lists
         if isinstance(self.classes, list):
             object.__setattr__(self, 'classes', tuple(self.classes))
-        names = self.classes
-        sound = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
-        if not sound or not isinstance(self.name, str) or not 2 <= len(names) == len(set(names)):
-            raise ValueError(f'The target must have a name and two different classes or more, but it is {self}.')
-        if not is_number(self.temperature) or not self.temperature > 0:
-            raise ValueError(f'The temperature must be a number above 0, but it is {self.temperature!r}.')
+        classes = self.classes
+        if (
+            not isinstance(classes, tuple)
+            or not all(isinstance(name, str) for name in classes)
+            or not 2 <= len(set(classes)) == len(classes)
+        ):
+            raise ValueError(f'The target must have two different classes or more, but it has {brief(classes)}.')
+        # half of what a config.json may have is left to everything else
+        if len(json.dumps(classes)) > MAX_BYTES // 2:
+            raise UserError(
+                f'The names of the {len(classes):,} classes are too long for a model, which holds {MAX_BYTES // 2:,} '
+                'bytes of them; give shorter names, or merge classes.'
+            )
+        if not is_number(self.temperature, MIN_FACTOR, MAX_FACTOR):
+            raise ValueError(
+                f'The temperature must be a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}, but it is '
+                f'{brief(self.temperature)}.'
+            )
 
     @property
     def outputs(self) -> int:
@@ -172,13 +198,21 @@ class Blend:
     members: int
 
     def __post_init__(self):
-        weights = (self.network, self.ensemble)
-        if not all(is_number(weight) and weight > 0 for weight in (self.network_alone, self.ensemble_alone)):
-            raise ValueError(f'The weights of a blend alone must be numbers above 0, but it is {self}.')
-        if not all(is_number(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
-            raise ValueError(f'The weights of a blend must be numbers of at least 0 and not both 0, but it is {self}.')
-        if type(self.members) is not int or self.members < 1:
-            raise ValueError(f'The members of a blend must be a whole number above 0, but they are {self.members!r}.')
+        # where both readers are there, one may have no say
+        for name in ('network_alone', 'ensemble_alone', 'network', 'ensemble'):
+            weight, low = getattr(self, name), MIN_FACTOR if name.endswith('alone') else 0
+            if not is_number(weight, low, MAX_FACTOR):
+                raise ValueError(
+                    f'The weight {name} of a blend must be a number from {low:g} to {MAX_FACTOR:g}, but it is '
+                    f'{brief(weight)}.'
+                )
+        if self.network + self.ensemble < MIN_FACTOR:
+            raise ValueError('The weights network and ensemble of a blend must not both be 0.')
+        if type(self.members) is not int or not 1 <= self.members <= MAX_MEMBERS:
+            raise ValueError(
+                f'The members of a blend must be a whole number from 1 to {MAX_MEMBERS:,}, but they are '
+                f'{brief(self.members)}.'
+            )
 
     def outputs(self, network: np.ndarray, ensemble: np.ndarray, coverage: np.ndarray) -> np.ndarray:
         """Return outputs of both.
@@ -203,6 +237,16 @@ def gate_of(coverage: np.ndarray) -> np.ndarray:
     return np.minimum(coverage / ENOUGH_COVERAGE, 1)
 
 
-def is_number(value) -> typing.TypeGuard[float]:
-    """Tell whether `value` is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value, low: float, high: float) -> typing.TypeGuard[float]:
+    """Tell whether `value` is a number from `low` to `high`."""
+    # compared and not converted: an integer may be larger than any float; NaN is nowhere
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _check_name(name):
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+        length = f' ({len(name):,} characters)' if isinstance(name, str) else ''
+        raise UserError(
+            f'The name of the metadata column to predict must be text of 1 to {MAX_NAME:,} characters, but it is '
+            f'{brief(name)}{length}; rename it.'
+        )

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from q2_aam import bundle
+from q2_aam.bundle.finite import GIVEN, check_finite
 from q2_aam.config import AUTO
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.inputs import read_study
+from q2_aam.data.names import check_ids_of_matrix
 from q2_aam.data.splits import NEW
 from q2_aam.errors import UserError
 from q2_aam.runtime.device import choose_device, device_name, place, use_threads
@@ -82,6 +84,7 @@ def predict_distances(table, encoder, config, sequences=None, say=print):
         )
     with temporary_directory() as directory, use_threads(config.runtime.threads):
         study = _read(table, sequences, model, directory, say)
+        check_ids_of_matrix(study.sample_ids)
         check_room(len(study), config.runtime.max_memory_gb)
         say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
         network = place(model.network, config.runtime, device)
@@ -140,6 +143,7 @@ def embed(table, encoder, config, sequences=None, say=print):
         say(f'Encoder: embeds samples by {chosen.embedding}, on {device_name(device)}.')
         network = place(model.network, config.runtime, device)
         rows = _rows_of_matrix(len(study), chosen.max_samples_in_matrix, say)
+        check_ids_of_matrix([study.sample_ids[row] for row in rows])
 
         def embeddings():
             samples_BD = _of_each_sample(model, study, _EMBEDDINGS[chosen.embedding](network))
@@ -188,7 +192,10 @@ def _of_each_sample(model, study, take):
     order = np.argsort(study.richness, kind='stable')
     reader = StudyReader(study, make_augmentation(model.config.call.data))
     taken = torch.cat([take(part.samples) for part in reader.embed(model.network, order)])
-    return taken[torch.from_numpy(np.argsort(order)).to(taken.device)]
+    taken = taken[torch.from_numpy(np.argsort(order)).to(taken.device)]
+    # one number for each sample, which is finite where all of its are
+    check_finite(taken.abs().amax(dim=1).cpu().numpy(), study.sample_ids, GIVEN)
+    return taken
 
 
 def _shares(network):
@@ -216,5 +223,7 @@ def _rows_of_matrix(samples, maximum, say):
 
 
 def _by_ids(values, ids):
+    # row by row: a mask of the matrix may not fit
+    check_finite(np.array([row.max() for row in values]), ids, GIVEN)
     index = pd.Index(ids, name='id')
     return pd.DataFrame(values, index=index, columns=index, copy=False)

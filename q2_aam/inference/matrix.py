@@ -1,12 +1,11 @@
 """Matrices of all pairs of samples: filled block by block, exactly symmetric, and refused where they do not fit."""
 
-import os
-
 import numpy as np
 import torch
 
 from q2_aam.config import AUTO
 from q2_aam.errors import UserError
+from q2_aam.runtime.memory import available_memory_gb
 
 # Rows and columns computed together: with 256 memberships blocks of 512 leave the caches and take four times as long.
 MAX_BLOCK = 64
@@ -56,7 +55,9 @@ def euclidean(one_RD, other_CD):
 
 
 def check_room(samples, max_memory_gb):
-    """Refuse a matrix of so many samples where it takes more than `max_memory_gb` ('auto': this machine's memory).
+    """Refuse a matrix of so many samples where it takes more than `max_memory_gb`.
+
+    'auto' is the memory that this process may use.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def check_room(samples, max_memory_gb):
     """
     needed = BYTES_A_PAIR * samples**2 / 1e9
     if max_memory_gb == AUTO:
-        room, whose = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9, 'this machine has'
+        room, whose = available_memory_gb(), 'this process may use'
     else:
         room, whose = max_memory_gb, 'max_memory_gb allows'
     if needed > room:

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from q2_aam import bundle
+from q2_aam.bundle.finite import GIVEN, check_finite
 from q2_aam.config import AUTO
 from q2_aam.data.applicability import MAJORITY, NO_READS, OK, applicability
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.details import details_of, probabilities_of
 from q2_aam.data.inputs import read_study
 from q2_aam.data.splits import NEW
-from q2_aam.errors import AAMWarning, UserError, counted
+from q2_aam.errors import AAMWarning, UserError, counted, shown
 from q2_aam.runtime.device import choose_device, device_name, place, use_threads
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
@@ -98,11 +99,15 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
         longest = model.config.call.model.max_sequence_length
         study, without_reads = read_study(table, sequences, None, longest, directory, reorient)
         describe_study(study, {NEW: len(study)}, say)
-        say(f'Model: predicts "{target.name}", on {device_name(device)}.')
+        say(f'Model: predicts {shown(target.name)}, on {device_name(device)}.')
         place(model.network, config.runtime, device)
         reader = StudyReader(study, make_augmentation(model.config.call.data))
-        outputs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
-        columns = target.columns(outputs)
+        # what overflows is named below, and needs no warnings of numpy
+        with np.errstate(all='ignore'):
+            outputs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
+            columns = target.columns(outputs)
+        numbers = [column for column in columns.values() if column.dtype != object]
+        check_finite(np.column_stack([outputs, *numbers]), study.sample_ids, GIVEN)
         details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
         similarity = model.references.similarity(study.codes, study.lengths)
         details = details.join(applicability(study, similarity, reader.augment))

@@ -16,6 +16,10 @@ from torch import nn
 
 # Samples whose outputs are computed at a time.
 SAMPLES_AT_ONCE = 256
+# The standard deviation of logarithms: those of reads are up to 9.2, those of shares of 1e-9 are 1e-5.
+MIN_SCALE = 1e-20
+# What the shares of members, float32, may miss 1 by.
+ROUNDING = 1e-3
 ARRAYS = {'known': 'uint8', 'scale': 'float32', 'shares': 'float32'} | {
     f'{layer}.{kind}': 'float32'
     for layer in ('first', 'first_norm', 'second', 'second_norm', 'out')
@@ -138,11 +142,15 @@ class AbundanceEnsemble(nn.Module):
             ensemble = cls(size, members, outputs, width)
         for name, value in ensemble.state_dict().items():
             _check_shape(name, arrays, tuple(value.shape))
-        if not arrays['scale'][0] > 0 or not (arrays['shares'] >= 0).all() or not arrays['shares'].sum() > 0:
+        scale, shares = arrays['scale'][0], arrays['shares'].astype(np.float64)
+        # written so that NaN fails
+        if not MIN_SCALE <= scale <= 1 / MIN_SCALE or not (shares >= 0).all() or not abs(shares.sum() - 1) <= ROUNDING:
             raise ValueError(
-                "The model's abundance ensemble is damaged: its scale and the shares of its members must be above 0; "
-                'train the model again.'
+                "The model's abundance ensemble is damaged: its scale must be above 0, and the shares of its members "
+                'must sum to 1; train the model again.'
             )
+        if arrays['known'].max() > 1:
+            raise ValueError("The model's abundance ensemble is damaged: known must be 0 or 1; train the model again.")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         ensemble.load_state_dict(tensors, assign=True)
         return ensemble.eval()

@@ -7,22 +7,23 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from q2_aam import bundle
 from q2_aam.config import PredictClassesConfig, PredictConfig
-from q2_aam.data.batches import make_batch
 from q2_aam.data.inputs import read_study
+from q2_aam.errors import UserError
 from q2_aam.inference.predict import predict, predict_classes
+from q2_aam.runtime.encode import StudyReader
 
-FIXTURE = pathlib.Path(__file__).parent / 'data' / 'bundle-v1'
+DATA = pathlib.Path(__file__).parents[1] / 'data'
+FIXTURE = DATA / 'bundle-v1'
 
 
 @pytest.mark.parametrize('kind', bundle.CALLS)
 def test_bundles_of_format_version_1_are_read_for_ever(kind):
-    _, config, _ = bundle.load(FIXTURE / kind, kind)
+    model = bundle.load(FIXTURE / kind, kind)
     assert json.loads((FIXTURE / kind / bundle.CONFIG_FILE).read_text())['format_version'] == 1
-    assert config.kind == kind
+    assert model.config.kind == kind
 
 
 def test_a_regressor_of_format_version_1_predicts_what_it_did_when_it_was_made():
@@ -42,11 +43,11 @@ def test_a_regressor_of_format_version_1_predicts_what_it_did_when_it_was_made()
 def test_a_classifier_of_format_version_1_predicts_what_it_did_when_it_was_made():
     expected = pd.read_csv(FIXTURE / 'probabilities.tsv', sep='\t', index_col='id')
     config = PredictClassesConfig.from_flat({'threads': 1, 'device': 'cpu'})
-    predictions, found, _ = predict_classes(
+    predictions, probabilities, _ = predict_classes(
         FIXTURE / 'table.biom', FIXTURE / 'classifier', config, say=lambda line: None
     )
-    assert list(found.index) == list(expected.index) and list(found.columns) == list(expected.columns)
-    assert np.abs(found - expected).to_numpy().max() < 1e-5
+    assert list(probabilities.index) == list(expected.index) and list(probabilities.columns) == list(expected.columns)
+    assert np.abs(probabilities - expected).to_numpy().max() < 1e-5
     assert list(predictions) == list(expected.idxmax(axis=1))
     # worth comparing
     assert expected['früh'].std() > 0.1 and predictions.nunique() == 2
@@ -54,15 +55,28 @@ def test_a_classifier_of_format_version_1_predicts_what_it_did_when_it_was_made(
 
 def test_the_encoder_of_format_version_1_places_samples_where_it_did():
     expected = pd.read_csv(FIXTURE / 'distances.tsv', sep='\t', index_col=0)
-    network, config, _ = bundle.load(FIXTURE / 'encoder', bundle.ENCODER)
-    study, _ = read_study(FIXTURE / 'table.biom', max_length=config.call.model.max_sequence_length)
-    with torch.no_grad():
-        unions = network.encode(make_batch(study, np.arange(len(study)))).unions
-        found = network.distance_head(unions, unions).numpy()
+    model = bundle.load(FIXTURE / 'encoder', bundle.ENCODER)
+    study, _ = read_study(FIXTURE / 'table.biom', max_length=model.config.call.model.max_sequence_length)
+    distances = StudyReader(study).distances(model.network, 'distances', np.arange(len(study)))
     assert study.sample_ids == list(expected.index)
-    assert np.abs(found - expected.to_numpy()).max() < 1e-5
+    assert np.abs(distances - expected.to_numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize('kind', [bundle.REGRESSOR, bundle.CLASSIFIER])
+def test_both_readers_of_a_sample_have_a_part_in_the_frozen_predictions(kind):
+    blend = bundle.read_config(FIXTURE / kind).blend
+    assert blend.network > 0.1 and blend.ensemble > 0.1
 
 
 def test_the_table_of_the_frozen_bundles_is_biom_2_1():
     with h5py.File(FIXTURE / 'table.biom') as file:
         assert tuple(file.attrs['format-version']) == (2, 1)
+
+
+def test_a_bundle_of_before_the_first_release_says_that_it_must_be_made_anew():
+    with pytest.raises(UserError) as error:
+        bundle.load(DATA / 'bundle-before-release')
+    assert str(error.value) == (
+        "The model's config.json lacks the field heads of format version 1, so that it cannot be read; train the model "
+        'again with this version of q2-aam.'
+    )

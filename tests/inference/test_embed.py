@@ -1,7 +1,7 @@
 """An encoder tells distances and lays samples out: the same in any order and company, symmetric to the last bit."""
 
+import dataclasses
 import json
-import shutil
 import types
 
 import numpy as np
@@ -16,8 +16,8 @@ from q2_aam.data.inputs import read_study
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.inference import embed as embedding
 from q2_aam.inference import matrix
-from q2_aam.runtime import device as devices
-from q2_aam.runtime.encode import distances_among
+from q2_aam.runtime import memory
+from q2_aam.runtime.encode import StudyReader
 
 TOLERANCE = 1e-5
 QUICK = {'threads': 1, 'device': 'cpu'}
@@ -59,28 +59,28 @@ def close(one, other):
 
 
 def test_distances_are_those_by_which_pretraining_is_scored(tiny, distances, encoder, tmp_path):
-    found = distances(tiny, encoder)
-    network, made, _ = bundle.load(encoder)
-    longest = made.call.model.max_sequence_length
+    result = distances(tiny, encoder)
+    model = bundle.load(encoder)
+    longest = model.config.call.model.max_sequence_length
     study, _ = read_study(tmp_path / 'study/table.biom', tmp_path / 'study/sequences.fasta', max_length=longest)
-    known = distances_among(network, study, np.arange(24), torch.device('cpu'))
-    assert list(found.index) == list(found.columns) == study.sample_ids
-    np.testing.assert_allclose(found.to_numpy(), known, rtol=0, atol=TOLERANCE)
+    known = StudyReader(study).distances(model.network, 'distances', np.arange(24))
+    assert list(result.index) == list(result.columns) == study.sample_ids
+    np.testing.assert_allclose(result.to_numpy(), known, rtol=0, atol=TOLERANCE)
     # and they are no constant
-    assert found.to_numpy()[np.triu_indices(24, 1)].std() > 0.01
+    assert result.to_numpy()[np.triu_indices(24, 1)].std() > 0.01
 
 
 def test_both_matrices_are_symmetric_to_the_last_bit_and_scikit_bio_takes_them(tiny, distances, embedded, encoder):
-    for found in (distances(tiny, encoder), embedded(tiny, encoder, 'again')[1]):
-        values = found.to_numpy()
+    for result in (distances(tiny, encoder), embedded(tiny, encoder, 'again')[1]):
+        values = result.to_numpy()
         assert values.dtype == np.float32
         assert (values == values.T).all() and (np.diagonal(values) == 0).all() and (values >= 0).all()
-        assert DistanceMatrix(values, list(found.index)).ids == tuple(tiny.counts.index)
+        assert DistanceMatrix(values, list(result.index)).ids == tuple(tiny.counts.index)
 
 
 @pytest.mark.parametrize('count', [1, 2, 7, 8, 9])
 def test_every_pair_of_a_matrix_of_any_size_is_computed_once(count, monkeypatch):
-    monkeypatch.setattr(matrix, 'MOST_IN_BLOCK', 4)
+    monkeypatch.setattr(matrix, 'MAX_BLOCK', 4)
     points = torch.arange(count, dtype=torch.float32)[:, None] ** 2
     pairs = []
 
@@ -88,9 +88,9 @@ def test_every_pair_of_a_matrix_of_any_size_is_computed_once(count, monkeypatch)
         pairs.append(len(one) * len(other))
         return matrix.euclidean(one, other)
 
-    found = matrix.pairs_matrix(points, between, floats=1e6)
+    result = matrix.pairs_matrix(points, between, floats=1e6)
     squares = np.arange(count) ** 2
-    assert (found == np.abs(squares[:, None] - squares)).all()
+    assert (result == np.abs(squares[:, None] - squares)).all()
     blocks = -(-count // 4)
     assert len(pairs) == blocks * (blocks + 1) // 2
 
@@ -112,27 +112,29 @@ def test_a_call_between_blocks_holds_no_more_than_it_may():
 
 def test_the_divisor_of_the_distances_that_were_learned_is_undone(tiny, distances, encoder, tmp_path):
     before = distances(tiny, encoder)
-    folder = shutil.copytree(encoder, tmp_path / 'divided')
-    fields = json.loads((folder / bundle.CONFIG_FILE).read_text())
-    assert fields['distance_divisor'] == 1.0
-    (folder / bundle.CONFIG_FILE).write_text(json.dumps({**fields, 'distance_divisor': 40.0}))
+    model = bundle.load(encoder)
+    assert model.config.distance_divisor == 1.0
+    divided = dataclasses.replace(model, config=dataclasses.replace(model.config, distance_divisor=40.0))
+    folder = tmp_path / 'divided'
+    folder.mkdir()
+    bundle.save(folder, divided, json.loads((encoder / bundle.CARD_FILE).read_text()))
     assert (distances(tiny, folder, 'again') == before * np.float32(40)).all(axis=None)
 
 
 def test_a_pair_alone_is_as_far_apart_as_in_any_company(tiny, distances, embedded, encoder):
-    whole, euclidean = distances(tiny, encoder), embedded(tiny, encoder, 'embedded')[1]
+    together, euclidean = distances(tiny, encoder), embedded(tiny, encoder, 'embedded')[1]
     counts = tiny.counts
     for one, other in ((0, 1), (3, 20), (23, 11)):
         tiny.counts = counts.iloc[[one, other]]
         pair = sorted(tiny.counts.index)
-        close(distances(tiny, encoder, f'{one} and {other}'), whole.loc[pair, pair])
+        close(distances(tiny, encoder, f'{one} and {other}'), together.loc[pair, pair])
         close(embedded(tiny, encoder, f'embedded {one} and {other}')[1], euclidean.loc[pair, pair])
 
 
 def test_a_sample_alone_has_a_matrix_of_one_zero(tiny, distances, encoder):
     tiny.counts = tiny.counts.iloc[[5]]
-    found = distances(tiny, encoder)
-    assert list(found.index) == ['sample-of-visit-05'] and found.to_numpy() == [[0]]
+    result = distances(tiny, encoder)
+    assert list(result.index) == ['sample-of-visit-05'] and result.to_numpy() == [[0]]
 
 
 def test_the_order_of_samples_and_features_and_their_names_change_nothing(tiny, distances, embedded, encoder):
@@ -148,40 +150,38 @@ def test_the_order_of_samples_and_features_and_their_names_change_nothing(tiny, 
 
 
 def test_memory_cuts_the_work_and_not_the_result(tiny, distances, embedded, encoder, monkeypatch):
-    whole, (ordination, euclidean) = distances(tiny, encoder), embedded(tiny, encoder, 'embedded')
-    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
-    assert close(distances(tiny, encoder, 'cut', max_memory_gb=0.1), whole)
+    together, (ordination, euclidean) = distances(tiny, encoder), embedded(tiny, encoder, 'embedded')
+    monkeypatch.setattr(memory, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    assert close(distances(tiny, encoder, 'cut', max_memory_gb=0.1), together)
     again, euclidean_again = embedded(tiny, encoder, 'embedded cut', max_memory_gb=0.1)
     assert close(euclidean_again, euclidean)
     np.testing.assert_allclose(again.eigenvalues, ordination.eigenvalues, rtol=0, atol=TOLERANCE)
 
 
-def test_a_sample_without_reads_is_left_out_and_said(tiny, distances, embedded, encoder):
+def test_a_sample_without_reads_is_ignored_with_a_warning(tiny, distances, embedded, encoder):
     tiny.counts.iloc[2] = 0
     for run, name in ((distances, 'distances'), (lambda *given: embedded(*given)[1], 'embedded')):
-        with pytest.warns(AAMWarning) as said:
-            found = run(tiny, encoder, name)
-        assert [str(one.message) for one in said] == [
-            'Left out: 1 sample of the table without any reads (e.g. sample-of-visit-02).'
-        ]
-        assert found.shape == (23, 23) and 'sample-of-visit-02' not in found.index
+        with pytest.warns(AAMWarning) as shown:
+            result = run(tiny, encoder, name)
+        assert [str(one.message) for one in shown] == ["Ignored: 1 sample without reads (e.g. 'sample-of-visit-02')."]
+        assert result.shape == (23, 23) and 'sample-of-visit-02' not in result.index
 
 
 @pytest.mark.filterwarnings('ignore:The result contains negative eigenvalues')
 @pytest.mark.parametrize('name', ['memberships', 'mean', 'summary'])
 def test_the_ordination_is_the_pcoa_of_the_matrix_beside_it(tiny, embedded, encoder, name):
-    found, euclidean = embedded(tiny, encoder, embedding=name)
+    result, euclidean = embedded(tiny, encoder, embedding=name)
     width = 16
     known = pcoa(DistanceMatrix(euclidean.to_numpy().astype(float), list(euclidean.index)))
-    assert list(found.samples.columns) == [f'PC{axis}' for axis in range(1, width + 1)]
-    assert list(found.samples.index) == list(euclidean.index)
+    assert list(result.samples.columns) == [f'PC{axis}' for axis in range(1, width + 1)]
+    assert list(result.samples.index) == list(euclidean.index)
     largest = known.eigvals.iloc[0]
-    np.testing.assert_allclose(found.eigenvalues, known.eigvals.iloc[:width], rtol=0, atol=1e-4 * largest)
-    np.testing.assert_allclose(found.proportions, known.proportion_explained.iloc[:width], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(result.eigenvalues, known.eigvals.iloc[:width], rtol=0, atol=1e-4 * largest)
+    np.testing.assert_allclose(result.proportions, known.proportion_explained.iloc[:width], rtol=0, atol=1e-4)
     # axes may point either way
-    first, other = found.samples.iloc[:, 0].to_numpy(), known.samples.iloc[:, 0].to_numpy()
+    first, other = result.samples.iloc[:, 0].to_numpy(), known.samples.iloc[:, 0].to_numpy()
     assert abs(first @ other) / largest == pytest.approx(1, abs=1e-3)
-    apart = np.linalg.norm(found.samples.to_numpy()[:, None] - found.samples.to_numpy(), axis=-1)
+    apart = np.linalg.norm(result.samples.to_numpy()[:, None] - result.samples.to_numpy(), axis=-1)
     np.testing.assert_allclose(apart, euclidean.to_numpy(), rtol=0, atol=TOLERANCE * max(1, euclidean.to_numpy().max()))
 
 
@@ -189,23 +189,23 @@ def test_embeddings_by_memberships_do_not_tell_how_many_asvs_a_sample_has():
     length_K = torch.tensor([1.0, 4.0, 9.0])
     # softplus undone
     head = types.SimpleNamespace(weight=torch.nn.Parameter(torch.log(torch.expm1(length_K))))
-    unions_BK = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [0, 0, 1]])
-    take = embedding._EMBEDDINGS['memberships'](types.SimpleNamespace(distance_head=head))
-    shares = take(types.SimpleNamespace(unions=unions_BK))
-    # Ochiai's coefficient: 1 of lengths 1 and 1 + 4 is shared, over the root of their product
+    memberships_BK = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    take = embedding._EMBEDDINGS['memberships'](types.SimpleNamespace(heads={'distances': head}))
+    shares = take(types.SimpleNamespace(memberships=memberships_BK))
+    # Ochiai's coefficient: 1 of lengths 1 and 1 + 4 is shared, over the square root of their product
     expected = [[1, 5**-0.5, 5**-0.5, 0], [5**-0.5, 1, 1, 0], [5**-0.5, 1, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose((shares @ shares.T).numpy(), expected, rtol=0, atol=1e-6)
 
 
 def test_points_of_a_plane_are_laid_out_as_they_lie():
     points = np.array([[0.0, 0, 5], [3, 0, 5], [0, 1, 5], [3, 1, 5]])
-    found = embedding.ordinate(points, ['a', 'b', 'c', 'd'])
+    result = embedding.ordinate(points, ['a', 'b', 'c', 'd'])
     # four points in three dimensions, one of which does not vary
-    np.testing.assert_allclose(found.eigenvalues, [9, 1, 0], atol=1e-12)
-    np.testing.assert_allclose(found.proportions, [0.9, 0.1, 0], atol=1e-12)
-    np.testing.assert_allclose(found.samples['PC1'], [-1.5, 1.5, -1.5, 1.5])
-    np.testing.assert_allclose(found.samples['PC2'], [-0.5, -0.5, 0.5, 0.5])
-    assert found.samples.index.name == 'id'
+    np.testing.assert_allclose(result.eigenvalues, [9, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(result.proportions, [0.9, 0.1, 0], atol=1e-12)
+    np.testing.assert_allclose(result.samples['PC1'], [-1.5, 1.5, -1.5, 1.5])
+    np.testing.assert_allclose(result.samples['PC2'], [-0.5, -0.5, 0.5, 0.5])
+    assert result.samples.index.name == 'id'
 
 
 def test_axes_point_the_same_way_whatever_the_order_of_samples():
@@ -219,43 +219,45 @@ def test_axes_point_the_same_way_whatever_the_order_of_samples():
 @pytest.mark.parametrize('samples, dimensions, axes', [(24, 3, 3), (24, 99, 16), (5, 'auto', 4), (2, 'auto', 1)])
 def test_there_are_as_many_axes_as_asked_for_and_as_there_can_be(tiny, embedded, encoder, samples, dimensions, axes):
     tiny.counts = tiny.counts.iloc[:samples]
-    found, _ = embedded(tiny, encoder, number_of_dimensions=dimensions)
-    assert found.samples.shape == (samples, axes) and len(found.eigenvalues) == len(found.proportions) == axes
+    result, _ = embedded(tiny, encoder, number_of_dimensions=dimensions)
+    assert result.samples.shape == (samples, axes) and len(result.eigenvalues) == len(result.proportions) == axes
     if axes == 3:
-        whole, _ = embedded(tiny, encoder, 'whole')
-        assert found.samples.equals(whole.samples.iloc[:, :3]) and found.proportions.equals(whole.proportions[:3])
-        assert whole.proportions.sum() == pytest.approx(1)
+        together, _ = embedded(tiny, encoder, 'whole')
+        assert result.samples.equals(together.samples.iloc[:, :3]) and result.proportions.equals(
+            together.proportions[:3]
+        )
+        assert together.proportions.sum() == pytest.approx(1)
 
 
 def test_samples_that_are_all_the_same_lie_on_one_spot():
-    found = embedding.ordinate(np.ones((3, 2)), ['a', 'b', 'c'])
-    assert (found.samples == 0).all(axis=None) and list(found.proportions) == [0, 0]
+    result = embedding.ordinate(np.ones((3, 2)), ['a', 'b', 'c'])
+    assert (result.samples == 0).all(axis=None) and list(result.proportions) == [0, 0]
 
 
 def test_a_matrix_that_cannot_hold_all_samples_holds_the_same_ones_at_each_call(tiny, embedded, encoder):
-    whole, euclidean = embedded(tiny, encoder)
-    said = []
-    found, fewer = embedded(tiny, encoder, 'fewer', max_samples_in_matrix=7, say=said.append)
-    assert 'Distances: of 7 samples, drawn at random; max_samples_in_matrix allows no more.' in said
-    assert found.samples.equals(whole.samples)
+    together, euclidean = embedded(tiny, encoder)
+    shown = []
+    result, fewer = embedded(tiny, encoder, 'fewer', max_samples_in_matrix=7, say=shown.append)
+    assert 'Distances: of 7 samples, drawn at random; max_samples_in_matrix allows no more.' in shown
+    assert result.samples.equals(together.samples)
     assert len(set(fewer.index)) == 7 and list(fewer.index) != list(euclidean.index[:7])
     assert fewer.equals(euclidean.loc[fewer.index, fewer.columns])
     assert embedded(tiny.shuffled(), encoder, 'shuffled', max_samples_in_matrix=7)[1].equals(fewer)
 
 
 def test_progress_is_said(tiny, distances, embedded, encoder):
-    said = []
-    distances(tiny, encoder, say=said.append)
-    assert said == [
+    shown = []
+    distances(tiny, encoder, say=shown.append)
+    assert shown == [
         f'Samples: 24 (24 new); median richness {(tiny.counts > 0).sum(axis=1).median():.0f}.',
         'ASVs: 30 distinct, of 40 to 60 nucleotides.',
         'Encoder: predicts distances without a tree, on cpu.',
     ]
-    said.clear()
-    found, _ = embedded(tiny, encoder, 'embedded', say=said.append)
-    assert said[2:] == [
+    shown.clear()
+    result, _ = embedded(tiny, encoder, 'embedded', say=shown.append)
+    assert shown[2:] == [
         'Encoder: embeds samples by memberships, on cpu.',
-        f'Ordination: the first 3 axes explain {found.proportions[:3].sum():.1%} of the variance.',
+        f'Ordination: the first 3 axes explain {result.proportions[:3].sum():.1%} of the variance.',
     ]
 
 
@@ -283,7 +285,7 @@ def test_a_regressor_is_no_encoder(tiny, distances, embedded, tiny_regressor):
         with pytest.raises(UserError) as error:
             run(tiny, tiny_regressor.folder, run.__qualname__)
         assert str(error.value) == (
-            'The model is of the kind regressor, but encoder is wanted; give a model of that kind.'
+            'The model is of the kind regressor, but encoder is needed; give a model of that kind.'
         )
 
 
@@ -298,11 +300,11 @@ def test_one_sample_alone_cannot_be_laid_out(tiny, embedded, encoder):
     'samples, given, sentence',
     [
         (20000, 1.0, 'of 20,000 samples takes 1.6 GB of memory, but max_memory_gb allows 1.0 GB'),
-        (40000, 'auto', 'of 40,000 samples takes 6.4 GB of memory, but this machine has 4.0 GB'),
+        (40000, 'auto', 'of 40,000 samples takes 6.4 GB of memory, but this process may use 4.0 GB'),
     ],
 )
 def test_a_matrix_too_large_for_the_memory_is_refused(samples, given, sentence, monkeypatch):
-    monkeypatch.setattr(matrix.os, 'sysconf', {'SC_PAGE_SIZE': 4000, 'SC_PHYS_PAGES': 1000000}.__getitem__)
+    monkeypatch.setattr(matrix, 'available_memory_gb', lambda: 4.0)
     with pytest.raises(UserError) as error:
         matrix.check_room(samples, given)
     assert str(error.value) == f'The distance matrix {sentence}; give a table of fewer samples or more memory.'
@@ -311,7 +313,7 @@ def test_a_matrix_too_large_for_the_memory_is_refused(samples, given, sentence, 
 
 def test_the_room_is_checked_before_anything_is_computed(tiny, distances, embedded, encoder, monkeypatch):
     monkeypatch.setattr(matrix, 'BYTES_A_PAIR', 1e6)
-    monkeypatch.setattr(embedding, 'embed_samples', None)
+    monkeypatch.setattr(embedding, 'StudyReader', None)
     for run in (distances, embedded):
         with pytest.raises(UserError, match=r'^The distance matrix of 24 samples takes 0\.6 GB of memory, but max_'):
             run(tiny, encoder, run.__qualname__, max_memory_gb=0.1)

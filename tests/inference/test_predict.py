@@ -1,4 +1,4 @@
-"""Prediction reads sequences and looks none up: any table, any order, any batch, relative frequencies, any letters."""
+"""Prediction is of a sample alone: any table, any order, any batch, relative frequencies, any letters."""
 
 import json
 import shutil
@@ -6,25 +6,29 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from q2_aam import bundle
+from q2_aam.data.inputs import read_study
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.runtime import device as devices
+from q2_aam.inference.predict import outputs_of
+from q2_aam.runtime import memory
+from q2_aam.runtime.encode import StudyReader
 
 SCALE = 12.0  # the range of the target
 BOUNDS = ['lower_bound', 'upper_bound']
 
 
-def backward(sequence):
+def reverse_complement(sequence):
     return sequence[::-1].translate(str.maketrans('ACGT', 'TGCA'))
 
 
 def warned(call, *given, **more):
     """Call, and return what it gives and what the user was warned of."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter('always')
-        found = call(*given, **more)
-    return *found, [str(one.message) for one in said if issubclass(one.category, AAMWarning)]
+        returned = call(*given, **more)
+    return *returned, [str(one.message) for one in messages if issubclass(one.category, AAMWarning)]
 
 
 @pytest.fixture
@@ -35,21 +39,70 @@ def regressor(tiny_regressor):
 def test_the_predictions_of_fitting_come_back(tiny, predicted, tiny_regressor):
     predictions, details = predicted(tiny, tiny_regressor.folder)
     assert predictions.name == 'age' and predictions.index.name == details.index.name == 'id'
-    own = tiny_regressor.predictions
-    assert len(own) == 4 and list(predictions[own.index]) == pytest.approx(list(own), abs=1e-5)
+    expected = tiny_regressor.predictions
+    assert len(expected) == 4 and list(predictions[expected.index]) == pytest.approx(list(expected), abs=1e-5)
     assert set(details['part']) == {'new'} and details['true'].isna().all()
     assert list(details['prediction']) == list(predictions)
     assert list(details.columns[:2]) == ['part', 'prediction']
 
 
 def test_one_sample_alone_is_predicted_as_in_any_batch(tiny, predicted, regressor):
-    whole, _ = predicted(tiny, regressor)
+    together, _ = predicted(tiny, regressor)
     counts = tiny.counts
     for row in (0, 11, 23):
         tiny.counts = counts.iloc[[row]]
         alone, _ = predicted(tiny, regressor, f'alone{row}')
         assert list(alone.index) == [counts.index[row]]
-        assert alone.iloc[0] == pytest.approx(whole.iloc[row], abs=1e-4 * SCALE)
+        assert alone.iloc[0] == pytest.approx(together.iloc[row], abs=1e-4 * SCALE)
+
+
+@pytest.fixture
+def partial_ensemble(regressor, tmp_path):
+    """The regressor with an ensemble each of whose members knows another third to two thirds of the vocabulary."""
+    model = bundle.load(regressor)
+    known_MC = model.ensemble.known
+    random = np.random.default_rng(3)
+    shares_M = random.uniform(0.33, 0.67, (len(known_MC), 1))
+    known_MC.copy_(torch.from_numpy((random.random(known_MC.shape) < shares_M).astype(np.uint8)))
+    folder = tmp_path / 'partial'
+    folder.mkdir()
+    bundle.save(folder, model, json.loads((regressor / bundle.CARD_FILE).read_text()))
+    return folder
+
+
+def test_one_sample_alone_is_predicted_as_in_any_table_where_members_know_different_asvs(
+    tiny, predicted, regressor, partial_ensemble
+):
+    together, details = predicted(tiny, partial_ensemble)
+    assert (together - predicted(tiny, regressor, 'all known')[0]).abs().min() > 1e-3
+    counts, sequences = tiny.counts, dict(tiny.sequences)
+    random = np.random.default_rng(9)
+    for row in (0, 11, 23):
+        tiny.counts, tiny.sequences = counts.iloc[[row]], sequences
+        alone, details_alone = predicted(tiny, partial_ensemble, f'alone{row}')
+        assert list(alone.index) == [counts.index[row]]
+        assert alone.iloc[0] == pytest.approx(together.iloc[row], abs=1e-4 * SCALE)
+        assert details_alone['flag'].iloc[0] == details['flag'].iloc[row]
+        # beside a sample of ASVs that nobody knows, which stands first in the table
+        tiny.sequences = sequences | {f'new{i}': ''.join(random.choice(list('ACGT'), 50)) for i in range(9)}
+        tiny.counts = counts.iloc[[row]].reindex(columns=list(tiny.sequences), fill_value=0.0)
+        tiny.counts.loc['a stranger'] = [0.0] * 30 + [5.0] * 9
+        beside, _, _ = warned(predicted, tiny, partial_ensemble, f'beside{row}')
+        assert beside[counts.index[row]] == pytest.approx(together.iloc[row], abs=1e-4 * SCALE)
+
+
+def test_each_member_is_gated_by_its_own_coverage(tiny, partial_ensemble, tmp_path):
+    files = tiny.write(tmp_path / 'study')
+    model, reader = bundle.load(partial_ensemble), StudyReader(read_study(files.table, files.sequences)[0])
+    rows, blend = np.arange(24), model.config.blend
+    ((_, members_MNO, coverage_MN),) = reader.ensemble_outputs(model.ensemble, model.vocabulary, rows)
+    assert np.ptp(coverage_MN, axis=0).min() > 0.1 and (coverage_MN < 0.5).any() and (coverage_MN > 0.5).any()
+    gate_MN1 = np.minimum(coverage_MN / 0.5, 1)[..., None]
+    network_NO = reader.outputs(model.network, 'target', rows)
+    both_MNO = blend.network * network_NO + blend.ensemble * members_MNO
+    gated_MNO = gate_MN1 * both_MNO + (1 - gate_MN1) * blend.network_alone * network_NO
+    expected = np.average(gated_MNO, axis=0, weights=model.ensemble.shares.double().numpy())
+    np.testing.assert_allclose(outputs_of(model, reader, torch.device('cpu')), expected, rtol=0, atol=1e-6)
 
 
 def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_prediction(tiny, predicted, regressor):
@@ -62,10 +115,10 @@ def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_p
 
 
 def test_memory_cuts_the_work_and_not_the_result(tiny, predicted, regressor, monkeypatch):
-    whole, _ = predicted(tiny, regressor)
-    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    together, _ = predicted(tiny, regressor)
+    monkeypatch.setattr(memory, 'SHARE_FOR_ACTIVATIONS', 1e-9)
     cut, _ = predicted(tiny, regressor, 'cut', max_memory_gb=0.1)
-    assert list(cut) == pytest.approx(list(whole), abs=1e-4 * SCALE)
+    assert list(cut) == pytest.approx(list(together), abs=1e-4 * SCALE)
 
 
 def test_a_table_without_a_sequence_in_common_is_predicted(tiny, predicted, regressor):
@@ -106,17 +159,15 @@ def test_unequal_lengths_and_all_letters_are_read(tiny, predicted, regressor):
     assert holds.any() and (after[holds] != shorter[holds]).all()
 
 
-def test_a_sample_without_reads_is_said_and_has_details_without_prediction(tiny, predicted, regressor):
+def test_a_sample_without_reads_has_a_warning_and_details_without_prediction(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
     tiny.counts.iloc[2] = 0
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as messages:
         predictions, details = predicted(tiny, regressor, 'empty')
-    assert [str(one.message) for one in said] == [
-        'Left out: 1 sample of the table without any reads (e.g. sample-of-visit-02).'
-    ]
+    assert [str(one.message) for one in messages] == ["Ignored: 1 sample without reads (e.g. 'sample-of-visit-02')."]
     assert 'sample-of-visit-02' not in predictions.index and len(predictions) == 23
     row = details.loc['sample-of-visit-02']
-    assert (row['part'], row['reads_used'], row['asvs_used'], row['asvs_cut']) == ('new', 0, 0, 0)
+    assert (row['part'], row['reads_used'], row['asvs_used'], row['asvs_truncated']) == ('new', 0, 0, 0)
     assert row[['prediction', 'true', *BOUNDS]].isna().all() and row['flag'] == 'no_reads'
     assert list(details.index) == sorted(before.index) and details.index.name == 'id'
     assert details['asvs_used'].dtype.kind == 'i'
@@ -124,46 +175,47 @@ def test_a_sample_without_reads_is_said_and_has_details_without_prediction(tiny,
     assert list(predictions) == pytest.approx(list(before[others]), abs=1e-4 * SCALE)
 
 
-def test_longer_sequences_than_the_model_reads_are_said_with_their_share_of_reads(tiny, predicted, regressor):
+def test_the_user_is_warned_of_truncated_sequences_with_their_share_of_reads(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
     reads = bundle.read_config(regressor).call.model.max_sequence_length
     name = next(name for name, sequence in tiny.sequences.items() if len(sequence) == reads)
     tiny.sequences[name] += 'ACGTACGT'
     share = tiny.counts[name].sum() / tiny.counts.to_numpy().sum()
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as messages:
         after, details = predicted(tiny, regressor, 'longer')
-    assert [str(one.message) for one in said] == [
-        f'The model reads the first {reads} nucleotides of a sequence and longer ones are cut there: 1 sequence of up '
-        f'to {reads + 8} nucleotides, which touches {share:.1%} of all reads.'
+    assert [str(one.message) for one in messages] == [
+        f'The model reads the first {reads} nucleotides of a sequence: 1 sequence of up to {reads + 8} nucleotides is '
+        f'truncated, in ASVs with {share:.1%} of all reads.'
     ]
     # what is read is what was there before
     assert before.equals(after)
-    assert list(details['asvs_cut']) == list((tiny.counts[name] > 0).astype(int))
+    assert list(details['asvs_truncated']) == list((tiny.counts[name] > 0).astype(int))
 
 
 def test_intervals_are_as_wide_as_fitting_made_them_or_as_asked_for(tiny, predicted, tiny_regressor):
     fitted = tiny_regressor.details
     held_out = fitted.index[fitted['part'] == 'test']
-    _, details, said = warned(predicted, tiny, tiny_regressor.folder)
-    assert said == []
+    _, details, messages = warned(predicted, tiny, tiny_regressor.folder)
+    assert messages == []
     for name in BOUNDS:
         assert list(details.loc[held_out, name]) == pytest.approx(list(fitted.loc[held_out, name]), abs=1e-4 * SCALE)
     # 20 samples of 10 groups were left out once each: 0.3 of 11 groups is 3.3, up to which 7 errors are needed
-    _, narrow, said = warned(predicted, tiny, tiny_regressor.folder, 'narrow', coverage=0.3)
-    own = fitted[fitted['part'] != 'test']
-    reach = np.sort((own['prediction'] - own['true']).abs())[6]
-    assert said == [] and len(own) == 20
+    _, narrow, messages = warned(predicted, tiny, tiny_regressor.folder, 'narrow', coverage=0.3)
+    expected = fitted[fitted['part'] != 'test']
+    reach = np.sort((expected['prediction'] - expected['true']).abs())[6]
+    assert messages == [] and len(expected) == 20
     assert list(narrow['upper_bound'] - narrow['prediction']) == pytest.approx([reach] * 24)
     assert list(narrow['prediction'] - narrow['lower_bound']) == pytest.approx([reach] * 24)
-    _, wide, said = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
-    assert len(said) == 1 and said[0].startswith('Prediction intervals that promise a coverage of 0.95 need 19 groups ')
+    _, wide, messages = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
+    assert len(messages) == 1
+    assert messages[0].startswith('Prediction intervals with a guaranteed coverage of 0.95 need at least 19 groups ')
     # 0.95 of a group of two samples is the larger error, and of all groups the one with the largest decides
-    reach = (own['prediction'] - own['true']).abs().max()
+    reach = (expected['prediction'] - expected['true']).abs().max()
     assert list(wide['upper_bound'] - wide['prediction']) == pytest.approx([reach] * 24)
 
 
 def test_where_no_asv_is_known_the_network_predicts_alone(tiny, fitted, predicted, regressor):
-    alone = fitted(tiny, profile_head=False).folder
+    alone = fitted(tiny, abundance_ensemble=False).folder
     before, _ = predicted(tiny, regressor, 'known')
     assert (before != predicted(tiny, alone, 'network')[0]).all()
     random = np.random.default_rng(9)
@@ -174,45 +226,47 @@ def test_where_no_asv_is_known_the_network_predicts_alone(tiny, fitted, predicte
 
 
 def test_samples_like_those_of_training_have_no_flag(tiny, predicted, regressor):
-    _, details, said = warned(predicted, tiny, regressor)
-    assert set(details['flag']) == {'ok'} and list(details['share_of_reads_near']) == [1.0] * 24 and said == []
+    _, details, messages = warned(predicted, tiny, regressor)
+    assert set(details['flag']) == {'ok'} and list(details['share_of_reads_near']) == [1.0] * 24 and messages == []
 
 
-def test_reversed_sequences_are_seen_and_turned_where_that_is_asked_for(tiny, predicted, regressor):
+def test_reverse_complements_are_flagged_and_reoriented_on_request(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
-    tiny.sequences = {name: backward(sequence) for name, sequence in tiny.sequences.items()}
-    after, details, said = warned(predicted, tiny, regressor, 'reversed')
-    assert set(details['flag']) == {'reversed'} and set(details['share_of_reads_reversed']) == {1.0}
+    tiny.sequences = {name: reverse_complement(sequence) for name, sequence in tiny.sequences.items()}
+    after, details, messages = warned(predicted, tiny, regressor, 'complements')
+    assert set(details['flag']) == {'reverse_complement'} and set(details['share_of_reads_reverse_complement']) == {1.0}
     assert (after != before).all()
-    assert said == [
-        '100% of the reads of the table are in sequences unlike those that the model learned from (100% reversed, 0% '
-        'like none of these in either direction): they are the reverse complement of what it knows; set turn_reversed '
-        'to True.'
+    assert messages == [
+        '100% of the reads of the table are in sequences unlike those that the model learned from (100% '
+        'reverse-complemented, 0% like none of them in either direction): they are the reverse complements of such '
+        'sequences; set reverse_complement to True.'
     ]
     lines = []
-    turned, details, said = warned(predicted, tiny, regressor, 'turned', turn_reversed=True, say=lines.append)
-    assert turned.equals(before) and set(details['flag']) == {'ok'} and said == []
-    assert lines[0] == 'Turned: 30 of 30 sequences, whose reverse complement the model knows.'
+    reoriented, details, messages = warned(
+        predicted, tiny, regressor, 'reoriented', reverse_complement=True, say=lines.append
+    )
+    assert reoriented.equals(before) and set(details['flag']) == {'ok'} and messages == []
+    assert lines[0] == 'Reverse-complemented 30 of 30 sequences.'
 
 
-def test_only_what_is_reversed_is_turned(tiny, predicted, regressor):
+def test_only_reverse_complements_are_reoriented(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
-    tiny.sequences['feature07'] = backward(tiny.sequences['feature07'])
+    tiny.sequences['feature07'] = reverse_complement(tiny.sequences['feature07'])
     lines = []
-    after, details = predicted(tiny, regressor, 'turned', turn_reversed=True, say=lines.append)
-    assert after.equals(before) and details['share_of_reads_reversed'].max() == 0
-    assert lines[0] == 'Turned: 1 of 30 sequences, whose reverse complement the model knows.'
+    after, details = predicted(tiny, regressor, 'reoriented', reverse_complement=True, say=lines.append)
+    assert after.equals(before) and details['share_of_reads_reverse_complement'].max() == 0
+    assert lines[0] == 'Reverse-complemented 1 of 30 sequences.'
 
 
 def test_sequences_of_another_region_are_said_once(tiny, predicted, regressor):
     random = np.random.default_rng(9)
     tiny.sequences = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
-    _, details, said = warned(predicted, tiny, regressor)
+    _, details, messages = warned(predicted, tiny, regressor)
     assert set(details['flag']) == {'other_region'}
-    assert said == [
-        '100% of the reads of the table are in sequences unlike those that the model learned from (0% reversed, 100% '
-        'like none of these in either direction): they may be of another region of the gene; give a model that was '
-        'trained on this region.'
+    assert messages == [
+        '100% of the reads of the table are in sequences unlike those that the model learned from (0% '
+        'reverse-complemented, 100% like none of them in either direction): they may be of another region of the gene; '
+        'give a model that was trained on this region.'
     ]
 
 
@@ -233,14 +287,14 @@ def test_a_model_abstains_from_samples_that_it_does_not_cover(tiny, predicted, r
     tiny.counts.iloc[20] = 0
     empty = tiny.counts.index[20]
     lines = []
-    given, details, said = warned(predicted, tiny, regressor, 'abstained', abstain=True, say=lines.append)
+    given, details, messages = warned(predicted, tiny, regressor, 'abstained', abstain=True, say=lines.append)
     assert list(given.index) == [name for name in tiny.counts.index if name not in {*strangers, empty}]
     assert list(given) == pytest.approx(list(every[given.index]), abs=1e-4 * SCALE)
     assert details.loc[strangers, ['prediction', *BOUNDS]].isna().all(axis=None)
     assert details.loc[given.index, ['prediction', *BOUNDS]].notna().all(axis=None)
     assert set(details.loc[strangers, 'flag']) == {'other_region'} and len(details) == 24
     assert lines[-1] == f'Abstained: {len(strangers)} samples ({len(strangers)} other_region).'
-    assert said == ['Left out: 1 sample of the table without any reads (e.g. sample-of-visit-20).']
+    assert messages == ["Ignored: 1 sample without reads (e.g. 'sample-of-visit-20')."]
 
 
 def test_a_table_of_which_no_sample_is_covered_is_refused_where_the_model_is_to_abstain(
@@ -250,15 +304,15 @@ def test_a_table_of_which_no_sample_is_covered_is_refused_where_the_model_is_to_
     with pytest.warns(AAMWarning, match='of the reads of the table are in'), pytest.raises(UserError) as error:
         predicted(tiny, regressor, abstain=True)
     assert str(error.value) == (
-        f'Every sample of the table has a flag ({len(strangers)} other_region), so that there is none to predict; set '
-        'abstain to False to see them in the details.'
+        f'Every sample of the table is flagged ({len(strangers)} other_region), so that none can be predicted; set '
+        'abstain to False to see predictions and flags in the details.'
     )
 
 
 def test_an_encoder_is_no_regressor(tiny, predicted, tiny_encoder):
     with pytest.raises(UserError) as error:
         predicted(tiny, tiny_encoder.folder)
-    assert str(error.value) == 'The model is of the kind encoder, but regressor is wanted; give a model of that kind.'
+    assert str(error.value) == 'The model is of the kind encoder, but regressor is needed; give a model of that kind.'
 
 
 def test_a_damaged_model_is_refused(tiny, predicted, regressor, tmp_path):

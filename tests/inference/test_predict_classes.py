@@ -21,17 +21,17 @@ def test_what_fitting_gave_comes_back(tiny, predicted_classes, tiny_classifier):
 
 
 def test_one_sample_alone_is_predicted_as_in_any_batch(tiny, predicted_classes, tiny_classifier):
-    _, whole, _ = predicted_classes(tiny, tiny_classifier.folder)
+    _, together, _ = predicted_classes(tiny, tiny_classifier.folder)
     counts = tiny.counts
     tiny.counts = counts.iloc[[11]]
     _, alone, _ = predicted_classes(tiny, tiny_classifier.folder, 'alone')
-    assert alone.to_numpy()[0] == pytest.approx(whole.loc[counts.index[11]].to_numpy(), abs=1e-5)
+    assert alone.to_numpy()[0] == pytest.approx(together.loc[counts.index[11]].to_numpy(), abs=1e-5)
 
 
 def test_a_sample_without_reads_has_details_without_class_and_probability(tiny, predicted_classes, tiny_classifier):
     empty = tiny.counts.index[2]
     tiny.counts.loc[empty] = 0
-    with pytest.warns(AAMWarning, match='^Left out: 1 sample of the table without any reads'):
+    with pytest.warns(AAMWarning, match='^Ignored: 1 sample without reads '):
         predictions, probabilities, details = predicted_classes(tiny, tiny_classifier.folder)
     assert empty not in predictions.index and empty not in probabilities.index and len(predictions) == 23
     assert np.isfinite(probabilities.to_numpy()).all() and predictions.isin(CLASSES).all()
@@ -56,10 +56,10 @@ def test_a_model_of_another_kind_is_refused(tiny, predicted, predicted_classes, 
     with pytest.raises(UserError) as error:
         predicted_classes(tiny, tiny_regressor.folder)
     assert str(error.value) == (
-        'The model is of the kind regressor, but classifier is wanted; give a model of that kind.'
+        'The model is of the kind regressor, but classifier is needed; give a model of that kind.'
     )
     with pytest.raises(UserError) as error:
         predicted(tiny, tiny_classifier.folder, 'number')
     assert str(error.value) == (
-        'The model is of the kind classifier, but regressor is wanted; give a model of that kind.'
+        'The model is of the kind classifier, but regressor is needed; give a model of that kind.'
     )

@@ -5,10 +5,11 @@ import pytest
 import scipy.sparse
 import torch
 
-from q2_aam.config import ModelConfig
+from q2_aam.config import HeadConfig, ModelConfig
+from q2_aam.data.batches import draw_samples, make_batch
 from q2_aam.data.study import build_study
 from q2_aam.data.table import Table
-from q2_aam.model.network import Network
+from q2_aam.model.network import build_network
 
 SIZES = {
     'nucleotides_per_token': 3,
@@ -16,9 +17,14 @@ SIZES = {
     'asv_layers': 2,
     'sample_layers': 2,
     'attention_heads': 2,
-    'feed_forward_ratio': 2,
+    'mlp_ratio': 2,
     'memberships': 12,
     'max_sequence_length': 24,
+}
+HEADS = {
+    'distances': HeadConfig('distances'),
+    'nucleotides': HeadConfig('nucleotides'),
+    'target': HeadConfig('target', 2),
 }
 
 
@@ -55,7 +61,8 @@ def scrambled():
 
 @pytest.fixture
 def network(config_of, scrambled):
-    return scrambled(Network(config_of(), nucleotides=True, outputs=2))
+    """A network with a head of each kind."""
+    return scrambled(build_network(config_of(), HEADS, torch.Generator().manual_seed(1)))
 
 
 @pytest.fixture(scope='session')
@@ -69,3 +76,15 @@ def study():
     counts[0, counts.sum(0) == 0] = 1
     table = Table([f's{i}' for i in range(9)], sequences, lambda: [scipy.sparse.csr_matrix(counts)])
     return build_study(table, sequences)[0]
+
+
+@pytest.fixture
+def drawn_of(study):
+    """Draw samples of the study with their sequences."""
+    return lambda rows: draw_samples(study, rows, sequences=True)
+
+
+@pytest.fixture
+def batch_of(drawn_of):
+    """Make the batch of samples of the study, for a network and some of its heads."""
+    return lambda network, rows, heads=(): make_batch(drawn_of(rows), network.budget(), heads)

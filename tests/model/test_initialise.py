@@ -5,24 +5,22 @@ import copy
 import pytest
 import torch
 
-from q2_aam.data.batches import make_batch
+from q2_aam.config import HeadConfig
 from q2_aam.model.initialise import initialise_memberships
-from q2_aam.model.network import Network
+from q2_aam.model.network import build_network
 
 
 @pytest.fixture
-def begun(config_of, study):
+def begun(config_of, batch_of):
     """Make a network, begin its memberships at a mean distance, and return it with the distances among samples."""
 
     def begin(mean_distance, seed=1):
-        torch.manual_seed(seed)
-        network = Network(config_of(memberships=64)).requires_grad_(False)
-        batch = make_batch(study, range(9))
-        asvs = network.encode_asvs(batch.codes, batch.lengths)[0]
+        heads, generator = {'distances': HeadConfig('distances')}, torch.Generator().manual_seed(seed)
+        network = build_network(config_of(memberships=64), heads, generator).requires_grad_(False)
         before = copy.deepcopy(network.state_dict())
-        initialise_memberships(network, asvs, batch, mean_distance)
-        unions = network.encode(batch).unions
-        return network, before, network.distance_head(unions, unions)
+        batch = batch_of(network, range(9), ('distances',))
+        initialise_memberships(network, network(batch).asvs, batch.samples[0], mean_distance, generator)
+        return network, before, network(batch).heads['distances']
 
     return begin
 
@@ -46,21 +44,20 @@ def test_samples_that_are_too_much_alike_begin_as_far_apart_as_they_can_be(begun
 def test_only_memberships_are_changed(begun):
     network, before, _ = begun(0.6)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {'distance_head.membership.weight', 'distance_head.membership.bias'}
+    assert changed == {'memberships.asv.weight', 'memberships.asv.bias'}
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(begun):
     one, same, other = (begun(0.6, seed)[0].state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(value, same[name]) for name, value in one.items())
-    assert not torch.equal(one['distance_head.membership.weight'], other['distance_head.membership.weight'])
+    assert not torch.equal(one['memberships.asv.weight'], other['memberships.asv.weight'])
     assert not torch.equal(one['asv_encoder.position_binding'], other['asv_encoder.position_binding'])
 
 
 def test_residual_branches_begin_smaller_the_more_there_are(config_of):
-    torch.manual_seed(1)
-    network = Network(config_of(width=64, sample_layers=8))
+    network = build_network(config_of(width=64, sample_layers=8), {}, torch.Generator().manual_seed(1))
     assert network.sample_encoder.blocks[0].attention_out.weight.std().item() == pytest.approx(0.02 / 4, rel=0.1)
-    assert network.asv_encoder.blocks[0].feed_forward_out.weight.std().item() == pytest.approx(0.02 / 2, rel=0.1)
+    assert network.asv_encoder.blocks[0].mlp_out.weight.std().item() == pytest.approx(0.02 / 2, rel=0.1)
     assert network.sample_encoder.blocks[0].query_key_value.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert not network.sample_encoder.blocks[0].query_key_value.bias.any()
     assert (network.sample_encoder.norm.weight == 1).all()

@@ -89,8 +89,8 @@ def test_without_a_known_pair_the_loss_is_0_with_a_gradient(true):
 
 @pytest.mark.parametrize('name, expected', [('mse', [0.25, 9]), ('mae', [0.5, 3]), ('huber', [0.25, 5])])
 def test_target_losses_of_an_error_of_a_half_and_of_three(name, expected):
-    found = [TARGET_LOSSES[name](torch.tensor([error]), torch.zeros(1)).item() for error in (0.5, 3.0)]
-    assert found == pytest.approx(expected)
+    losses = [TARGET_LOSSES[name](torch.tensor([error]), torch.zeros(1)).item() for error in (0.5, 3.0)]
+    assert losses == pytest.approx(expected)
 
 
 def test_predicting_the_mean_of_a_scaled_target_costs_1():
