@@ -5,11 +5,17 @@ Nothing here imports QIIME 2 or, when it is loaded, torch.
 
 import contextlib
 import dataclasses
+import importlib.util
+import pathlib
 import types
 
 import numpy as np
 import pandas as pd
 import pytest
+
+# The rooms of QIIME 2, and those of their tests that do without it: recipe/test.sh runs these on today's stack, too.
+WITH_QIIME2 = {'types', 'actions', 'visualizers'}
+WITHOUT_QIIME2 = {'test_loading.py', 'test_messages.py', 'test_study.py'}
 
 SAMPLES, ASVS = 24, 30
 # long enough not to turn up by chance among the bytes of weights
@@ -45,8 +51,8 @@ class Tiny:
     def stages(self):
         """The target as classes, whose names are not only of letters: the first third, the rest up to 9, the end."""
         names = np.array(['10 weeks', 'mid way', 'später'], dtype=object)
-        found = names[np.digitize(self.target, [4.0, 9.0])]
-        return pd.Series(found, self.target.index, name='stage').where(self.target.notna())
+        stages = names[np.digitize(self.target, [4.0, 9.0])]
+        return pd.Series(stages, self.target.index, name='stage').where(self.target.notna())
 
     def shuffled(self):
         """The same study with samples and features in another order, in every input."""
@@ -114,19 +120,19 @@ def make_tiny():
 
 
 def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **options):
-    """Pretrain on a tiny study in the folder `place`; return the bundle's folder, the history and what was said.
+    """Pretrain on a tiny study in the folder `place`; return the bundle's folder, history and lines of progress.
 
     `files` are those that were written before, where a call must be the same as another: BIOM files hold their date.
     """
     from q2_aam.config import PretrainConfig
     from q2_aam.training.pretrain import pretrain
 
-    files, folder, said = _prepare(tiny, place, hashed, files)
+    files, folder, lines = _prepare(tiny, place, hashed, files)
     config = PretrainConfig.from_flat(TINY | options)
     history = pretrain(
-        files.table, folder, config, files.sequences, files.distance_matrix if matrix else None, say=say or said.append
+        files.table, folder, config, files.sequences, files.distance_matrix if matrix else None, say=say or lines.append
     )
-    return types.SimpleNamespace(folder=folder, history=history, said=said, files=files)
+    return types.SimpleNamespace(folder=folder, history=history, lines=lines, files=files)
 
 
 @contextlib.contextmanager
@@ -143,42 +149,42 @@ def few_steps(quick=True):
 def run_fit(
     tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, quick=True, **options
 ):
-    """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was said."""
+    """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was reported."""
     from q2_aam.config import FitRegressorConfig
     from q2_aam.training.fit import fit_regressor
 
-    files, folder, said = _prepare(tiny, place, hashed, files)
+    files, folder, lines = _prepare(tiny, place, hashed, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
     with few_steps(quick):
         predictions, details, history = fit_regressor(
             files.table, tiny.target, folder, FitRegressorConfig.from_flat(form | options), files.sequences, encoder,
-            tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or said.append,
+            tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or lines.append,
         )  # fmt: skip
     return types.SimpleNamespace(
-        folder=folder, predictions=predictions, details=details, history=history, said=said, files=files
+        folder=folder, predictions=predictions, details=details, history=history, lines=lines, files=files
     )
 
 
 def run_fit_classifier(
     tiny, place, encoder=None, groups=True, matrix=False, files=None, say=None, target=None, quick=True, **options
 ):
-    """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was said."""
+    """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was reported."""
     from q2_aam.config import FitClassifierConfig
     from q2_aam.training.fit import fit_classifier
 
-    files, folder, said = _prepare(tiny, place, True, files)
+    files, folder, lines = _prepare(tiny, place, True, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
     with few_steps(quick):
         predictions, probabilities, details, history = fit_classifier(
             files.table, tiny.stages if target is None else target, folder,
             FitClassifierConfig.from_flat(form | options), files.sequences, encoder, tiny.groups if groups else None,
-            files.distance_matrix if matrix else None, say=say or said.append,
+            files.distance_matrix if matrix else None, say=say or lines.append,
         )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, probabilities=probabilities, details=details, history=history,
-        said=said, files=files,
+        lines=lines, files=files,
     )  # fmt: skip
 
 
@@ -217,8 +223,9 @@ def _form_options():
 
 @pytest.fixture(autouse=True)
 def work_dir(tmp_path, monkeypatch):
-    """Keep working files of runs out of the user's cache folder."""
+    """Keep working files of runs out of the user's cache folder; a test that trains twice is to train twice."""
     monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / 'work'))
+    monkeypatch.setattr('q2_aam.runtime.run_directory.DAYS_KEPT', 0)
     return tmp_path / 'work'
 
 
@@ -283,3 +290,19 @@ def tiny_classifier(tmp_path_factory):
         place = tmp_path_factory.mktemp('classifier')
         patch.setenv('AAM_WORK_DIR', str(place / 'work'))
         return run_fit_classifier(make_tiny(), place / 'run')
+
+
+class _NeedsQiime2(pytest.Module):
+    """A file of tests that cannot be imported here; it is skipped with a line."""
+
+    def collect(self):
+        pytest.skip('q2-types is not installed; it is not on PyPI', allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    room = pathlib.Path(module_path).parent.name
+    if room not in WITH_QIIME2 or pathlib.Path(module_path).name in WITHOUT_QIIME2:
+        return None
+    if importlib.util.find_spec('q2_types') is not None:
+        return None
+    return _NeedsQiime2.from_parent(parent, path=module_path)

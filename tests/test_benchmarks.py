@@ -55,7 +55,7 @@ def test_a_baseline_with_other_weights_is_refused(load, study):
     network, _ = load('bench').our_network(study, small(load, study), seed=1)
     other = padded.PaddedNetwork(network, padded.Procedure())
     with torch.no_grad():
-        other.regression_head.out.bias += 0.5
+        other.heads['target'].out.bias += 0.5
     with pytest.raises(SystemExit, match=r'^The baseline and q2_aam differ by 5\.0e-01, more than 0\.0001\.$'):
         padded.check_equal(network, other, study, np.arange(6))
 

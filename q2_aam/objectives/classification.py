@@ -13,8 +13,9 @@ from q2_aam.config import HeadConfig
 from q2_aam.data.details import PROBABILITY
 from q2_aam.data.labels import align_classes
 from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.errors import shown
 from q2_aam.model.losses import class_loss
-from q2_aam.stats.metrics import classification_metrics
+from q2_aam.stats.metrics import classification_metrics, log_loss
 from q2_aam.stats.stacking import stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
@@ -72,7 +73,7 @@ class Classification:
         An epoch that tells classes apart well is not passed over because it is too sure of itself, which the
         temperature mends (Berta et al. 2025, arXiv:2501.19195).
         """
-        outputs = reader.outputs(network, self.name, self.validation_rows)
+        outputs = self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
         target = self.calibrated(outputs, self.validation_rows)
         return self.metrics_of(target, outputs, self.validation_rows)
 
@@ -82,7 +83,7 @@ class Classification:
         )
 
     def describe(self):
-        return f'Target: "{self.target.name}", {self.target.outputs:,} classes.'
+        return f'Target: {shown(self.target.name)}, {self.target.outputs:,} classes.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.stack_log_loss`."""
@@ -100,6 +101,10 @@ class Classification:
 
     def metrics_of(self, target, outputs, rows):
         return classification_metrics(target.probabilities(outputs), self.values[rows], self.balanced)
+
+    def score_of(self, outputs, rows):
+        true = self.values[rows]
+        return log_loss(outputs / best_temperature(outputs, true, self.balanced), true, self.balanced)
 
     def test_metrics(self, target, outputs, rows):
         """Return nothing: every metric of classes means something on every split."""

@@ -115,6 +115,8 @@ class TargetObjective(Objective, Protocol):
         The metric of the validation split that is to be small.
     headline : str
         The metric of the test split that its user is told.
+    validation_outputs : float64 [validation samples, O]
+        Of the network, when :meth:`metrics` was last called.
     """
 
     values: np.ndarray
@@ -122,6 +124,7 @@ class TargetObjective(Objective, Protocol):
     target: NumericTarget | ClassTarget
     score: str
     headline: str
+    validation_outputs: np.ndarray
     align_labels: Callable[..., Labels]
 
     @classmethod
@@ -160,6 +163,9 @@ class TargetObjective(Objective, Protocol):
 
     def metrics_of(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """Return metrics of outputs [N, O] for `rows`, read as `target` tells."""
+
+    def score_of(self, outputs: np.ndarray, rows: np.ndarray) -> float:
+        """Return the score of outputs [N, O] for `rows`, as an epoch is scored; the smaller, the better."""
 
     def test_metrics(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """Return metrics, too, that mean something only where `rows` had no part in the calibration."""

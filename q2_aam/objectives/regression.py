@@ -15,7 +15,7 @@ from q2_aam.config import AUTO, HeadConfig
 from q2_aam.data.details import LOWER, UPPER
 from q2_aam.data.labels import align_numbers
 from q2_aam.data.splits import TRAINING, VALIDATION
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, shown
 from q2_aam.model.losses import TARGET_LOSSES, quantile_loss
 from q2_aam.stats.conformal import calibrate, warn_of_few_groups
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
@@ -70,8 +70,8 @@ class Regression:
         return TARGET_LOSSES[self.loss_name](outputs_NO[:, 0], true_N)
 
     def metrics(self, network, reader):
-        outputs = reader.outputs(network, self.name, self.validation_rows)
-        return self.metrics_of(self.target, outputs, self.validation_rows)
+        self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
+        return self.metrics_of(self.target, self.validation_outputs, self.validation_rows)
 
     def points(self, network, reader):
         yield from self.points_of(
@@ -80,7 +80,7 @@ class Regression:
 
     def describe(self):
         how = 'its square root is learned, and squared again in predictions' if self.target.sqrt else 'a number'
-        return f'Target: "{self.target.name}", {how}.'
+        return f'Target: {shown(self.target.name)}, {how}.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`."""
@@ -100,6 +100,9 @@ class Regression:
 
     def metrics_of(self, target, outputs, rows):
         return regression_metrics(target.predictions(outputs), self.values[rows])
+
+    def score_of(self, outputs, rows):
+        return float(np.abs(self.target.predictions(outputs) - self.values[rows]).mean())
 
     def test_metrics(self, target, outputs, rows):
         columns = target.columns(outputs)
@@ -138,8 +141,8 @@ def choose_scaling(labels, rows, how):
     values = labels.values[rows]
     if how == 'sqrt' and values.min() < 0:
         raise UserError(
-            f'Parameter target_scaling is sqrt, but "{labels.name}" is {values.min():g} for sample '
-            f'{labels.sample_ids[rows[values.argmin()]]}; choose standard.'
+            f'Parameter target_scaling is sqrt, but {shown(labels.name)} is {values.min():g} for sample '
+            f'{shown(labels.sample_ids[rows[values.argmin()]])}; choose standard.'
         )
     if how != AUTO:
         return how

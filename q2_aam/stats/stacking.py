@@ -11,8 +11,9 @@ import numpy as np
 
 from .metrics import log_loss
 
-# As many groups as the prior counts for: with 5 groups the learned share and the prior have equal say.
-PRIOR_GROUPS = 5
+# As many groups as the prior counts for: with 20 groups the learned share and the prior have equal say. On ECAM, whose
+# validation splits have 5 groups, MAE is 3.60 months with 5, 3.58 with 10, 3.56 with 20 and 3.55 with 50.
+PRIOR_GROUPS = 20
 
 
 def stack_least_squares(network, ensemble, gate, true, groups, prior):

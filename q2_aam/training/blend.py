@@ -10,6 +10,8 @@ import numpy as np
 from q2_aam.bundle import Blend
 from q2_aam.bundle.targets import gate_of
 from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.objectives import TargetObjective
+from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.recorder import Recorder
 
 from .prepare import PreparedFit
@@ -17,6 +19,8 @@ from .train import Trained
 
 # Share of the network where there is no telling: on ECAM any share costs accuracy, elsewhere ASVs may be new.
 PRIOR_SHARE = 0.1
+# Folds of validation groups, each of which is told by the epoch that the others choose.
+MAX_FOLDS = 5
 # Training samples, of which the network knows the answer, calibrate by the ensemble alone. They do so only where the
 # ensemble has most of the say: its gate is this far open, in the mean over validation samples.
 OPEN_GATE = 0.75
@@ -29,8 +33,9 @@ class Blended:
     Attributes
     ----------
     outputs : float64 [N, O]
-        Of test samples, those of the model; of validation samples, those of the network and of the member that has not
-        learned from their group; of training samples, those of that member alone.
+        Of test samples, those of the model; of validation samples, those of the network at the epoch that other
+        groups choose and of the member that has not learned from their group; of training samples, those of that
+        member alone.
     blend : q2_aam.bundle.Blend or None
         None without an ensemble.
     calibrating : int64
@@ -49,7 +54,8 @@ def blend(prepared: PreparedFit, trained: Trained, recorder: Recorder) -> Blende
     """
     rows, target = prepared.rows, prepared.target
     every = np.arange(len(prepared.study))
-    network = trained.reader.outputs(trained.network, target.name, every)
+    network = with_less_memory(trained.network, lambda: trained.reader.outputs(trained.network, target.name, every))
+    network[rows[VALIDATION]] = out_of_fold(target, trained.outputs, network[rows[VALIDATION]], rows[VALIDATION])
     if trained.ensemble is None:
         return Blended(network, None, rows[VALIDATION])
     fitted, labelled = trained.ensemble, prepared.labelled
@@ -59,9 +65,47 @@ def blend(prepared: PreparedFit, trained: Trained, recorder: Recorder) -> Blende
     outputs = weights.outputs(network, ensemble, coverage)
     outputs[rows[TRAINING]] = weights.ensemble_alone * ensemble[rows[TRAINING]]
     others = np.setdiff1d(every, labelled)
-    outputs[others] = blended_outputs(trained.reader, fitted.model, fitted.vocabulary, weights, network, others)
+    outputs[others] = with_less_memory(
+        fitted.model,
+        lambda: blended_outputs(trained.reader, fitted.model, fitted.vocabulary, weights, network, others),
+    )
     gate = gate_of(coverage[rows[VALIDATION]]).mean()
     return Blended(outputs, weights, labelled if gate >= OPEN_GATE else rows[VALIDATION])
+
+
+def out_of_fold(
+    target: TargetObjective, outputs: dict[int, np.ndarray], best: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Return outputs of the network for validation samples of whose group no label had a say in them.
+
+    The epoch that is kept was chosen by these samples, so that its outputs fit them too well: on ECAM, where 20 samples
+    choose among 44 epochs, their squared error is 0.52 instead of 0.64. Here each of a few folds of groups has the
+    outputs of the epoch that the other folds choose.
+
+    Parameters
+    ----------
+    target : TargetObjective
+    outputs : dict
+        {epoch: float64 [rows, O]}; empty where they were not kept.
+    best : float64 [rows, O]
+        Of the epoch that all of them chose: what is returned where there is no other, or but one group.
+    rows : int64
+        Rows of the study.
+
+    Returns
+    -------
+    float64 [rows, O]
+    """
+    _, group = np.unique(target.groups[rows], return_inverse=True)
+    fold = group % MAX_FOLDS
+    if not outputs or fold.max() == 0:
+        return best
+    honest = np.empty_like(best)
+    for number in range(fold.max() + 1):
+        others = fold != number
+        epoch = min(outputs, key=lambda one: target.score_of(outputs[one][others], rows[others]))
+        honest[~others] = outputs[epoch][~others]
+    return honest
 
 
 def blended_outputs(reader, ensemble, vocabulary, weights: Blend, network: np.ndarray, rows: np.ndarray) -> np.ndarray:

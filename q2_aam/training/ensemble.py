@@ -11,8 +11,8 @@ import torch
 
 from q2_aam.data.log_abundances import log_abundances, most_common, to_vocabulary
 from q2_aam.data.vocabulary import Vocabulary
-from q2_aam.model.abundance_ensemble import AbundanceEnsemble, EnsembleBatch, dense
-from q2_aam.runtime.memory import floats_per_chunk
+from q2_aam.model.abundance_ensemble import SAMPLES_AT_ONCE, AbundanceEnsemble, EnsembleBatch, dense
+from q2_aam.runtime.memory import floats_per_chunk, with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
@@ -87,8 +87,19 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     totals_N = np.asarray(all_NA.sum(axis=1), dtype=np.float64).ravel()
     coverage_NM = known_NC @ model.known.cpu().numpy().T.astype(np.float32) / totals_N[:, None]
     every = np.arange(len(rows))
-    outputs = model.outputs(known_NC)[member_N, every]
+    outputs = with_less_memory(model, lambda: _out_of_fold(model, known_NC, member_N))
     return FittedEnsemble(model, vocabulary, outputs, coverage_NM[every, member_N].astype(np.float64))
+
+
+def _out_of_fold(model, known_NC, member_N):
+    """Return for each sample the outputs of its member, float64 [N, O]."""
+    # block by block: with thousands of classes, those of all members for all samples would be gigabytes
+    blocks = []
+    for start in range(0, len(member_N), SAMPLES_AT_ONCE):
+        member_B = member_N[start : start + SAMPLES_AT_ONCE]
+        outputs_MBO = model.outputs(known_NC[start : start + SAMPLES_AT_ONCE])
+        blocks.append(outputs_MBO[member_B, np.arange(len(member_B))])
+    return np.concatenate(blocks)
 
 
 def deal(groups: np.ndarray, parts: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,11 +1,14 @@
 """From a trained network to a bundle: blended, calibrated, scored, compared with a random forest, saved."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
 from q2_aam import bundle
 from q2_aam.bundle.card import make_card
 from q2_aam.bundle.files import heads_to_save
+from q2_aam.bundle.finite import TRAINED, check_finite
 from q2_aam.data.applicability import applicability
 from q2_aam.data.batches import positions_of
 from q2_aam.data.counts import counts_of
@@ -13,6 +16,8 @@ from q2_aam.data.details import LOWER, UPPER, details_of
 from q2_aam.data.references import References, build_references
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION
 from q2_aam.runtime.device import device_name
+from q2_aam.runtime.limits import available_cpus
+from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
@@ -20,20 +25,30 @@ from .blend import Blended, blend
 from .prepare import Prepared, PreparedFit
 from .train import Trained
 
+# Samples by which an encoder is tried that may have no validation split.
+TRIED = 256
 # Test samples from which on one split is taken at its word.
 MANY_SAMPLES = 200
 
 
 def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -> None:
     """Write the bundle of an encoder into `folder`, and the points of its objectives into the history."""
+    tried = np.arange(min(TRIED, len(prepared.study)))
+    embeddings = with_less_memory(trained.network, lambda: trained.reader.embeddings(trained.network, tried))
+    check_finite(embeddings.summary.cpu().numpy(), prepared.study.sample_ids, TRAINED)
+    check_finite(embeddings.memberships.cpu().numpy(), prepared.study.sample_ids, TRAINED)
     recorder = run.recorder
     generator = numpy_generator(run.seed, Stream.POINTS)
     for objective in prepared.objectives:
-        for plot, predicted, true in objective.points(trained.network, trained.reader):
+        for plot, predicted, true in with_less_memory(trained.network, functools.partial(_points, objective, trained)):
             recorder.add_points(plot, VALIDATION, predicted, true, generator)
     recorder.log(0, 0, 'run', random_seed=run.seed)
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
     _save(folder, bundle.Bundle(_config(prepared, trained), trained.network), prepared, run, metrics, None)
+
+
+def _points(objective, trained):
+    return list(objective.points(trained.network, trained.reader))
 
 
 def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
@@ -45,7 +60,12 @@ def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
     details : pandas.DataFrame
         One row for each labelled sample.
     """
+    sample_ids, fitted = prepared.study.sample_ids, trained.ensemble
+    if fitted is not None:
+        # before anything is made of them
+        check_finite(fitted.outputs, [sample_ids[row] for row in prepared.labelled], TRAINED)
     blended = blend(prepared, trained, run.recorder)
+    check_finite(blended.outputs, sample_ids, TRAINED)
     calibrating = blended.calibrating
     target = prepared.target.calibrated(blended.outputs[calibrating], calibrating)
     references = references_of(prepared, run.seed)
@@ -53,7 +73,6 @@ def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
     _compare_with_forest(prepared, run, metrics)
     run.recorder.log(0, 0, 'run', random_seed=run.seed)
     config = _config(prepared, trained, target=target, references=references.numbers, blend=blended.blend)
-    fitted = trained.ensemble
     model = bundle.Bundle(
         config,
         trained.network,
@@ -83,7 +102,7 @@ def _save(folder, model, prepared, run, metrics, target):
         model.network.precision,
         target,
     )
-    bundle.save(folder, model, card)
+    run.save_bundle(folder, lambda into: bundle.save(into, model, card))
 
 
 def references_of(prepared: Prepared, seed: int) -> References:
@@ -122,7 +141,7 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
 
     learned, limit = limit_samples(prepared.labelled, numpy_generator(run.seed, Stream.FOREST))
     counts, new_counts, other = limit_asvs(counts_of(prepared.study, learned), counts_of(prepared.study, tested))
-    target, threads = prepared.target, prepared.config.runtime.threads
+    target, threads = prepared.target, prepared.config.runtime.threads or available_cpus()
     baseline = target.random_forest(counts, learned, new_counts, tested, run.seed, threads)
     limits = ' and '.join(filter(None, (limit, other)))
     ours = metrics[TEST][target.headline]

@@ -9,6 +9,7 @@ from q2_aam.data.splits import TEST, VALIDATION
 from q2_aam.objectives import Inputs
 from q2_aam.runtime.content import hash_files, hash_series
 from q2_aam.runtime.history import History
+from q2_aam.runtime.results import deliver
 from q2_aam.runtime.run import open_run
 
 from .finish import finish_fit
@@ -98,10 +99,14 @@ def fit_classifier(
 def _fit(kind, inputs, folder, config, say):
     """Train a model of this kind and write its bundle; return its target, the details and the history."""
     with open_run(f'fit-{kind}', config, _hashes(inputs), say) as run:
-        prepared = prepare_fit(kind, inputs, config, run)
-        trained = train_fit(prepared, run)
-        target, details = finish_fit(prepared, trained, run, folder)
-    return target, details, run.recorder.history
+        result = run.result()
+        if result is None:
+            prepared = prepare_fit(kind, inputs, config, run)
+            trained = train_fit(prepared, run)
+            _, details = finish_fit(prepared, trained, run, folder)
+            result = run.keep(details)
+        deliver(result, folder)
+    return bundle.read_config(folder).target, result.details, result.history
 
 
 def _hashes(inputs):

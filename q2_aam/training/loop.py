@@ -43,6 +43,8 @@ class Task:
         (batch, step) -> (loss, {metric: value}, samples it is the mean of).
     validate : callable, optional
         () -> {metric: value} on the validation split.
+    outputs : callable, optional
+        () -> what is to be kept of the epoch that was just validated, a tensor.
     max_steps : int
         0: no such limit.
     gradient_clip : float
@@ -62,6 +64,7 @@ class Task:
     batches: Callable[[int, int], Iterator]
     loss: Callable[..., tuple[torch.Tensor, dict[str, float], int]]
     validate: Callable[[], dict[str, float]] = dict
+    outputs: Callable[[], torch.Tensor] | None = None
     max_steps: int = 0
     gradient_clip: float = 0.0
     precision: torch.dtype = torch.float32
@@ -103,9 +106,8 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
             set_learning_rate(task.optimizer, share, beta)
             metrics, samples, stepped = _step(module, task, scaler, batch, step)
             skipped += not stepped
-            for name, value in metrics.items():
-                state.sums[name] = state.sums.get(name, 0.0) + value * samples
-            state.step, state.samples, state.scale = step + 1, state.samples + samples, scaler.state_dict()
+            _add(state, metrics, samples)
+            state.step, state.scale = step + 1, scaler.state_dict()
             if tidy.rings():
                 give_back_memory()
             draw_bar(state.step - first, end - first, task.name or f'epoch {epoch}')
@@ -193,10 +195,19 @@ def _end_epoch(module, task, recorder, state, epoch, share):
     module.eval()
     validation = with_less_memory(module, task.validate)
     recorder.log(state.step, epoch, 'validation', **validation)
+    if task.outputs is not None:
+        state.outputs[epoch] = task.outputs()
     if task.score and validation[task.score] < state.best_score:
         state.best_score, state.best_epoch = validation[task.score], epoch
         state.best_weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
     state.epoch, state.sums, state.samples = epoch, {}, 0
+
+
+def _add(state, metrics, samples):
+    """Add the metrics of a step, which are means over its samples, to those of the epoch."""
+    for name, value in metrics.items():
+        state.sums[name] = state.sums.get(name, 0.0) + value * samples
+    state.samples += samples
 
 
 def _means(state):

@@ -134,8 +134,8 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
     rows = {TRAINING: np.flatnonzero(~held_out), VALIDATION: np.flatnonzero(held_out)}
     if len(rows[TRAINING]) < 2:
         raise UserError(
-            f'Pretraining needs at least 2 training samples, but {counted(len(rows[TRAINING]), "sample")} of '
-            f'{len(study):,} remains; give more samples or lower validation_fraction.'
+            f'Pretraining needs at least 2 training samples, but has only {len(rows[TRAINING])} of '
+            f'{counted(len(study), "sample")}; give more samples or lower validation_fraction.'
         )
     has_distances = config.training.distance_weight > 0 and (inputs.distance_matrix or inputs.phylogeny) is not None
     config = _resolve_pretraining(config, study, len(rows[TRAINING]), has_distances)

@@ -4,6 +4,7 @@ from q2_aam.config import PretrainConfig
 from q2_aam.objectives import Inputs
 from q2_aam.runtime.content import hash_files
 from q2_aam.runtime.history import History
+from q2_aam.runtime.results import deliver
 from q2_aam.runtime.run import open_run
 
 from .finish import finish_pretraining
@@ -41,7 +42,11 @@ def pretrain(
     inputs = Inputs(table, sequences, distance_matrix=distance_matrix, phylogeny=phylogeny)
     hashes = hash_files(table=table, sequences=sequences, distance_matrix=distance_matrix, phylogeny=phylogeny)
     with open_run('pretrain', config, hashes, say) as run:
-        prepared = prepare_pretraining(inputs, config, run)
-        trained = train(prepared, run)
-        finish_pretraining(prepared, trained, run, folder)
-    return run.recorder.history
+        result = run.result()
+        if result is None:
+            prepared = prepare_pretraining(inputs, config, run)
+            trained = train(prepared, run)
+            finish_pretraining(prepared, trained, run, folder)
+            result = run.keep()
+        deliver(result, folder)
+    return result.history

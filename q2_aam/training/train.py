@@ -12,7 +12,7 @@ import torch
 from q2_aam.config import HeadConfig
 from q2_aam.data.augmentation import add_nucleotide_noise, make_augmentation
 from q2_aam.data.batches import Batch, batches_of_epoch, draw_samples, make_batch
-from q2_aam.data.splits import TRAINING
+from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import counted
 from q2_aam.model.heads import HEADS
 from q2_aam.model.initialise import initialise_memberships
@@ -20,6 +20,7 @@ from q2_aam.model.network import Network, build_network
 from q2_aam.objectives.distances import rarefaction
 from q2_aam.runtime.device import device_name, place
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
+from q2_aam.runtime.memory import BYTES_PER_FLOAT, check_room, floats_per_chunk, with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
@@ -28,6 +29,8 @@ from .loop import Task, run_loop
 from .optimizer import make_optimizer, warmup_cosine
 from .prepare import Prepared, PreparedFit
 
+# Outputs of the validation split that are kept, 128 MB.
+MAX_OUTPUTS = 2**24
 # Samples from which memberships begin.
 SAMPLES_TO_INITIALISE = 256
 # What initialise_memberships aims at where no distances are given: a common mean of unweighted UniFrac.
@@ -49,6 +52,8 @@ class Trained:
     epoch, step : int
         Of the weights that were kept.
     ensemble : FittedEnsemble or None
+    outputs : dict
+        {epoch: float64 [validation samples, O]} of the target's head, where there is one and they were kept.
     """
 
     network: Network
@@ -56,6 +61,7 @@ class Trained:
     epoch: int
     step: int
     ensemble: FittedEnsemble | None = None
+    outputs: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def train(prepared: Prepared, run: Run) -> Trained:
@@ -72,24 +78,29 @@ def train_fit(prepared: PreparedFit, run: Run) -> Trained:
     reader = StudyReader(prepared.study, prepared.augment)
     frozen = FROZEN[training.freeze]
     if frozen:
-        reader.remember(network)
-    ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
-    task = dataclasses.replace(
-        task_of(network, prepared, run, reader),
-        optimizer=make_optimizer(network, training.learning_rate, training.weight_decay, ratio, ENCODER_PARTS, frozen),
-        score=target.score,
-        patience=training.patience,
-    )
+        with_less_memory(network, lambda: reader.remember(network))
+    slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
+    task = task_of(network, prepared, run, reader, slow_ratio, frozen)
+    task = dataclasses.replace(task, score=target.score, patience=training.patience, outputs=_outputs(prepared))
     trained = _run(network, reader, task, prepared, run)
     ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
     return dataclasses.replace(trained, ensemble=ensemble)
+
+
+def _outputs(prepared):
+    """Return what keeps the outputs of the validation split of every epoch; None where they are too many."""
+    target, training = prepared.target, prepared.config.training
+    if len(prepared.rows[VALIDATION]) * target.target.outputs * training.epochs > MAX_OUTPUTS:
+        return None
+    return lambda: torch.from_numpy(target.validation_outputs)
 
 
 def _run(network, reader, task, prepared, run):
     describe(network, prepared, run)
     state = run_loop(network, task, run.recorder, run.checkpoint('network'))
     epoch = state.best_epoch or state.epoch
-    return Trained(network, reader, epoch, min(epoch * task.steps_per_epoch, state.step))
+    outputs = {number: values.numpy() for number, values in state.outputs.items()}
+    return Trained(network, reader, epoch, min(epoch * task.steps_per_epoch, state.step), outputs=outputs)
 
 
 def start(prepared: Prepared, run: Run) -> Network:
@@ -97,13 +108,23 @@ def start(prepared: Prepared, run: Run) -> Network:
     config, source = prepared.config, prepared.source
     heads: dict[str, HeadConfig] = {} if source is None else dict(source.config.heads)
     heads |= {objective.name: objective.head for objective in prepared.objectives}
+    _check_room(prepared, heads, run)
     network = build_network(config.model, heads, torch_generator(run.seed, Stream.WEIGHTS))
     if source is not None:
         network.load_state_dict(network.state_dict() | source.network.state_dict())
     network = place(network, config.runtime, run.device)
     if source is None:
-        _initialise_memberships(network, prepared, run)
+        with_less_memory(network, lambda: _initialise_memberships(network, prepared, run))
     return network
+
+
+def _check_room(prepared, heads, run):
+    """Refuse a network that is too large for the memory there is, before it has any."""
+    config = prepared.config
+    max_floats = floats_per_chunk(config.runtime.max_memory_gb, run.device)
+    # with a frozen encoder every ASV is encoded once, and kept
+    kept = 0 if getattr(config.training, 'freeze', 'none') == 'none' else len(prepared.study.codes)
+    check_room(build_network(config.model, heads), run.device, max_floats, BYTES_PER_FLOAT * kept * config.model.width)
 
 
 def _initialise_memberships(network, prepared, run):
@@ -124,8 +145,13 @@ def _initialise_memberships(network, prepared, run):
     initialise_memberships(network, asvs_UD, chunk, mean, torch_generator(run.seed, Stream.INITIALISE))
 
 
-def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader) -> Task:
-    """Return the task of training `network` on all objectives."""
+def task_of(
+    network: Network, prepared: Prepared, run: Run, reader: StudyReader, slow_ratio: float = 1.0, frozen=()
+) -> Task:
+    """Return the task of training `network` on all objectives.
+
+    The parts of an encoder learn `slow_ratio` times as fast as the rest, those that are `frozen` not at all.
+    """
     training, rows = prepared.config.training, prepared.rows[TRAINING]
 
     def batches(epoch, skip):
@@ -142,7 +168,9 @@ def task_of(network: Network, prepared: Prepared, run: Run, reader: StudyReader)
 
     return Task(
         name='',
-        optimizer=make_optimizer(network, training.learning_rate, training.weight_decay),
+        optimizer=make_optimizer(
+            network, training.learning_rate, training.weight_decay, slow_ratio, ENCODER_PARTS, frozen
+        ),
         schedule=lambda step, steps: warmup_cosine(step, steps, training.warmup_fraction),
         steps_per_epoch=max(1, -(-len(rows) // training.batch_size)),
         epochs=training.epochs,

@@ -5,8 +5,6 @@ import types
 
 import pandas as pd
 import pytest
-import qiime2
-import qiime2.sdk
 
 from q2_aam.actions import examples
 from q2_aam.runtime.history import History
@@ -14,12 +12,16 @@ from q2_aam.runtime.history import History
 
 @pytest.fixture(scope='session')
 def plugin():
+    pytest.importorskip('q2_types', reason='q2-types is not on PyPI')
+    import qiime2.sdk
+
     return qiime2.sdk.PluginManager().plugins['aam']
 
 
 @pytest.fixture(scope='session')
 def small():
     """The study of the usage examples as artifacts and metadata."""
+    pytest.importorskip('q2_types', reason='q2-types is not on PyPI')
     return types.SimpleNamespace(
         table=examples.table_factory(),
         sequences=examples.sequences_factory(),

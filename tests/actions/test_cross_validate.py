@@ -61,7 +61,7 @@ def ids_of(call):
 def test_no_label_and_no_group_of_a_test_sample_reaches_the_fit(run, context, small):
     run(repeats=2)
     subjects = small.metadata.get_column('subject').to_series()
-    fits, filtered = context.of('fit_regressor'), context.of('filter_samples')
+    fits, filtered = context.of('fit_regressor'), context.of('_filter_samples')
     assert len(fits) == 6 and len(filtered) == 12
     for number, call in enumerate(fits):
         training, test = map(ids_of, filtered[2 * number : 2 * number + 2])
@@ -79,10 +79,10 @@ def test_each_fold_is_predicted_by_its_own_model(run, context):
     run()
     numbers = {id(call): number + 1 for number, call in enumerate(context.calls)}
     for call, fitted, predicted in zip(
-        context.of('filter_samples')[1::2], context.of('fit_regressor'), context.of('predict')
+        context.of('_filter_samples')[1::2], context.of('fit_regressor'), context.of('predict')
     ):
         assert predicted.regressor == f'fit_regressor {numbers[id(fitted)]} 0'
-        assert predicted.table == f'filter_samples {numbers[id(call)]} 0'
+        assert predicted.table == f'_filter_samples {numbers[id(call)]} 0'
 
 
 def test_every_parameter_reaches_the_fit_and_seeds_differ(run, context):
@@ -114,7 +114,7 @@ def test_all_parameters_of_a_fit_but_those_of_the_test_split_are_there(config):
 def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):
     for seed in (5, 5, 0, 0):
         run(random_seed=seed)
-    first, again, drawn, other = (context.of('filter_samples')[start : start + 6] for start in range(0, 24, 6))
+    first, again, drawn, other = (context.of('_filter_samples')[start : start + 6] for start in range(0, 24, 6))
     assert list(map(ids_of, first)) == list(map(ids_of, again))
     assert list(map(ids_of, drawn)) != list(map(ids_of, other))
     seeds = [call.random_seed for call in context.of('_collate_numbers')]
@@ -190,7 +190,7 @@ def test_numbers_are_collated_to_means_with_the_details_of_the_models(folds, cap
     printed = capsys.readouterr().out.splitlines()
     assert printed[2].startswith('| AAM | 0.5 +- 0.71 |')
     assert printed[-1] == metrics.iloc[0]['note']
-    assert printed[-1].startswith('Best baseline for "age": ridge. Compared with ridge, AAM is better by 1.5 in ')
+    assert printed[-1].startswith("Best baseline for 'age': ridge. Compared with ridge, AAM is better by 1.5 in ")
     assert printed[-1].endswith('never their labels.')
 
 

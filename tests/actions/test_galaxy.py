@@ -1,6 +1,8 @@
 """Every signature of the plugin renders in Galaxy: the rules, each of which is shown to catch what it is for."""
 
 import pytest
+import qiime2
+import qiime2.sdk.usage
 from qiime2.plugin import Bool, Choices, Float, Int, List, Metadata, MetadataColumn, Numeric, Range, Str
 
 from q2_aam.config import AUTO
@@ -9,7 +11,9 @@ NO_DEFAULT = object()
 
 
 def members(ast):
-    """The members of a union, or the type itself."""
+    """The members of a union or of a type that an output has in common with an input, or the type itself."""
+    if ast['type'] == 'variable':
+        return [kinds[0] for kinds in ast['mapping']]
     return ast['members'] if ast['type'] == 'union' else [ast]
 
 
@@ -151,6 +155,76 @@ def test_every_parameter_and_input_of_every_action_keeps_every_rule(plugin):
     assert seen > 50
 
 
+def doubled(inputs, outputs):
+    """Names that are both of an input or parameter and of an output: InputsNameDuplicateOutput of Galaxy's linter."""
+    return sorted(set(inputs) & set(outputs))
+
+
+def cited_twice(*lists):
+    """DOIs, without regard to case, that stand more than once in what Galaxy renders."""
+    dois = [record.fields['doi'].lower() for records in lists for record in records if 'doi' in record.fields]
+    return sorted({doi for doi in dois if dois.count(doi) > 1})
+
+
+def test_names_and_citations_that_stand_twice_are_caught(plugin):
+    assert doubled(['table', 'details'], ['details', 'metrics']) == ['details']
+    records = plugin.actions['pretrain'].citations
+    assert cited_twice(records, records[:1]) == [records[0].fields['doi'].lower()]
+
+
+def test_no_input_or_parameter_is_named_like_an_output(plugin):
+    names = {}
+    for action in plugin.actions.values():
+        signature = action.signature
+        names[action.id] = doubled([*signature.inputs, *signature.parameters], signature.outputs)
+    assert any(name.startswith('_') for name in names), 'hidden actions become tools, too'
+    assert {action: twice for action, twice in names.items() if twice} == {}
+
+
+def test_no_doi_stands_twice_in_a_rendered_citation(plugin):
+    # Galaxy's tool cites the action, then the plugin, then QIIME 2
+    twice = {
+        action.id: cited_twice(action.citations, plugin.citations, qiime2.__citations__)
+        for action in plugin.actions.values()
+    }
+    assert {action: dois for action, dois in twice.items() if dois} == {}
+
+
+class Lines(qiime2.sdk.usage.Usage):
+    """Runs an example without running its action, and collects the lines that it expects of its outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.expressions, self.types = [], []
+        usage = self
+
+        class Variable(qiime2.sdk.usage.UsageVariable):
+            def assert_has_line_matching(self, path, expression, key=None):
+                usage.expressions.append(expression)
+
+            def assert_output_type(self, semantic_type, key=None):
+                usage.types.append(semantic_type)
+
+        self.variable = Variable
+
+    def usage_variable(self, name, factory, var_type):
+        return self.variable(name, factory, var_type, self)
+
+    def get_metadata_column(self, name, column_name, variable):
+        return self.usage_variable(name, lambda: None, 'column')
+
+
+def test_examples_expect_whole_lines_and_the_type_of_every_output(plugin):
+    """Galaxy matches ^expression$ where QIIME 2 searches: an expression of whole lines means the same to both."""
+    for action in plugin.actions.values():
+        for example in action.examples.values():
+            use = Lines()
+            example(use)
+            assert use.expressions, f'the test of {action.id} would look into no output'
+            assert [text for text in use.expressions if not (text.startswith('^') and text.endswith('$'))] == []
+            assert sorted(use.types) == sorted(str(spec.qiime_type) for spec in action.signature.outputs.values())
+
+
 def test_everything_is_described_and_every_action_has_an_example(plugin):
     for action in plugin.actions.values():
         signature = action.signature
@@ -158,7 +232,7 @@ def test_everything_is_described_and_every_action_has_an_example(plugin):
             nameless = [name for name, spec in specs.items() if not spec.has_description()]
             assert nameless == [], f'{action.id} does not describe {nameless}'
         assert action.name and len(action.description) > 100
-        # Galaxy makes no tool of an action whose name begins so
-        tool = not action.id.startswith('_')
-        assert action.examples or not tool, f'{action.id} has no usage example, so its Galaxy tool would have no test'
+        # hidden actions become tools without a test
+        hidden = action.id.startswith('_')
+        assert action.examples or hidden, f'{action.id} has no usage example, so its Galaxy tool would have no test'
         assert action.citations

@@ -6,7 +6,7 @@
 
 FOLDER of --data holds table.qza, metadata.tsv and, unless feature ids are sequences, rep-seqs.qza; that of --encoder is
 the bundle of a pretrained encoder. What is run is what `qiime aam cross-validate` runs: the same folds, the same
-baselines, the same intervals. Figures are means over seeds, +- the standard deviation over them. A column of words is
+baselines, the same intervals. Metrics are means over seeds, +- the standard deviation over them. A column of words is
 one of classes; so is a column of numbers that --classes cuts into as many of about equal size. With --labels, that many
 labelled samples are drawn, and the labels of all others are forgotten: what would have come of a smaller study.
 """
@@ -20,10 +20,11 @@ import biom
 import h5py
 import pandas as pd
 
-from q2_aam.config import FitClassifierConfig, FitConfig, PredictClassesConfig, PredictConfig
-from q2_aam.data.labels import align_classes, align_labels
+from q2_aam.config import FitClassifierConfig, FitRegressorConfig, PredictClassesConfig, PredictConfig
+from q2_aam.data.counts import read_fold, read_fold_distances
+from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.evaluation.baselines import predict_fold
-from q2_aam.evaluation.folds import labels_with_reads, plan_folds, seed_of_fit
+from q2_aam.evaluation.folds import plan_folds, seed_of_fit
 from q2_aam.evaluation.out_of_fold import OURS, gather_classes, gather_numbers
 from q2_aam.evaluation.verdict import compare, table_of
 from q2_aam.inference.predict import predict, predict_classes
@@ -55,7 +56,7 @@ def read_arguments():
 def setting(text):
     """Return (name, value) of a parameter of fit-regressor, given as name=value."""
     name, _, value = text.partition('=')
-    known = {opt.name: opt for opt in FitConfig.options()}
+    known = {opt.name: opt for opt in FitRegressorConfig.options()}
     if name not in known:
         raise argparse.ArgumentTypeError(f'fit-regressor has no parameter {name}')
     opt = known[name]
@@ -95,10 +96,10 @@ def our_predictions(options, files, training, folder, groups, seed):
     """Fit on the training part of a fold; return the details of its test part, for classes their probabilities."""
     runtime = {'device': options.device.type}
     settings = runtime | (QUICK if options.quick else {}) | dict(options.set)
-    fit, call, new, its = (
+    fit, call, new, predict_config = (
         (fit_classifier, FitClassifierConfig, predict_classes, PredictClassesConfig)
         if training.dtype == object
-        else (fit_regressor, FitConfig, predict, PredictConfig)
+        else (fit_regressor, FitRegressorConfig, predict, PredictConfig)
     )
     config = call.from_flat(settings | {'test_fraction': 0.0, 'random_seed': seed})
     model = folder / 'model'
@@ -108,8 +109,18 @@ def our_predictions(options, files, training, folder, groups, seed):
         files.training, training, model, config, encoder=options.encoder, groups=groups,
         distance_matrix=files.distances, **given,
     )  # fmt: skip
-    *_, probabilities, details = new(files.test, model, its.from_flat(runtime), **given)
+    *_, probabilities, details = new(files.test, model, predict_config.from_flat(runtime), **given)
     return probabilities if training.dtype == object else details
+
+
+def baseline_predictions(files, training, seed):
+    """Return what every baseline predicts of the test part of a fold, one column a method."""
+    # as cross-validate does: the same samples in another order must give the same forests
+    training = training.sort_index()
+    ids = list(training.index)
+    test_ids, counts, new_counts = read_fold(files.training, files.test, ids)
+    distances = None if files.distances is None else read_fold_distances(files.distances, ids, test_ids)
+    return predict_fold(counts, training, new_counts, test_ids, seed, 1, distances)
 
 
 def run(options, work):
@@ -128,7 +139,7 @@ def run(options, work):
     of_classes = target.dtype == object
     if of_classes and options.methods == 'baselines':
         raise SystemExit('accuracy.py: --methods baselines is for columns of numbers.')
-    labels = labels_with_reads(files.table, target, groups, align_classes if of_classes else align_labels)
+    labels = labels_with_reads(files.table, target, groups, align_classes if of_classes else align_numbers)
     plan = plan_folds(
         labels.values, labels.groups, options.folds, options.seeds, options.seed, options.leave_one_group_out
     )
@@ -144,32 +155,32 @@ def run(options, work):
             files.training = cut(table, training.index, folder / 'training.biom')
             files.test = cut(table, test.index, folder / 'test.biom')
             seed = seed_of_fit(options.seed, repeat, fold)
-            baselines.append(predict_fold(files.training, files.test, training, seed, 1, files.distances))
+            baselines.append(baseline_predictions(files, training, seed))
             if options.methods == 'all':
-                found = our_predictions(options, files, training, folder, groups, seed)
+                predicted = our_predictions(options, files, training, folder, groups, seed)
             else:
                 # then it is forests, as users have them, that the others are compared with
-                found = baselines[-1][['random_forest']].rename(columns={'random_forest': 'prediction'})
+                predicted = baselines[-1][['random_forest']].rename(columns={'random_forest': 'prediction'})
                 del baselines[-1]['random_forest']
-            ours.append(found)
-            print(f'repeat {repeat + 1}, fold {fold + 1}: {len(test)} samples, {error_of(found, test)}', flush=True)
+            ours.append(predicted)
+            print(f'repeat {repeat + 1}, fold {fold + 1}: {len(test)} samples, {error_of(predicted, test)}', flush=True)
     gather = gather_classes if of_classes else gather_numbers
     return gather(target, groups, ours, baselines, int(plan.max()) + 1)
 
 
-def error_of(found, true):
+def error_of(predicted, true):
     """Return, in words, how far predictions, or probabilities of classes, are from what is true."""
     if true.dtype == object:
-        return f'accuracy {(found.idxmax(axis=1) == true).mean():.3g}'
-    return f'mean absolute error {(found["prediction"] - true).abs().mean():.3g}'
+        return f'accuracy {(predicted.idxmax(axis=1) == true).mean():.3g}'
+    return f'mean absolute error {(predicted["prediction"] - true).abs().mean():.3g}'
 
 
 def main():
     options = read_arguments()
     bench.say_machine(options)
     with tempfile.TemporaryDirectory() as work:
-        found = run(options, pathlib.Path(work))
-    metrics, verdict = compare(found, options.seed, options.encoder is not None)
+        out_of_fold = run(options, pathlib.Path(work))
+    metrics, verdict = compare(out_of_fold, options.seed, options.encoder is not None)
     lines = [*table_of(metrics), verdict]
     if options.methods == 'baselines':
         lines = [line.replace(OURS, 'random_forest') for line in lines]

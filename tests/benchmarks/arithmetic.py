@@ -19,7 +19,7 @@ def padded_flops(config, training, study, rows, procedure, learns):
     asvs = np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows])
     lengths = study.lengths[asvs]
     layers = utilisation.asv_flops(config, lengths) + config.sample_layers * utilisation.layer_flops(
-        np.full(len(rows), places + 1), config.width, config.feed_forward_ratio
+        np.full(len(rows), places + 1), config.width, config.mlp_ratio
     )
     rest = 2 * len(rows) * places * config.width * (config.width + 2 * config.memberships)
     if not learns:
@@ -35,7 +35,7 @@ def our_prediction_flops(config, study, rows):
     """Operations of our prediction: each distinct ASV once, then the samples."""
     asvs = np.unique(np.concatenate([study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows]))
     richness = study.richness[rows]
-    sample = config.sample_layers * utilisation.layer_flops(richness + 1, config.width, config.feed_forward_ratio)
+    sample = config.sample_layers * utilisation.layer_flops(richness + 1, config.width, config.mlp_ratio)
     # embeddings are projected anew in each chunk of samples, which is little
     rest = 2 * (len(asvs) + richness.sum()) * config.width * config.memberships
     return utilisation.asv_flops(config, study.lengths[asvs]) + sample + rest

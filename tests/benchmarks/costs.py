@@ -8,10 +8,10 @@ import numpy as np
 import throughput
 import torch
 
-from q2_aam.runtime.encode import outputs_of
-from q2_aam.training.loop import reproducible
+from q2_aam.runtime.device import deterministic
+from q2_aam.runtime.encode import StudyReader
 
-MOST = 14
+MAX_ROWS = 14
 
 
 def profiled(side, options):
@@ -20,17 +20,22 @@ def profiled(side, options):
     on_gpu = options.device.type == 'cuda'
     if on_gpu:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with reproducible(options.device, 0):
+    with deterministic(options.device):
         side()
         with torch.profiler.profile(activities=activities) as profile:
             side()
             bench.synchronise()
-    own = 'self_device_time_total' if on_gpu else 'self_cpu_time_total'
-    events = sorted(profile.key_averages(), key=lambda event: -getattr(event, own))
-    total = sum(getattr(event, own) for event in events)
+    time_of = 'self_device_time_total' if on_gpu else 'self_cpu_time_total'
+    events = sorted(profile.key_averages(), key=lambda event: -getattr(event, time_of))
+    total = sum(getattr(event, time_of) for event in events)
     rows = [
-        (event.key[:60], str(event.count), f'{getattr(event, own) / 1e3:.0f}', f'{getattr(event, own) / total:.1%}')
-        for event in events[:MOST]
+        (
+            event.key[:60],
+            str(event.count),
+            f'{getattr(event, time_of) / 1e3:.0f}',
+            f'{getattr(event, time_of) / total:.1%}',
+        )
+        for event in events[:MAX_ROWS]
     ]
     bench.say_table(('operator', 'calls', 'ms', 'share'), rows)
 
@@ -47,7 +52,7 @@ def main():
     profiled(lambda: step(rows), options)
     everything = np.arange(len(study))
     print(f'Prediction of {len(study)} samples')
-    profiled(lambda: outputs_of(network, study, everything, options.device), options)
+    profiled(lambda: StudyReader(study).outputs(network, 'target', everything), options)
 
 
 if __name__ == '__main__':

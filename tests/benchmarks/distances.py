@@ -26,10 +26,11 @@ from q2_aam import bundle
 from q2_aam.config import DistancesConfig, EmbedConfig, PretrainConfig
 from q2_aam.data.inputs import read_study
 from q2_aam.data.phylogeny import read_phylogeny
-from q2_aam.data.splits import held_out
+from q2_aam.data.splits import hold_out
 from q2_aam.data.unifrac import UnifracDistances
 from q2_aam.inference.embed import embed, predict_distances
-from q2_aam.training.pretrain import SPLIT, pretrain
+from q2_aam.runtime.seeds import Stream, numpy_generator
+from q2_aam.training.pretrain import pretrain
 
 DEPTH = 1000
 PERMUTATIONS = 999
@@ -44,12 +45,12 @@ def rarefied(study, seed):
     generator = np.random.default_rng([seed, 1])
     counts = np.round(study.abundances * np.repeat(study.reads, study.richness)).astype(np.int64)
     drawn = [
-        generator.multivariate_hypergeometric(own, min(DEPTH, int(own.sum())))
-        for own in np.split(counts, study.offsets[1:-1])
+        generator.multivariate_hypergeometric(reads, min(DEPTH, int(reads.sum())))
+        for reads in np.split(counts, study.offsets[1:-1])
     ]
     kept = np.concatenate(drawn) > 0
-    offsets = np.concatenate([[0], np.cumsum([(own > 0).sum() for own in drawn])])
-    shares = np.concatenate([own[own > 0] / own.sum() for own in drawn]).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum([(reads > 0).sum() for reads in drawn])])
+    shares = np.concatenate([reads[reads > 0] / reads.sum() for reads in drawn]).astype(np.float32)
     return dataclasses.replace(study, offsets=offsets, asvs=study.asvs[kept], abundances=shares)
 
 
@@ -83,8 +84,8 @@ def parts_of_error(errors):
     # least squares of errors by an effect of each sample
     effect = (hollow.sum(axis=1) - (n - 1) * mean) / (n - 2)
     rest = (hollow - mean - effect[:, None] - effect)[pairs]
-    whole = (hollow[pairs] ** 2).mean()
-    return mean**2 / whole, 1 - (mean**2 + (rest**2).mean()) / whole, (rest**2).mean() / whole
+    total = (hollow[pairs] ** 2).mean()
+    return mean**2 / total, 1 - (mean**2 + (rest**2).mean()) / total, (rest**2).mean() / total
 
 
 def files_of(folder, work):
@@ -114,18 +115,18 @@ def pretrained(table, sequences, true, ids, options, work):
 
 def pairs_of(matrix, held):
     """Return the pairs among held-out samples, between them and training samples, and among training samples."""
-    own, other = matrix[np.ix_(held, held)], matrix[np.ix_(~held, ~held)]
+    among, other = matrix[np.ix_(held, held)], matrix[np.ix_(~held, ~held)]
     return (
-        own[np.triu_indices(len(own), 1)],
+        among[np.triu_indices(len(among), 1)],
         matrix[np.ix_(held, ~held)].ravel(),
         other[np.triu_indices(len(other), 1)],
     )
 
 
-def figures(name, matrix, true, held, seed):
+def metrics_row(name, matrix, true, held, seed):
     """Return a row of the table; a matrix in a unit of its own has no R2."""
     np.random.seed(seed)
-    both = [DistanceMatrix(found[np.ix_(held, held)]) for found in (matrix, true)]
+    both = [DistanceMatrix(square[np.ix_(held, held)]) for square in (matrix, true)]
     correlation, p, _ = mantel(*both, permutations=PERMUTATIONS)
     cells = [name]
     for one, other in zip(pairs_of(matrix, held), pairs_of(true, held)):
@@ -137,16 +138,16 @@ def say_limits(reads, predicted, true, held):
     """Print what limits R2: would another scale help, and does the error belong to samples or to pairs?"""
     (one, _, learned), (other, _, known) = pairs_of(predicted, held), pairs_of(true, held)
     scale = IsotonicRegression(out_of_bounds='clip').fit(learned, known)
-    own = np.ix_(held, held)
-    constant, samples, pairs = parts_of_error(predicted[own] - true[own])
-    found = r2(one, other)
-    print(f'From {reads}: held-out R2 {found:.4f} (aim {AIM}) {"PASS" if found >= AIM else "FAIL"}')
+    among = np.ix_(held, held)
+    constant, samples, pairs = parts_of_error(predicted[among] - true[among])
+    score = r2(one, other)
+    print(f'From {reads}: held-out R2 {score:.4f} (aim {AIM}) {"PASS" if score >= AIM else "FAIL"}')
     print(f'    {r2(scale.predict(one), other):.4f} if recalibrated by an isotonic curve on training pairs')
     print(f'    squared error: {constant:.0%} the same for all, {samples:.0%} of samples, {pairs:.0%} of pairs')
 
 
 def compare(options, work):
-    """Pretrain where no encoder is given, predict, and print all figures."""
+    """Pretrain where no encoder is given, predict, and print all metrics."""
     table, sequences, tree = files_of(options.data, work)
     study, _ = read_study(table, sequences)
     tree = read_phylogeny(tree, study.feature_ids)
@@ -159,7 +160,7 @@ def compare(options, work):
     encoder = options.encoder or pretrained(few if options.rarefied else table, sequences, true, ids, options, work)
     seed = json.loads((encoder / bundle.CARD_FILE).read_text())['seed']
     fraction = bundle.read_config(encoder).call.data.validation_fraction
-    held = held_out(ids, fraction, np.random.default_rng([seed, SPLIT]))
+    held = hold_out(ids, fraction, numpy_generator(seed, Stream.SPLIT))
     predicted = {}
     for reads, given in (('all reads', table), ('drawn reads', few)):
         predicted |= predictions(given, sequences, encoder, reads, options.device.type)
@@ -167,7 +168,7 @@ def compare(options, work):
     print(f'{held.sum()} held-out and {(~held).sum()} training samples; pairs against true unweighted UniFrac')
     bench.say_table(
         ('', 'held R2', 'r', 'held-training R2', 'r', 'training R2', 'r', 'Mantel r', 'p'),
-        [figures(name, matrix, true, held, options.seed) for name, matrix in predicted.items()],
+        [metrics_row(name, matrix, true, held, options.seed) for name, matrix in predicted.items()],
     )
     for reads in ('all reads', 'drawn reads'):
         say_limits(reads, predicted[f'predicted: {reads}'], true, held)
@@ -176,11 +177,11 @@ def compare(options, work):
 def predictions(table, sequences, encoder, reads, device):
     """Return {name: matrix}: predicted distances, and Euclidean distances of every kind of embedding."""
     config = DistancesConfig.from_flat({'device': device})
-    found = {f'predicted: {reads}': predict_distances(table, encoder, config, sequences, say=quiet).to_numpy(float)}
+    matrices = {f'predicted: {reads}': predict_distances(table, encoder, config, sequences, say=quiet).to_numpy(float)}
     for name in EMBEDDINGS:
         config = EmbedConfig.from_flat({'device': device, 'embedding': name, 'max_samples_in_matrix': 10**9})
-        found[f'embed: {name}, {reads}'] = embed(table, encoder, config, sequences, say=quiet)[1].to_numpy(float)
-    return found
+        matrices[f'embed: {name}, {reads}'] = embed(table, encoder, config, sequences, say=quiet)[1].to_numpy(float)
+    return matrices
 
 
 def quiet(line):

@@ -90,9 +90,9 @@ def draw(times, sizes, asvs, generator):
     near = (times[sample] * asvs + generator.normal(0, 0.02 * asvs, len(sample))).astype(np.int64) % asvs
     # a step that shares no factor with most numbers strews common ASVs over the tree
     common = (asvs * generator.random(len(sample)) ** 3).astype(np.int64) * 7919 % asvs
-    found = np.unique(sample * asvs + np.where(generator.random(len(sample)) < 0.5, near, common))
-    sample, column = np.divmod(found, asvs)
-    return sample, column.astype(np.int32), np.ceil(generator.lognormal(1, 1.5, len(found)))
+    distinct = np.unique(sample * asvs + np.where(generator.random(len(sample)) < 0.5, near, common))
+    sample, column = np.divmod(distinct, asvs)
+    return sample, column.astype(np.int32), np.ceil(generator.lognormal(1, 1.5, len(distinct)))
 
 
 def write_tables(folder, times, sizes, asvs, new, generator):
@@ -106,9 +106,9 @@ def write_tables(folder, times, sizes, asvs, new, generator):
             begin_table(file, samples, asvs)
         offsets = [0]
         for start in range(0, len(sizes), AT_A_TIME):
-            own = slice(start, start + AT_A_TIME)
-            sample, column, counts = draw(times[own], sizes[own], asvs, generator)
-            richness = np.bincount(sample, minlength=len(sizes[own]))
+            block = slice(start, start + AT_A_TIME)
+            sample, column, counts = draw(times[block], sizes[block], asvs, generator)
+            richness = np.bincount(sample, minlength=len(sizes[block]))
             ends = offsets[-1] + np.cumsum(richness)
             for file, samples in files:
                 inside = sample + start < samples
@@ -161,12 +161,12 @@ def pretrain(folder, options):
 def fit(folder, options):
     import pandas as pd
 
-    from q2_aam.config import FitConfig
+    from q2_aam.config import FitRegressorConfig
     from q2_aam.training.fit import fit_regressor
 
     (folder / 'regressor').mkdir()
     target = pd.read_csv(folder / 'target.tsv', sep='\t', index_col='id')['time']
-    config = FitConfig.from_flat({'random_seed': 1, 'epochs': options.epochs})
+    config = FitRegressorConfig.from_flat({'random_seed': 1, 'epochs': options.epochs})
     _, details, _ = fit_regressor(
         folder / 'table.biom', target, folder / 'regressor', config, folder / 'sequences.fasta', folder / 'encoder',
         say=say,
@@ -189,7 +189,7 @@ def say(line):
 
 
 def run_stage(name, folder, options):
-    """Run one stage in this process; print its figures as a line of JSON."""
+    """Run one stage in this process; print its metrics as a line of JSON."""
     started = time.monotonic()
     if name == 'make':
         samples, asvs = (max(200, round(n * options.scale)) for n in (options.samples, options.asvs))

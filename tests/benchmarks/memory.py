@@ -74,8 +74,8 @@ def main():
         return
     bench.say_machine(options)
     sides = (OURS, *(f'{OURS_WITH_GB}{gb:g}' for gb in options.max_memory_gb), BATCH_PADDED, REFERENCE)
-    found = {side: measured(side) for side in sides}
-    ours = found[OURS]
+    peaks = {side: measured(side) for side in sides}
+    ours = peaks[OURS]
     bench.say_table(
         ('', 'samples', 'peak MiB', 'of the step', 'peak against q2_aam', 'of the step'),
         [
@@ -87,7 +87,7 @@ def main():
                 against(after / ours[1], side),
                 against((after - before) / (ours[1] - ours[0]), side),
             )
-            for side, (before, after, samples) in found.items()
+            for side, (before, after, samples) in peaks.items()
         ],
     )
 

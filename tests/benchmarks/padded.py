@@ -4,7 +4,7 @@
 
 It follows the reference implementation's procedure: every ASV of every sample is encoded anew (rows that are all
 padding are skipped there), the sample level is padded to 1,024 ASVs or to the largest sample of the batch, tokens are
-hidden in every ASV of the batch, and logits are computed for every token. Run as a script it checks that its outputs
+masked in every ASV of the batch, and logits are computed for every token. Run as a script it checks that its outputs
 are those of q2_aam for the same samples.
 
 Shapes: B samples, S places for ASVs in each, M ASVs of all samples, L nucleotides, T tokens of P nucleotides, D width.
@@ -19,16 +19,16 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from q2_aam.data.batches import make_batch, masked_tokens
-from q2_aam.model.asv_encoder import CODES, NucleotideHead, hidden_nucleotides
-from q2_aam.model.heads import DistanceHead, RegressionHead
+from q2_aam.data.batches import choose_masked_tokens, draw_samples, make_batch, sequence_chunks
+from q2_aam.model.asv_encoder import CODES
+from q2_aam.model.heads import HEADS, SampleEmbeddings
 from q2_aam.model.losses import distance_loss, nucleotide_loss
-from q2_aam.model.network import SampleEmbeddings
-from q2_aam.model.sample_encoder import ABUNDANCE_FEATURES, abundance_features
+from q2_aam.model.sample_encoder import ABUNDANCE_FEATURES, Memberships, abundance_features
+from q2_aam.runtime.encode import device_of
 
 # the reference implementation's defaults
 REFERENCE_TOKENS, REFERENCE_BATCH, REFERENCE_PAD, REFERENCE_CHUNK = 1, 8, 1024, 256
-REFERENCE_FORM = {'nucleotides_per_token': REFERENCE_TOKENS, 'feed_forward_ratio': 4, 'precision': 'float32'}
+REFERENCE_FORM = {'nucleotides_per_token': REFERENCE_TOKENS, 'mlp_ratio': 4, 'precision': 'float32'}
 TOLERANCE = 1e-4
 
 
@@ -80,9 +80,9 @@ class PaddedBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward_in = nn.Linear(width, config.feed_forward_ratio * width)
-        self.feed_forward_out = nn.Linear(config.feed_forward_ratio * width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, config.mlp_ratio * width)
+        self.mlp_out = nn.Linear(config.mlp_ratio * width, width)
 
     def forward(self, x_RSD, real_RS):
         qkv = self.query_key_value(self.attention_norm(x_RSD)).unflatten(-1, (3, self.heads, -1))
@@ -90,7 +90,7 @@ class PaddedBlock(nn.Module):
         mask = None if real_RS is None else real_RS[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         x_RSD = x_RSD + self.attention_out(out)
-        return x_RSD + self.feed_forward_out(F.gelu(self.feed_forward_in(self.feed_forward_norm(x_RSD))))
+        return x_RSD + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x_RSD))))
 
 
 class PaddedASVEncoder(nn.Module):
@@ -101,11 +101,11 @@ class PaddedASVEncoder(nn.Module):
         self.nucleotide_embedding = nn.Parameter(torch.empty(self.per_token * CODES, width))
         self.position_binding = nn.Parameter(torch.empty(tokens, width))
         self.position_embedding = nn.Parameter(torch.empty(tokens, width))
-        self.hidden_embedding = nn.Parameter(torch.empty(1, width))
+        self.mask_embedding = nn.Parameter(torch.empty(1, width))
         self.blocks = nn.ModuleList(PaddedBlock(config) for _ in range(config.asv_layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, codes_ML, lengths_M, hidden_MT, checkpointing):
+    def forward(self, codes_ML, lengths_M, masked_MT, checkpointing):
         """Return embeddings [M, D] and outputs of every token [M, T, D]."""
         codes_MTP = F.pad(codes_ML, (0, -codes_ML.shape[1] % self.per_token)).unflatten(1, (-1, self.per_token)).long()
         rows_MTP = codes_MTP + CODES * torch.arange(self.per_token, device=codes_ML.device)
@@ -113,8 +113,8 @@ class PaddedASVEncoder(nn.Module):
         x_MTD = F.embedding_bag(
             rows_MTP.flatten(0, 1), self.nucleotide_embedding, mode='sum', per_sample_weights=weights
         ).unflatten(0, rows_MTP.shape[:2])
-        if hidden_MT is not None:
-            x_MTD = torch.where(hidden_MT[..., None], self.hidden_embedding, x_MTD)
+        if masked_MT is not None:
+            x_MTD = torch.where(masked_MT[..., None], self.mask_embedding, x_MTD)
         tokens = x_MTD.shape[1]
         x_MTD = x_MTD * self.position_binding[:tokens] + self.position_embedding[:tokens]
         real_MT = torch.arange(tokens, device=x_MTD.device) < -(-lengths_M // self.per_token)[:, None]
@@ -152,44 +152,45 @@ def _through(blocks, x_RSD, real_RS, checkpointing):
 
 
 class PaddedNetwork(nn.Module):
-    """The weights of `network`, a q2_aam Network with a nucleotide and a regression head, run by `procedure`."""
+    """The weights of `network`, a q2_aam Network with heads for nucleotides and a target, run by `procedure`."""
 
     def __init__(self, network, procedure):
         super().__init__()
         self.config, self.procedure = network.config, procedure
         self.asv_encoder = PaddedASVEncoder(network.config)
         self.sample_encoder = PaddedSampleEncoder(network.config)
-        self.distance_head = DistanceHead(network.config)
-        self.nucleotide_head = NucleotideHead(network.config)
-        self.regression_head = RegressionHead(network.config, network.regression_head.out.out_features)
+        self.memberships = Memberships(network.config)
+        self.heads = nn.ModuleDict(
+            {name: HEADS[head.kind](network.config, head) for name, head in network.head_configs.items()}
+        )
         self.load_state_dict(network.state_dict())
 
-    def forward(self, batch, hidden_MT=None, logits=False):
+    def forward(self, batch, masked_MT=None, logits=False):
         """Return the SampleEmbeddings of B samples, and logits [M, T, P, 4] of every token of every ASV or None."""
         codes_ML, lengths_M = batch.codes[batch.real], batch.lengths[batch.real]
-        asvs_MD, logits_MTP4 = self.encode_asvs(codes_ML, lengths_M, hidden_MT, logits)
+        asvs_MD, logits_MTP4 = self.encode_asvs(codes_ML, lengths_M, masked_MT, logits)
         asvs_BSD = asvs_MD.new_zeros(*batch.real.shape, asvs_MD.shape[-1])
         asvs_BSD[batch.real] = asvs_MD
         features_BSF = abundance_features(batch.abundances)
         summary_BD, tokens_BSD = self.sample_encoder(asvs_BSD, features_BSF, batch.real, self.procedure.checkpointing)
-        head = self.distance_head
-        members_BSK = torch.sigmoid(head.membership(asvs_BSD) + head.context(tokens_BSD))
-        members_BSK = members_BSK * torch.sigmoid(head.presence(features_BSF))
-        unions_BK = members_BSK.masked_fill(~batch.real[..., None], 0).amax(1)
+        part = self.memberships
+        members_BSK = torch.sigmoid(part.asv(asvs_BSD) + part.context(tokens_BSD))
+        members_BSK = members_BSK * torch.sigmoid(part.presence(features_BSF))
+        memberships_BK = members_BSK.masked_fill(~batch.real[..., None], 0).amax(1)
         share_BS = batch.real / batch.real.sum(1, keepdim=True)
-        return SampleEmbeddings(summary_BD, (tokens_BSD * share_BS[..., None]).sum(1), unions_BK), logits_MTP4
+        return SampleEmbeddings(summary_BD, (tokens_BSD * share_BS[..., None]).sum(1), memberships_BK), logits_MTP4
 
-    def encode_asvs(self, codes_ML, lengths_M, hidden_MT=None, logits=False):
+    def encode_asvs(self, codes_ML, lengths_M, masked_MT=None, logits=False):
         """Return embeddings [M, D] and, if asked for, the logits of every token; chunk by chunk."""
         step = self.procedure.asvs_a_chunk or len(codes_ML)
         embeddings, all_logits = [], []
         for start in range(0, len(codes_ML), step):
             chunk = slice(start, start + step)
-            hidden = None if hidden_MT is None else hidden_MT[chunk]
-            asvs, tokens = self.asv_encoder(codes_ML[chunk], lengths_M[chunk], hidden, self.procedure.checkpointing)
+            masked = None if masked_MT is None else masked_MT[chunk]
+            asvs, tokens = self.asv_encoder(codes_ML[chunk], lengths_M[chunk], masked, self.procedure.checkpointing)
             embeddings.append(asvs)
             if logits:
-                all_logits.append(self.nucleotide_head(tokens))
+                all_logits.append(self.heads['nucleotides'](tokens))
         return torch.cat(embeddings), torch.cat(all_logits) if logits else None
 
 
@@ -200,47 +201,51 @@ def padded_loss(study, pairs, config, procedure, device=bench.CPU):
         batch = make_padded(study, rows, procedure.pad_to, device)
         codes_ML, lengths_M = batch.codes[batch.real], batch.lengths[batch.real]
         per_token = config.model.nucleotides_per_token
-        hidden_MT = masked_tokens(lengths_M.cpu().numpy(), per_token, config.training.mask_fraction, generator)
-        hidden_MT = F.pad(hidden_MT, (0, -(-codes_ML.shape[1] // per_token) - hidden_MT.shape[1])).to(device)
-        embeddings, logits_MTP4 = network(batch, hidden_MT, logits=True)
+        masked_MT = masked_tokens(codes_ML, lengths_M, per_token, config.training.mask_ratio, generator)
+        embeddings, logits_MTP4 = network(batch, masked_MT, logits=True)
         true_BB = torch.from_numpy(pairs.among(rows)).to(device)
-        unions_BK = embeddings.unions
-        distance = distance_loss(network.distance_head(unions_BK, unions_BK), true_BB, pairs.variance)
-        codes = hidden_nucleotides(codes_ML, hidden_MT, per_token)
-        return distance + nucleotide_loss(logits_MTP4[hidden_MT], codes)[0]
+        distance = distance_loss(network.heads['distances'](embeddings), true_BB, pairs.variance)
+        codes_MTP = F.pad(codes_ML, (0, -codes_ML.shape[1] % per_token)).unflatten(1, (-1, per_token)).long()
+        return distance + nucleotide_loss(logits_MTP4[masked_MT], codes_MTP[masked_MT])[0]
 
     return loss
 
 
+def masked_tokens(codes_ML, lengths_M, per_token, ratio, generator):
+    """Choose tokens to mask as q2_aam does; return bool [M, T] with a place for every token of the padded codes."""
+    masked_MT = torch.from_numpy(choose_masked_tokens(lengths_M.cpu().numpy(), per_token, ratio, generator))
+    return F.pad(masked_MT, (0, -(-codes_ML.shape[1] // per_token) - masked_MT.shape[1])).to(codes_ML.device)
+
+
 def predict(network, study, rows, batch_size, device=bench.CPU):
-    """Return the baseline's outputs of the regression head for `rows`, [rows, outputs]."""
+    """Return the outputs of the baseline's head of a target for `rows`, [rows, outputs]."""
     with torch.no_grad():
         pieces = []
         for start in range(0, len(rows), batch_size):
             batch = make_padded(study, rows[start : start + batch_size], network.procedure.pad_to, device)
-            pieces.append(network.regression_head(network(batch)[0]))
+            pieces.append(network.heads['target'](network(batch)[0]))
         return torch.cat(pieces)
 
 
 def largest_difference(network, padded, study, rows):
     """Return the largest difference between the outputs of q2_aam and of the baseline for the same samples.
 
-    It covers the embeddings, predicted distances, outputs of the regression head, and the logits of hidden tokens.
+    It covers the embeddings of samples, predicted distances, outputs for a target, and the logits of masked tokens.
     """
     with torch.no_grad():
-        device = network.distance_head.weight.device
-        batch = make_batch(study, rows).to(device)
-        ours = network.encode(batch)
-        theirs, _ = padded(make_padded(study, rows, padded.procedure.pad_to, device))
-        pairs = [(getattr(ours, f.name), getattr(theirs, f.name)) for f in dataclasses.fields(ours)]
-        both = ((network, ours), (padded, theirs))
-        pairs.append([model.distance_head(x.unions, x.unions) for model, x in both])
-        pairs.append([model.regression_head(x) for model, x in both])
+        device = device_of(network)
+        drawn = draw_samples(study, rows, sequences=True)
+        batch = make_batch(drawn, network.budget(), tuple(network.heads))
+        codes_UL, lengths_U = torch.from_numpy(drawn.codes).to(device), torch.from_numpy(drawn.lengths).to(device)
         per_token = network.config.nucleotides_per_token
-        hidden = masked_tokens(batch.lengths.cpu().numpy(), per_token, 0.15, np.random.default_rng(0)).to(device)
-        logits = padded.encode_asvs(batch.codes, batch.lengths, hidden, logits=True)[1][hidden]
-        _, outputs = network.encode_asvs(batch.codes, batch.lengths, hidden)
-        pairs.append((network.nucleotide_head(outputs), logits))
+        masked_UT = masked_tokens(codes_UL, lengths_U, per_token, 0.15, np.random.default_rng(0))
+        batch.masked = sequence_chunks(drawn.codes, drawn.lengths, network.budget(), masked_UT.cpu().numpy())
+        ours = network(batch.to(device))
+        theirs, _ = padded(make_padded(study, rows, padded.procedure.pad_to, device))
+        logits_UTP4 = padded.encode_asvs(codes_UL, lengths_U, masked_UT, logits=True)[1]
+        pairs = [(getattr(ours.samples, f.name), getattr(theirs, f.name)) for f in dataclasses.fields(theirs)]
+        pairs += [(ours.heads[name], padded.heads[name](theirs)) for name in ('distances', 'target')]
+        pairs.append((ours.heads['nucleotides'], logits_UTP4[masked_UT]))
         return max(float((one - two).abs().max()) for one, two in pairs)
 
 

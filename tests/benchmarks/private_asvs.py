@@ -35,8 +35,10 @@ def make_study(groups, private, folder, random):
     expected[:, :SHARED] = np.exp(target[:, None] * loadings + random.normal(0, 1, (samples, SHARED)))
     for number in range(groups):
         columns = slice(SHARED + number * private, SHARED + (number + 1) * private)
-        own = group == number
-        expected[own, columns] = np.exp(random.normal(0, 1, private) + random.normal(0, 0.5, (own.sum(), private)))
+        members = group == number
+        expected[members, columns] = np.exp(
+            random.normal(0, 1, private) + random.normal(0, 0.5, (members.sum(), private))
+        )
     counts = random.poisson(5000 * expected / expected.sum(axis=1, keepdims=True))
     sequences = [''.join(letters) for letters in random.choice(list('ACGT'), (asvs, LENGTH))]
     ids = [f's{number:03d}' for number in range(samples)]
@@ -85,8 +87,13 @@ def main():
         verdict = 'PASS' if AIM[0] <= held.mean() <= AIM[1] else 'FAIL'
         rows.append(
             (
-                f'{private}', f'{len(held)}', f'{held.mean():.3f}', f'{chance.low:.3f} to {chance.high:.3f}',
-                f'{width.mean():.2f}', f'{error.mean():.2f}', verdict,
+                f'{private}',
+                f'{len(held)}',
+                f'{held.mean():.3f}',
+                f'{chance.low:.3f} to {chance.high:.3f}',
+                f'{width.mean():.2f}',
+                f'{error.mean():.2f}',
+                verdict,
             )  # fmt: skip
         )
     bench.say_table(HEADER, rows)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/same_samples.py [--samples 4000] [--asv-layers 4] [--sample-layers 8] [--seed 1] [--quick]
 
-The reference's defaults are nucleotides as tokens, a feed-forward ratio of 4 and batches of 8; what it computes beyond
+The reference's defaults are nucleotides as tokens, an MLP ratio of 4 and batches of 8; what it computes beyond
 that, padding, changes nothing. Both are pretrained by the plugin, on the unweighted UniFrac from the phylogeny of
 --data, a tenth of the samples held out; printed is R2 of the distances among those. What a sample costs is measured by
 throughput.py.
@@ -13,13 +13,13 @@ import tempfile
 import time
 
 import bench
-from equal_compute import held_out_figures, unpacked
+from equal_compute import held_out_metrics, unpacked
 
 from q2_aam.config import PretrainConfig
 
 FORMS = {
     'our defaults': {},
-    "the reference's": {'nucleotides_per_token': 1, 'feed_forward_ratio': 4, 'batch_size': 8},
+    "the reference's": {'nucleotides_per_token': 1, 'mlp_ratio': 4, 'batch_size': 8},
 }
 
 
@@ -41,9 +41,9 @@ def main():
             more = {'random_seed': options.seed, 'device': options.device.type, 'epochs': 10_000, 'max_steps': steps}
             config = PretrainConfig.from_flat({**form, **depth, **more})
             started = time.monotonic()
-            found = held_out_figures(files, config, pathlib.Path(work) / str(number))
+            metrics = held_out_metrics(files, config, pathlib.Path(work) / str(number))
             seconds = time.monotonic() - started
-            table.append((name, str(batch), str(steps), f'{found["distance_r2"]:.3f}', f'{seconds:.0f}'))
+            table.append((name, str(batch), str(steps), f'{metrics["distance_r2"]:.3f}', f'{seconds:.0f}'))
             print(*table[-1], flush=True)
     bench.say_table(('form', 'samples a step', 'steps', 'R2 of held-out distances', 'seconds'), table)
 

@@ -9,7 +9,7 @@ seconds on log size: 1 is proportional, 0 does not depend on it. Small sizes hav
 import bench
 import numpy as np
 
-from q2_aam.runtime.encode import outputs_of
+from q2_aam.runtime.encode import StudyReader
 
 BASE = {'samples': 32, 'asvs': 256, 'richness': 32, 'length': 150, 'width': 64}
 POINTS = {
@@ -37,7 +37,7 @@ def sides_of(size, options):
     network, loss = bench.our_network(study, config, options.seed, options.device)
     step = bench.training_step(network, loss, config)
     rows = np.arange(len(study))
-    return {'step': lambda: step(rows), 'prediction': lambda: outputs_of(network, study, rows, options.device)}
+    return {'step': lambda: step(rows), 'prediction': lambda: StudyReader(study).outputs(network, 'target', rows)}
 
 
 def exponent(sizes, seconds):

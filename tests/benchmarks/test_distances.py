@@ -50,8 +50,8 @@ def test_a_draw_has_the_reads_that_were_asked_for_and_comes_back_from_its_table(
     assert again.abundances == pytest.approx(drawn.abundances)
     # a sample of fewer reads keeps all
     monkeypatch.setattr(distances, 'DEPTH', 10**9)
-    whole = distances.rarefied(study, 1)
-    assert (whole.asvs == study.asvs).all() and whole.abundances == pytest.approx(study.abundances)
+    all_reads = distances.rarefied(study, 1)
+    assert (all_reads.asvs == study.asvs).all() and all_reads.abundances == pytest.approx(study.abundances)
 
 
 def test_true_distances_are_those_of_scikit_bio_but_for_a_length_of_the_root(distances, study, tmp_path):
@@ -60,7 +60,7 @@ def test_true_distances_are_those_of_scikit_bio_but_for_a_length_of_the_root(dis
         ladder = f'({ladder},{name}:1):0.5'
     # QIIME 2 counts no branch above the root
     (tmp_path / 'tree.nwk').write_text(f'{ladder};')
-    found = distances.unifrac(study, distances.read_phylogeny(tmp_path / 'tree.nwk', study.feature_ids))
+    ours = distances.unifrac(study, distances.read_phylogeny(tmp_path / 'tree.nwk', study.feature_ids))
     tree = skbio.TreeNode.read(io.StringIO(ladder.rsplit(':', 1)[0] + ';'))
     names = 'taxa' if 'taxa' in inspect.signature(unweighted_unifrac).parameters else 'otu_ids'
     present = np.zeros((6, len(study.feature_ids)), dtype=int)
@@ -68,4 +68,4 @@ def test_true_distances_are_those_of_scikit_bio_but_for_a_length_of_the_root(dis
     known = skbio.diversity.beta_diversity(
         'unweighted_unifrac', present, study.sample_ids, tree=tree, **{names: study.feature_ids}
     )
-    assert found == pytest.approx(known.data, abs=1e-6)
+    assert ours == pytest.approx(known.data, abs=1e-6)

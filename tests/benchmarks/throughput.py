@@ -5,20 +5,20 @@
 
 Both sides run in turn in one process, and medians are compared, because machines are noisy. Where the baseline would
 take too long or too much memory it runs on fewer samples, which stand for all in richness, and seconds a sample are
-compared. Training and prediction are compared like for like, both sides with the tokens and feed-forward ratio of our
-defaults or of the reference's. A missed aim prints FAIL and is no error; outputs that differ from the baseline's are.
+compared. Training and prediction are compared like for like, both sides with the tokens and MLP ratio of our defaults
+or of the reference's. A missed aim prints FAIL and is no error; outputs that differ from the baseline's are.
 """
 
 import bench
 import numpy as np
 import padded
 
-from q2_aam.runtime.encode import outputs_of
+from q2_aam.runtime.encode import StudyReader
 
 BATCH = 64
 # the aims that the project has set itself
 AIM_BATCH_PADDED, AIM_PADDED, AIM_PREDICTION, AIM_DEFAULTS = 5, 8, 20, 60
-# whose tokens and feed-forward ratio both sides have where they are compared like for like
+# whose tokens and MLP ratio both sides have where they are compared like for like
 FORMS = {'ours': {}, 'reference': padded.REFERENCE_FORM}
 # where nothing is computed twice, as on the other side
 PLENTY_GB = 16
@@ -62,7 +62,7 @@ def prediction_sides(study, config, options):
     network, _ = bench.our_network(study, config, options.seed, options.device)
     network.eval()
     everything = np.arange(len(study))
-    sides = {'q2_aam': (lambda: outputs_of(network, study, everything, options.device), len(study))}
+    sides = {'q2_aam': (lambda: StudyReader(study).outputs(network, 'target', everything), len(study))}
     for name, pad_to, count, batch in (
         ('batch-padded', None, 128, BATCH),
         ('1,024-padded', padded.REFERENCE_PAD, 32, padded.REFERENCE_BATCH),
@@ -98,20 +98,21 @@ def compare(title, sides, aims, options):
 
 
 def alike(study, form):
-    """Return (configuration of both sides, its tokens and feed-forward ratio in words)."""
+    """Return (configuration of both sides, its tokens and MLP ratio in words)."""
     config = bench.configuration(study, **{'precision': 'float32', 'max_memory_gb': PLENTY_GB} | FORMS[form])
     model = config.model
-    return config, f'{model.nucleotides_per_token} nt a token, feed-forward ratio {model.feed_forward_ratio}, float32'
+    return config, f'{model.nucleotides_per_token} nt a token, MLP ratio {model.mlp_ratio}, float32'
 
 
 def training(study, options):
     for form in options.forms:
         config, words = alike(study, form)
         # at 64 samples the baselines would hold some 20 GB, single nucleotides and places for 1,024 ASVs alike
-        fits = BATCH // 4 if FORMS[form] else BATCH
+        few = BATCH // (16 if options.quick else 4)
+        fits = few if FORMS[form] else BATCH
         procedures = {
             'batch-padded': (padded.Procedure(), config, fits),
-            '1,024-padded': (padded.Procedure(padded.REFERENCE_PAD), config, BATCH // 4),
+            '1,024-padded': (padded.Procedure(padded.REFERENCE_PAD), config, few),
         }
         aims = {'batch-padded': AIM_BATCH_PADDED, '1,024-padded': AIM_PADDED}
         sides = training_sides(study, config, procedures, options)
@@ -151,7 +152,7 @@ def main():
                 'nargs': '+',
                 'choices': tuple(FORMS),
                 'default': list(FORMS),
-                'help': 'whose tokens and feed-forward ratio both sides have, like for like',
+                'help': 'whose tokens and MLP ratio both sides have, like for like',
             },
             'max-memory-gb': {'type': float, 'help': 'of our side in part defaults'},
             'repeats': {'type': int, 'default': 5},

@@ -91,13 +91,13 @@ def nested():
 @pytest.mark.parametrize(
     'change, sentence',
     [
-        (lambda d: d | {'magic': {}}, 'The configuration has a field that this version does not know: magic.'),
+        (lambda d: d | {'magic': {}}, "The configuration has a field that this version does not know: 'magic'."),
         (lambda d: [d], "The configuration must be an object, but it is [{'runtime': "),
         (lambda d: None, 'The configuration must be an object, but it is None.'),
         (lambda d: {'runtime': 'cpu'}, "The configuration group runtime must be an object, but it is 'cpu'."),
         (
             lambda d: {'runtime': d['runtime'] | {'speed': 1, 'zeal': 2}},
-            'The configuration group runtime has a field that this version does not know: speed.',
+            "The configuration group runtime has a field that this version does not know: 'speed'.",
         ),
         (
             lambda d: {'runtime': d['runtime'] | {'device': 'tpu'}},

@@ -40,16 +40,17 @@ def test_twenty_samples_move_the_share_clearly_away_from_the_prior():
         for seed in range(50)
     ]  # fmt: skip
     assert np.median(shares) == pytest.approx((20 * 0.44 + PRIOR_GROUPS * PRIOR) / (20 + PRIOR_GROUPS), abs=0.05)
-    assert np.mean(np.array(shares) > 0.2) > 0.8
+    assert np.mean(np.array(shares) > 1.5 * PRIOR) > 0.8
 
 
 def test_the_least_squares_share_is_that_of_a_calculation_by_hand():
-    # of the difference (2, 4), what lacks to the ensemble is (1, 1): 2 + 4 over 4 + 16; of 2 groups, 2 parts of 7
+    # of the difference (2, 4), what lacks to the ensemble is (1, 1): 2 + 4 over 4 + 16
     network, ensemble, true = np.array([3.0, 5]), np.array([1.0, 1]), np.array([2.0, 2])
     share = stack_least_squares(network, ensemble, np.ones(2), true, ['a', 'b'], 0.5)
-    assert share == pytest.approx((2 * 0.3 + 5 * 0.5) / 7)
+    assert share == pytest.approx((2 * 0.3 + PRIOR_GROUPS * 0.5) / (2 + PRIOR_GROUPS))
     # as one group it proves less
-    assert stack_least_squares(network, ensemble, np.ones(2), true, ['a', 'a'], 0.5) == pytest.approx((0.3 + 2.5) / 6)
+    share = stack_least_squares(network, ensemble, np.ones(2), true, ['a', 'a'], 0.5)
+    assert share == pytest.approx((0.3 + PRIOR_GROUPS * 0.5) / (1 + PRIOR_GROUPS))
 
 
 def test_a_sample_whose_gate_is_closed_has_no_say_and_half_open_less():
@@ -60,7 +61,7 @@ def test_a_sample_whose_gate_is_closed_has_no_say_and_half_open_less():
     ensemble[20:] = 1e6
     assert stack_least_squares(network, ensemble, gate, true, np.arange(30), PRIOR) == share
     # the blend has less error there than with any other share
-    unshrunk = (share * 35 - 5 * PRIOR) / 30
+    unshrunk = (share * (30 + PRIOR_GROUPS) - PRIOR_GROUPS * PRIOR) / 30
     ensemble[20:] = 0
 
     def error(w):
@@ -77,7 +78,7 @@ def test_shares_stay_between_0_and_1(better, best):
     near, far = true + 1, true + 3
     network, ensemble = (near, far) if better == 'network' else (far, near)
     share = stack_least_squares(network, ensemble, 1.0, true, np.arange(10), PRIOR)
-    assert share == pytest.approx((10 * best + 5 * PRIOR) / 15)
+    assert share == pytest.approx((10 * best + PRIOR_GROUPS * PRIOR) / (10 + PRIOR_GROUPS))
 
 
 def test_where_both_say_the_same_the_prior_decides():
@@ -93,8 +94,8 @@ def test_where_both_say_the_same_the_prior_decides():
 
 def test_outputs_that_are_right_in_everything_have_shares_that_are_numbers():
     right, wrong = np.arange(1.0, 6), np.zeros(5)
-    assert stack_least_squares(right, wrong, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.75)
-    assert stack_least_squares(wrong, right, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.25)
+    assert stack_least_squares(right, wrong, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.5 + 2.5 / (5 + PRIOR_GROUPS))
+    assert stack_least_squares(wrong, right, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.5 - 2.5 / (5 + PRIOR_GROUPS))
     assert stack_least_squares(np.full(5, 1e-200), wrong, 1.0, right, np.arange(5), 0.5) == 0.5
 
 
@@ -140,4 +141,4 @@ def test_the_share_of_logits_is_shrunk_by_groups():
     samples = [np.repeat(one, 8, axis=0) for one in (network, ensemble, true)]
     groups = np.arange(8) // 4
     result = stack_log_loss(*samples[:2], 1.0, samples[2], groups, PRIOR)
-    assert result == pytest.approx((2 * 1 + 5 * PRIOR) / 7)
+    assert result == pytest.approx((2 * 1 + PRIOR_GROUPS * PRIOR) / (2 + PRIOR_GROUPS))

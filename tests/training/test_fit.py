@@ -1,4 +1,4 @@
-"""Fitting a regressor: three parts of whole groups, no look at test labels, the best epoch, the unit of the target."""
+"""Fitting a regressor: three splits of whole groups, no look at test labels, the best epoch, the unit of the target."""
 
 import dataclasses
 import json
@@ -9,17 +9,17 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import UserError
-from q2_aam.runtime import checkpoint, devices
+from q2_aam.runtime import checkpoint, memory
 
 WEIGHTS = bundle.MODEL_FILE
-ENCODER = ('asv_encoder.', 'sample_encoder.', 'distance_head.')
+ENCODER = ('asv_encoder.', 'sample_encoder.', 'memberships.', 'heads.distances.')
 
 
 def bytes_of(run, name=WEIGHTS):
     return (run.folder / name).read_bytes()
 
 
-def figures_of(run):
+def logged_by(run):
     # as text, in which NaN equals NaN and every bit of a number counts
     return repr(run.history.rows), repr(run.history.points)
 
@@ -32,7 +32,7 @@ def ids_of(run, part):
     return list(run.details.index[run.details['part'] == part])
 
 
-def test_parts_are_whole_groups_and_predictions_are_those_of_the_test_part(tiny, tiny_regressor):
+def test_splits_are_whole_groups_and_predictions_are_those_of_the_test_split(tiny, tiny_regressor):
     run = tiny_regressor
     assert run.details['part'].value_counts().to_dict() == {'training': 16, 'validation': 4, 'test': 4}
     assert (run.details['part'].groupby(tiny.groups).nunique() == 1).all()
@@ -42,7 +42,7 @@ def test_parts_are_whole_groups_and_predictions_are_those_of_the_test_part(tiny,
     assert list(run.details['true']) == list(tiny.target[run.details.index])
 
 
-def test_without_a_test_part_the_validation_samples_are_predicted(tiny, fitted):
+def test_without_a_test_split_the_validation_samples_are_predicted(tiny, fitted):
     run = fitted(tiny, test_fraction=0.0)
     assert set(run.details['part']) == {'training', 'validation'}
     assert list(run.predictions.index) == ids_of(run, 'validation')
@@ -62,45 +62,47 @@ def test_labels_of_test_samples_change_no_byte_of_the_model(tiny, fitted, tiny_r
     assert ids_of(run, 'test') == test
     assert same_model(run, tiny_regressor)
     assert list(run.predictions) == list(tiny_regressor.predictions)
-    # only the scores of the test part differ
+    # only the metrics of the test split differ
     before, after = ([row for row in one.history.rows if row[2] != 'test'] for one in (tiny_regressor, run))
     assert repr(before) == repr(after)
     assert run.history.series('test', 'final_mae') != tiny_regressor.history.series('test', 'final_mae')
 
 
 def test_labels_of_validation_samples_change_no_weight_of_a_given_epoch(tiny, fitted):
-    options = {'epochs': 1, 'profile_head': False, 'target_scaling': 'standard'}
+    options = {'epochs': 1, 'abundance_ensemble': False, 'target_scaling': 'standard'}
     before = fitted(tiny, 'before', **options)
     tiny.target[ids_of(before, 'validation')] += 5
     after = fitted(tiny, 'after', **options)
-    assert bytes_of(before) == bytes_of(after)
+    one, two = (load_file(run.folder / WEIGHTS) for run in (before, after))
+    differing = {name for name in one if not one[name].equal(two[name])}
+    assert differing == {'calibration.scores'}
     assert before.history.series('validation', 'mae') != after.history.series('validation', 'mae')
     # what they are for
-    targets = [bundle.read_config(run.folder).target for run in (before, after)]
+    targets = [bundle.load(run.folder).config.target for run in (before, after)]
     assert targets[0].calibration != targets[1].calibration
     assert dataclasses.replace(targets[0], calibration=targets[1].calibration) == targets[1]
 
 
-def test_without_the_profile_head_intervals_are_those_of_errors_on_validation_samples(tiny, fitted):
-    run = fitted(tiny, coverage=0.6, profile_head=False)
+def test_without_the_abundance_ensemble_intervals_are_those_of_errors_on_validation_samples(tiny, fitted):
+    run = fitted(tiny, coverage=0.6, abundance_ensemble=False)
     details = run.details
     assert list(details.columns)[:5] == ['part', 'prediction', 'true', 'lower_bound', 'upper_bound']
     bounds = details[['lower_bound', 'upper_bound']]
     learned = details['part'] == 'training'
     assert bounds[learned].isna().all(axis=None) and bounds[~learned].notna().all(axis=None)
     # two groups of two, and 0.6 of three groups: the smallest error up to which their weights sum to 1.8 is the largest
-    own = details[details['part'] == 'validation']
-    reach = (own['prediction'] - own['true']).abs().max()
+    scored = details[details['part'] == 'validation']
+    reach = (scored['prediction'] - scored['true']).abs().max()
     for sign, name in ((-1, 'lower_bound'), (1, 'upper_bound')):
         assert list(bounds[name][~learned]) == pytest.approx(list(details['prediction'][~learned] + sign * reach))
     tested = details[details['part'] == 'test']
     held = ((tested['prediction'] - tested['true']).abs() <= reach).mean()
-    figures = json.loads((run.folder / bundle.CARD_FILE).read_text())['figures']
-    assert figures['test']['interval_coverage'] == pytest.approx(held)
-    assert figures['test']['interval_width'] == pytest.approx(2 * reach)
+    metrics = json.loads((run.folder / bundle.CARD_FILE).read_text())['metrics']
+    assert metrics['test']['interval_coverage'] == pytest.approx(held)
+    assert metrics['test']['interval_width'] == pytest.approx(2 * reach)
     assert run.history.series('test', 'final_interval_width') == [pytest.approx(2 * reach)]
     # where the calibration was learned, coverage means nothing
-    assert not any('interval_width' in figures[part] for part in ('training', 'validation'))
+    assert not any('interval_width' in metrics[part] for part in ('training', 'validation'))
 
 
 def test_a_model_knows_the_asvs_of_its_training_samples_only(tiny, fitted, tiny_regressor):
@@ -110,8 +112,8 @@ def test_a_model_knows_the_asvs_of_its_training_samples_only(tiny, fitted, tiny_
     assert ids_of(run, 'training') == ids_of(tiny_regressor, 'training')
     learned = tiny.counts.loc[ids_of(run, 'training')].sum() > 0
     assert (~learned).sum() == 2
-    _, _, arrays = bundle.load(run.folder)
-    known = {''.join('-ACGTN'[code] for code in row if code) for row in arrays['references']}
+    references = bundle.load(run.folder).references
+    known = {''.join('-ACGTN'[code] for code in row if code) for row in references.codes}
     assert known == {tiny.sequences[name] for name in tiny.counts.columns[learned]}
     strangers = (tiny.counts.loc[:, ~learned].sum(axis=1) / tiny.counts.sum(axis=1))[run.details.index]
     assert strangers.max() > 0.1
@@ -121,7 +123,7 @@ def test_a_model_knows_the_asvs_of_its_training_samples_only(tiny, fitted, tiny_
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, fitted, tiny_regressor):
     again, other = fitted(tiny, 'again'), fitted(tiny, 'other', random_seed=8)
-    assert same_model(again, tiny_regressor) and figures_of(again) == figures_of(tiny_regressor)
+    assert same_model(again, tiny_regressor) and logged_by(again) == logged_by(tiny_regressor)
     assert bytes_of(other) != bytes_of(again)
 
 
@@ -131,12 +133,11 @@ def test_the_order_of_samples_and_features_and_features_of_no_sample_change_noth
     shuffled.sequences['nowhere'] = 'A' * 80
     run = fitted(shuffled)
     assert same_model(run, tiny_regressor)
-    assert figures_of(run) == figures_of(tiny_regressor)
+    assert logged_by(run) == logged_by(tiny_regressor)
     assert run.details.equals(tiny_regressor.details)
 
 
-@pytest.mark.parametrize('seed', [7, 0])
-@pytest.mark.parametrize('start', ['scratch', 'frozen encoder'])
+@pytest.mark.parametrize(('seed', 'start'), [(7, 'scratch'), (0, 'frozen encoder')])
 def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
     tiny, fitted, tiny_encoder, tmp_path, work_dir, monkeypatch, seed, start
 ):
@@ -152,64 +153,73 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
         fitted(tiny, 'interrupted', random_seed=seed, say=interrupt, **call)
     assert len(list(work_dir.iterdir())) == 1
     resumed = fitted(tiny, 'resumed', random_seed=seed, **call)
-    assert any(line.startswith('Resumed after ') for line in resumed.said)
-    assert sum(line.startswith('epoch ') for line in resumed.said) == 2
+    assert any(line.startswith('Resumed after ') for line in resumed.lines)
+    assert sum(line.startswith('epoch ') for line in resumed.lines) == 2
     assert list(work_dir.iterdir()) == []
     drawn = json.loads((resumed.folder / bundle.CARD_FILE).read_text())['seed']
     assert seed in (0, drawn)
-    whole = fitted(tiny, 'whole', random_seed=drawn, **call)
-    assert bytes_of(resumed) == bytes_of(whole) and bundle.read_config(whole.folder).blend is not None
-    assert figures_of(resumed) == figures_of(whole)
-    assert resumed.details.equals(whole.details)
+    complete = fitted(tiny, 'complete', random_seed=drawn, **call)
+    assert bytes_of(resumed) == bytes_of(complete) and bundle.read_config(complete.folder).blend is not None
+    assert logged_by(resumed) == logged_by(complete)
+    assert resumed.details.equals(complete.details)
 
 
 def test_memory_cuts_the_work_and_not_the_result(tiny, fitted, monkeypatch, tiny_regressor):
-    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    monkeypatch.setattr(memory, 'SHARE_FOR_ACTIVATIONS', 1e-9)
     cut = fitted(tiny, max_memory_gb=0.1)
     assert list(cut.details['prediction']) == pytest.approx(list(tiny_regressor.details['prediction']), abs=1e-3)
 
 
 def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fitted):
     # a rate so high that the error goes up and down
-    run = fitted(tiny, epochs=30, patience=3, learning_rate=0.05, profile_head=False)
+    run = fitted(tiny, epochs=30, patience=3, learning_rate=0.05, abundance_ensemble=False)
     errors = run.history.series('validation', 'mae')
     best = int(run.history.series('validation', 'best_epoch')[-1])
     assert best == 1 + int(np.argmin(errors))
     assert len(errors) == best + 3 < 30
-    assert run.said[-1] == f'Stopped after epoch {best + 3}: no better mae in 3 epochs.'
-    own = run.details.loc[ids_of(run, 'validation')]
-    assert (own['prediction'] - own['true']).abs().mean() == pytest.approx(min(errors))
+    assert run.lines[-1] == f'Stopped after epoch {best + 3}: no better mae in 3 epochs.'
+    scored = run.details.loc[ids_of(run, 'validation')]
+    assert (scored['prediction'] - scored['true']).abs().mean() == pytest.approx(min(errors))
 
 
-@pytest.mark.parametrize('loss', ['mse', 'mae', 'huber'])
-@pytest.mark.parametrize('scaling', ['standard', 'root', 'minmax', 'none'])
+@pytest.mark.parametrize(
+    ('loss', 'scaling'),
+    [
+        ('mse', 'standard'),
+        ('mae', 'standard'),
+        ('huber', 'standard'),
+        ('huber', 'sqrt'),
+        ('mae', 'minmax'),
+        ('mse', 'none'),
+    ],
+)
 def test_a_target_is_learned_and_given_back_in_its_own_unit(tiny, fitted, loss, scaling):
     if scaling != 'none':
         tiny.target = 1000 + 50 * tiny.target
-    # by the network: a profile head has its say of learned samples without having learned them
-    options = {'epochs': 12, 'patience': 12, 'learning_rate': 0.01, 'groups': False, 'profile_head': False}
+    # by the network: a abundance ensemble answers for training samples out of fold
+    options = {'epochs': 12, 'patience': 12, 'learning_rate': 0.01, 'groups': False, 'abundance_ensemble': False}
     run = fitted(tiny, loss=loss, target_scaling=scaling, **options)
     training = ids_of(run, 'training')
     target = bundle.read_config(run.folder).target
-    assert target.root == (scaling == 'root')
-    own = tiny.target[training]
+    assert target.sqrt == (scaling == 'sqrt')
+    true = tiny.target[training]
     center, scale = {
-        'standard': (own.mean(), own.std(ddof=0)),
-        'root': (np.sqrt(own).mean(), np.sqrt(own).std(ddof=0)),
-        'minmax': (own.min(), own.max() - own.min()),
+        'standard': (true.mean(), true.std(ddof=0)),
+        'sqrt': (np.sqrt(true).mean(), np.sqrt(true).std(ddof=0)),
+        'minmax': (true.min(), true.max() - true.min()),
         'none': (0.0, 1.0),
     }[scaling]
     assert (target.name, target.center, target.scale) == ('age', pytest.approx(center), pytest.approx(scale))
     predicted = run.details.loc[training, 'prediction']
     # far better than the mean, which errs by a quarter of the range
-    assert (predicted - own).abs().mean() < 0.6 * (own - own.mean()).abs().mean()
+    assert (predicted - true).abs().mean() < 0.6 * (true - true.mean()).abs().mean()
     mae = (run.predictions - tiny.target[run.predictions.index]).abs().mean()
     assert run.history.series('test', 'final_mae') == [pytest.approx(mae)]
     card = json.loads((run.folder / bundle.CARD_FILE).read_text())
-    assert card['figures']['test']['mae'] == pytest.approx(mae)
+    assert card['metrics']['test']['mae'] == pytest.approx(mae)
 
 
-def test_points_and_figures_of_every_part_are_logged(tiny_regressor):
+def test_points_and_metrics_of_every_split_are_logged(tiny_regressor):
     history = tiny_regressor.history
     assert {row[:2] for row in history.points} == {('target', part) for part in ('training', 'validation', 'test')}
     assert len(history.points) == 24
@@ -219,7 +229,7 @@ def test_points_and_figures_of_every_part_are_logged(tiny_regressor):
 
 
 def test_training_starts_from_the_weights_of_the_encoder(tiny, fitted, tiny_encoder):
-    run = fitted(tiny, encoder=tiny_encoder.folder, freeze='none', encoder_learning_rate_ratio=0.01)
+    run = fitted(tiny, encoder=tiny_encoder.folder, matrix=True, freeze='none', encoder_learning_rate_ratio=0.01)
     before, after = load_file(tiny_encoder.folder / WEIGHTS), load_file(run.folder / WEIGHTS)
     assert before and all(name.startswith(ENCODER) for name in before)
     # 8 steps of at most a hundredth of the learning rate
@@ -233,25 +243,28 @@ def test_training_starts_from_the_weights_of_the_encoder(tiny, fitted, tiny_enco
     ('freeze', 'frozen'), [('auto', ENCODER[:1]), ('asv', ENCODER[:1]), ('encoder', ENCODER), ('none', ())]
 )
 def test_frozen_parts_of_the_encoder_keep_every_byte(tiny, fitted, tiny_encoder, freeze, frozen):
-    run = fitted(tiny, encoder=tiny_encoder.folder, freeze=freeze)
+    # the distance head learns where there are distances
+    run = fitted(tiny, encoder=tiny_encoder.folder, freeze=freeze, matrix=True)
     before, after = load_file(tiny_encoder.folder / WEIGHTS), load_file(run.folder / WEIGHTS)
     for part in ENCODER:
-        own = [name for name in before if name.startswith(part)]
-        same = [before[name].numpy().tobytes() == after[name].numpy().tobytes() for name in own]
+        names = [name for name in before if name.startswith(part)]
+        same = [before[name].numpy().tobytes() == after[name].numpy().tobytes() for name in names]
         assert all(same) if part in frozen else not all(same), part
     resolved = bundle.read_config(run.folder).call.training.freeze
     assert resolved == ('asv' if freeze == 'auto' else freeze)
 
 
-@pytest.mark.parametrize('freeze', [None, 'none', 'asv', 'encoder'])
-@pytest.mark.parametrize('profile_head', [True, False])
+@pytest.mark.parametrize(
+    ('freeze', 'abundance_ensemble'),
+    [(None, True), ('none', True), ('asv', True), ('encoder', True), (None, False), ('asv', False)],
+)
 def test_the_saved_model_predicts_test_samples_as_the_one_in_memory_did(
-    tiny, fitted, predicted, tiny_encoder, freeze, profile_head
+    tiny, fitted, predicted, tiny_encoder, freeze, abundance_ensemble
 ):
     given = {} if freeze is None else {'encoder': tiny_encoder.folder, 'freeze': freeze}
-    run = fitted(tiny, profile_head=profile_head, **given)
+    run = fitted(tiny, abundance_ensemble=abundance_ensemble, **given)
     blend = bundle.read_config(run.folder).blend
-    assert (blend and blend.members) == (10 if profile_head else None)
+    assert (blend and blend.members) == (10 if abundance_ensemble else None)
     predictions, _ = predicted(tiny, run.folder)
     test = ids_of(run, 'test')
     assert list(predictions[test]) == pytest.approx(list(run.predictions), abs=1e-5)
@@ -271,21 +284,21 @@ def test_a_skewed_target_is_learned_as_its_square_root_and_said(tiny, fitted):
     tiny.target **= 3
     run = fitted(tiny)
     config = bundle.read_config(run.folder)
-    assert config.call.training.target_scaling == 'root' and config.target.root
-    assert 'Target: the square root of "age" is learned, and squared again in predictions.' in run.said
+    assert config.call.training.target_scaling == 'sqrt' and config.target.sqrt
+    assert "Target: 'age', its square root is learned, and squared again in predictions." in run.lines
     assert (run.details['prediction'] >= 0).all()
 
 
 def test_a_square_root_of_negative_values_is_refused(tiny, fitted, tiny_regressor, work_dir):
     # a test sample's would do no harm, and its label is not looked at
     tiny.target[ids_of(tiny_regressor, 'test')] = -1.0
-    fitted(tiny, 'sound', target_scaling='root')
+    fitted(tiny, 'sound', target_scaling='sqrt')
     validation = ids_of(tiny_regressor, 'validation')[1]
     tiny.target[validation] = -2.5
     with pytest.raises(UserError) as error:
-        fitted(tiny, target_scaling='root')
+        fitted(tiny, target_scaling='sqrt')
     assert str(error.value) == (
-        f'Parameter target_scaling is root, but "age" is -2.5 for sample {validation}; choose standard.'
+        f"Parameter target_scaling is sqrt, but 'age' is -2.5 for sample '{validation}'; choose standard."
     )
     assert list(work_dir.iterdir()) == []
     run = fitted(tiny, 'auto')
@@ -326,7 +339,7 @@ def test_a_form_other_than_that_of_the_encoder_is_refused(tiny, fitted, tiny_enc
 def test_a_regressor_is_no_encoder(tiny, fitted, tiny_regressor):
     with pytest.raises(UserError) as error:
         fitted(tiny, encoder=tiny_regressor.folder)
-    assert str(error.value) == 'The model is of the kind regressor, but encoder is wanted; give a model of that kind.'
+    assert str(error.value) == 'The model is of the kind regressor, but encoder is needed; give a model of that kind.'
 
 
 def test_distances_are_learned_beside_the_target(tiny, fitted, tiny_regressor):
@@ -346,12 +359,13 @@ def test_a_matrix_of_no_weight_is_not_read(tiny, fitted, tiny_regressor):
 
 
 def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, fitted, monkeypatch):
-    monkeypatch.setattr('q2_aam.training.fit.STEPS', 30)
+    monkeypatch.setattr('q2_aam.training.prepare.FIT_STEPS', 30)
     run = fitted(tiny, epochs='auto', patience='auto', batch_size=64)
     training = bundle.read_config(run.folder).call.training
     # batches small enough for 4 steps an epoch, epochs for 30 steps, a quarter of them patience
     assert (training.batch_size, training.epochs, training.patience) == (4, 8, 2)
     assert training.learning_rate == 3e-4
-    assert run.said[0].startswith('Samples: 24 (16 training, 4 validation, 4 test); median richness ')
-    assert run.said[3].startswith('Training: 8 epochs at most, batches of up to 4 samples, ')
-    assert run.said[4].startswith('epoch 1/8 loss ')
+    assert run.lines[0].startswith('Samples: 24 (16 training, 4 validation, 4 test); median richness ')
+    assert run.lines[4].startswith('Training: up to 8 epochs, batches of up to 4 samples, ')
+    assert run.lines[2] == "Target: 'age', a number."
+    assert run.lines[5].startswith('epoch 1/8 loss ')

@@ -1,18 +1,20 @@
-"""The loop: every sample once an epoch, the best epoch kept, patience, and all randomness from (seed, epoch, step)."""
+"""The loop: the best epoch kept, patience, schedules, float16, and a run that goes on where it stopped."""
 
 import io
-import types
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from q2_aam.config import FitConfig
+from q2_aam.data.batches import batches_of_epoch
 from q2_aam.errors import UserError
+from q2_aam.runtime import progress
 from q2_aam.runtime.checkpoint import Checkpoint
-from q2_aam.training import loop, progress
-from q2_aam.training.loop import Task, reproducible, train
+from q2_aam.runtime.recorder import Recorder
+from q2_aam.training import loop
+from q2_aam.training.loop import FIRST_LOSS_SCALE, Task, run_loop
+from q2_aam.training.optimizer import make_optimizer, one_cycle, warmup_cosine
 
 ROWS = np.arange(3, 20)
 
@@ -20,295 +22,285 @@ ROWS = np.arange(3, 20)
 class Line(nn.Module):
     """The smallest network that the loop can train."""
 
-    precision = torch.float32
-
     def __init__(self):
         super().__init__()
-        self.config = types.SimpleNamespace(width=8)
         self.max_floats = 2**20
         self.slope = nn.Parameter(torch.tensor([[0.5]]))
         self.offset = nn.Parameter(torch.tensor([0.0]))
 
+    def loss(self, rows, step):
+        noise = np.random.default_rng([1, step]).random(len(rows))
+        x = torch.tensor(rows, dtype=torch.float32) / 20 + 0.01 * torch.from_numpy(noise).float()
+        loss = (self.slope[0] * x + self.offset - 3 * x).square().mean()
+        return loss, {'double': loss.item() * 2}, len(rows)
 
-def loss(network, rows, generator):
-    x = torch.tensor(rows, dtype=torch.float32) / 20 + 0.01 * torch.from_numpy(generator.random(len(rows))).float()
-    loss = (network.slope[0] * x + network.offset - 3 * x).square().mean()
-    return loss, {'own': loss.item() * 2}
 
-
-def scripted(scores, seen=None):
-    """A validation whose score is given epoch by epoch; `seen` takes the weights at each."""
+def scripted(scores, weights=None, network=None):
+    """A validation whose score is given epoch by epoch; `weights` collects those of the network at each."""
     left = iter(scores)
 
-    def validate(network):
-        if seen is not None:
-            seen.append(network.slope.item())
+    def validate():
+        if weights is not None:
+            weights.append(network.slope.item())
         return {'mae': next(left)}
 
     return validate
 
 
-def run(task=None, epochs=6, seed=1, checkpoint=None, patience=None, say=None, **options):
-    network, said = Line(), []
-    schedule = FitConfig.from_flat({'batch_size': 5, 'learning_rate': 0.05, **options}).training
-    task = task or Task(ROWS, loss, lambda network: {})
-    history = train(network, task, schedule, epochs, seed, checkpoint, say or said.append, patience)
-    return network, history, said
+def run(network=None, seed=1, checkpoint=None, say=None, loss=None, **options):
+    network, lines = network or Line(), []
+
+    def batches(epoch, skip):
+        every = list(batches_of_epoch(ROWS, 5, np.random.default_rng([seed, epoch])))
+        return iter(every[skip:])
+
+    task = {
+        'name': '',
+        'optimizer': make_optimizer(network, 0.05, 0.05),
+        'schedule': warmup_cosine,
+        'steps_per_epoch': 4,
+        'epochs': 6,
+        'batches': batches,
+        'loss': loss or network.loss,
+        'gradient_clip': 1.0,
+    }
+    recorder = Recorder(say or lines.append)
+    state = run_loop(network, Task(**task | options), recorder, checkpoint)
+    return network, recorder.history, lines, state
 
 
-def test_every_training_row_is_in_one_batch_of_each_epoch_and_batches_are_alike():
-    batches = []
-
-    def recording(network, rows, generator):
-        batches.append(rows)
-        return loss(network, rows, generator)
-
-    _, history, _ = run(Task(ROWS, recording, lambda network: {}), epochs=2)
-    assert [len(rows) for rows in batches] == [5, 4, 4, 4] * 2
-    for epoch in (batches[:4], batches[4:]):
-        assert sorted(np.concatenate(epoch)) == list(ROWS)
-    assert list(np.concatenate(batches[:4])) != list(np.concatenate(batches[4:]))
-    assert [row[:2] for row in history.rows if row[3] == 'loss'] == [(4, 1), (8, 2)]
-
-
-def test_the_loss_falls_and_figures_are_means_over_samples():
-    network, history, _ = run(epochs=30)
+def test_losses_fall_and_metrics_are_means_over_samples():
+    network, history, _, state = run(epochs=30)
     losses = history.series('training', 'loss')
     assert losses[-1] < 0.1 * losses[0]
-    assert history.series('training', 'own') == pytest.approx([2 * value for value in losses])
-    assert not network.training
+    assert history.series('training', 'double') == pytest.approx([2 * value for value in losses])
+    assert not network.training and (state.step, state.epoch) == (120, 30)
+
+
+def test_a_batch_counts_as_often_as_it_has_samples():
+    sizes = [5, 4, 4, 4]
+    network = Line()
+
+    def loss(rows, step):
+        return 0 * network.slope.sum() + step % 4 + 1, {}, sizes[step % 4]
+
+    _, history, _, _ = run(network, loss=loss, epochs=2)
+    assert history.series('training', 'loss') == pytest.approx([(5 * 1 + 4 * (2 + 3 + 4)) / 17] * 2)
+
+
+def test_every_epoch_asks_for_its_batches_and_the_steps_are_numbered_on():
+    asked, learned = [], []
+
+    def batches(epoch, skip):
+        asked.append((epoch, skip))
+        return iter([np.array([epoch, 1]), np.array([epoch, 2])])
+
+    network = Line()
+
+    def loss(rows, step):
+        learned.append((rows.tolist(), step))
+        return network.loss(rows, step)
+
+    run(network, loss=loss, batches=batches, steps_per_epoch=2, epochs=2)
+    assert asked == [(1, 0), (2, 0)]
+    assert learned == [([1, 1], 0), ([1, 2], 1), ([2, 1], 2), ([2, 2], 3)]
 
 
 def test_training_ends_with_its_last_step_even_within_an_epoch():
-    batches = []
+    seen = []
+    network = Line()
 
-    def recording(network, rows, generator):
-        batches.append(rows)
-        return loss(network, rows, generator)
+    def loss(rows, step):
+        seen.append(len(rows))
+        return network.loss(rows, step)
 
-    _, history, said = run(Task(ROWS, recording, lambda network: {}), epochs=9, max_steps=6)
-    assert [len(rows) for rows in batches] == [5, 4, 4, 4, 5, 4]
+    _, history, lines, state = run(network, loss=loss, epochs=9, max_steps=6)
+    assert seen == [5, 4, 4, 4, 5, 4]
     assert [row[:2] for row in history.rows if row[3] == 'loss'] == [(4, 1), (6, 2)]
-    assert said[-1].startswith('epoch 2/2 ')
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
-    one, two, other = (run(seed=seed)[0].slope.item() for seed in (1, 1, 2))
-    assert one == two != other
+    assert lines[-1].startswith('epoch 2/2 ')
+    assert (state.step, state.epoch) == (6, 2)
 
 
 def test_the_weights_of_the_best_epoch_are_kept():
-    seen = []
-    task = Task(ROWS, loss, scripted([3.0, 1.0, 2.0, 4.0], seen), 'mae')
-    network, history, _ = run(task, epochs=4)
-    assert network.slope.item() == seen[1] != seen[3]
+    weights, network = [], Line()
+    validate = scripted([3.0, 1.0, 2.0, 4.0], weights, network)
+    _, history, _, state = run(network, validate=validate, score='mae', epochs=4)
+    assert network.slope.item() == weights[1] != weights[3]
     assert history.rows[-1] == (8, 2, 'validation', 'best_epoch', 2.0)
+    assert state.best_epoch == 2
 
 
 def test_without_a_score_the_last_epoch_is_kept():
-    seen = []
-    network, history, _ = run(Task(ROWS, loss, scripted([3.0, 1.0, 2.0], seen)), epochs=3)
-    assert network.slope.item() == seen[2]
-    assert history.series('validation', 'best_epoch') == []
+    weights, network = [], Line()
+    _, history, _, state = run(network, validate=scripted([3.0, 1.0, 2.0], weights, network), epochs=3)
+    assert network.slope.item() == weights[2]
+    assert history.series('validation', 'best_epoch') == [] and state.best_epoch == 0
 
 
 def test_training_stops_after_as_many_epochs_without_a_better_score_as_patience_says():
-    task = Task(ROWS, loss, scripted([3.0, 1.0, 2.0, 1.0, 0.5]), 'mae')
-    _, history, said = run(task, epochs=5, patience=2)
+    validate = scripted([3.0, 1.0, 2.0, 1.0, 0.5])
+    _, history, lines, _ = run(validate=validate, score='mae', epochs=5, patience=2)
     assert history.series('validation', 'mae') == [3.0, 1.0, 2.0, 1.0]
-    assert said[-1] == 'Stopped after epoch 4: no better mae in 2 epochs.'
+    assert lines[-1] == 'Stopped after epoch 4: no better mae in 2 epochs.'
 
 
 def test_a_better_score_in_time_lets_training_go_on():
-    task = Task(ROWS, loss, scripted([3.0, 4.0, 2.0, 5.0, 1.0]), 'mae')
-    _, history, _ = run(task, epochs=5, patience=2)
+    validate = scripted([3.0, 4.0, 2.0, 5.0, 1.0])
+    _, history, _, _ = run(validate=validate, score='mae', epochs=5, patience=2)
     assert history.rows[-1][4] == 5
 
 
 def test_a_loss_that_is_no_number_is_refused():
-    def broken(network, rows, generator):
-        return loss(network, rows, generator)[0] * float('nan'), {}
-
+    network = Line()
     with pytest.raises(UserError) as error:
-        run(Task(ROWS, broken, lambda network: {}))
+        run(network, loss=lambda rows, step: (network.loss(rows, step)[0] * float('nan'), {}, len(rows)))
     assert str(error.value) == 'The loss is nan in step 1; lower learning_rate.'
+
+
+@pytest.mark.parametrize('patience', [None, 1])
+def test_a_score_that_is_never_a_number_is_refused(patience):
+    # weights may break down in the last step of an epoch, after its last finite loss
+    with pytest.raises(UserError) as error:
+        run(validate=scripted([float('nan')] * 2), score='mae', epochs=2, patience=patience)
+    assert str(error.value) == 'The validation mae is nan in every epoch; lower learning_rate.'
 
 
 def test_gradients_are_clipped_to_their_norm_and_0_does_not_clip():
     # the optimizer does not see the size of gradients, so look at them
-    def norm(**options):
-        norms = []
+    def norm(clip):
+        norms, network = [], Line()
 
-        def recording(network, rows, generator):
+        def loss(rows, step):
             if network.slope.grad is not None:
                 norms.append(torch.hypot(network.slope.grad.norm(), network.offset.grad.norm()).item())
-            return loss(network, rows, generator)
+            return network.loss(rows, step)
 
-        run(Task(ROWS, recording, lambda network: {}), epochs=1, **options)
+        run(network, loss=loss, epochs=1, gradient_clip=clip)
         return max(norms)
 
-    assert norm(gradient_clip=0.01) == pytest.approx(0.01, rel=1e-3)
-    assert norm(gradient_clip=0.0) > 0.5
+    assert norm(0.01) == pytest.approx(0.01, rel=1e-3)
+    assert norm(0.0) > 0.5
+
+
+@pytest.mark.parametrize('schedule', [warmup_cosine, one_cycle])
+def test_the_optimizer_steps_at_the_rate_and_beta_of_the_schedule(schedule):
+    network, seen = Line(), []
+    optimizer = make_optimizer(network, 0.05, 0.05)
+    step = optimizer.step
+
+    def recording(*inputs, **options):
+        group = optimizer.param_groups[0]
+        seen.append((group['lr'], group['betas'][0]))
+        return step(*inputs, **options)
+
+    optimizer.step = recording
+    _, history, _, _ = run(network, optimizer=optimizer, schedule=schedule, epochs=3)
+    shares = [schedule(number, 12) for number in range(12)]
+    assert seen == [(0.05 * share, 0.9 if beta is None else beta) for share, beta in shares]
+    # the last of each epoch
+    assert history.series('training', 'learning_rate_share') == [shares[number][0] for number in (3, 7, 11)]
 
 
 def test_each_epoch_is_one_line_with_losses_learning_rate_and_seconds_left():
-    task = Task(ROWS, loss, scripted([3.0] * 10), 'mae')
-    _, _, said = run(task, epochs=10)
-    assert len(said) == 10
-    assert said[0].startswith('epoch  1/10 loss ')
-    assert ' | validation mae 3.000 | learning rate ' in said[0] and said[0].endswith(' s left')
+    _, _, lines, _ = run(validate=scripted([3.0] * 10), score='mae', epochs=10)
+    assert len(lines) == 10
+    assert lines[0].startswith('epoch  1/10 loss ')
+    assert ' | validation mae 3.000 | learning rate ' in lines[0] and lines[0].endswith(' s left')
+    assert 'learning_rate_share' not in lines[0]
+
+
+def test_what_has_a_name_reports_no_epochs_and_logs_no_losses():
+    _, history, lines, _ = run(name='Ensemble', epochs=1)
+    assert (history.rows, lines) == ([], [])
 
 
 @pytest.mark.parametrize('stop', [1, 3, 5, 6])
 def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(tmp_path, stop):
-    def task():
-        return Task(ROWS, loss, lambda network: {'mae': abs(network.slope.item() - 0.8)}, 'mae')
+    def start(checkpoint=None, say=None):
+        network = Line()
+
+        def validate():
+            return {'mae': abs(network.slope.item() - 0.8)}
+
+        return run(network, validate=validate, score='mae', patience=9, checkpoint=checkpoint, say=say)
 
     def interrupt(line):
         if line.startswith(f'epoch {stop}/'):
             raise KeyboardInterrupt
 
-    whole, history, _ = run(task(), patience=9)
+    complete, history, _, _ = start()
     with pytest.raises(KeyboardInterrupt):
-        run(task(), patience=9, checkpoint=Checkpoint(tmp_path, 0), say=interrupt)
-    resumed, history_resumed, said = run(task(), patience=9, checkpoint=Checkpoint(tmp_path, 0))
-    assert said[0] == f'Resumed after {4 * stop} of 24 steps.'
-    assert len(said) == 7 - stop
-    assert resumed.slope.item() == whole.slope.item() and resumed.offset.item() == whole.offset.item()
+        start(Checkpoint(tmp_path, 0), interrupt)
+    resumed, history_resumed, lines, _ = start(Checkpoint(tmp_path, 0))
+    assert lines[0] == f'Resumed after {4 * stop} of 24 steps.'
+    assert len(lines) == 7 - stop
+    assert resumed.slope.item() == complete.slope.item() and resumed.offset.item() == complete.offset.item()
     assert history_resumed.rows == history.rows
 
 
+@pytest.mark.parametrize('schedule', [warmup_cosine, one_cycle])
 @pytest.mark.parametrize('precision', [torch.float32, torch.float16])
 @pytest.mark.parametrize('stop', [2, 4, 5, 7])
-def test_a_run_that_was_killed_within_an_epoch_goes_on_from_there(tmp_path, monkeypatch, stop, precision):
+def test_a_run_that_was_killed_within_an_epoch_goes_on_from_there(tmp_path, stop, precision, schedule):
     # gradients of the third step overflow, so that the scale of the loss is another from there on
-    monkeypatch.setattr(Line, 'precision', precision)
-    steps = []
+    learned = []
 
-    def task(killed=None):
-        def counted(network, rows, generator):
-            steps.append(rows)
-            if len(steps) == killed:
+    def start(killed=None, checkpoint=None):
+        network = Line()
+
+        def loss(rows, step):
+            learned.append(rows.tolist())
+            if len(learned) == killed:
                 raise KeyboardInterrupt
-            found, figures = loss(network, rows, generator)
-            overflows = precision == torch.float16 and len(steps) == 3
-            return found * (1e38 if overflows else 1), figures
+            value, metrics, samples = network.loss(rows, step)
+            overflows = precision == torch.float16 and step == 2
+            return value * (1e38 if overflows else 1), metrics, samples
 
-        return Task(ROWS, counted, lambda network: {'mae': abs(network.slope.item() - 0.8)}, 'mae')
+        def validate():
+            return {'mae': abs(network.slope.item() - 0.8)}
 
-    whole, history, said = run(task(), epochs=3)
-    own = list(steps)
-    steps.clear()
+        options = {'validate': validate, 'score': 'mae', 'precision': precision, 'schedule': schedule}
+        return run(network, loss=loss, checkpoint=checkpoint, epochs=3, **options)
+
+    complete, history, lines, state = start()
+    expected = list(learned)
+    learned.clear()
     with pytest.raises(KeyboardInterrupt):
-        run(task(killed=stop), epochs=3, checkpoint=Checkpoint(tmp_path, 0))
-    del steps[stop - 1 :]
-    resumed, history_resumed, said_resumed = run(task(), epochs=3, checkpoint=Checkpoint(tmp_path, 0))
-    assert said_resumed[0] == f'Resumed after {stop - 1} of 12 steps.'
+        start(killed=stop, checkpoint=Checkpoint(tmp_path, 0))
+    del learned[stop - 1 :]
+    resumed, history_resumed, lines_resumed, state_resumed = start(checkpoint=Checkpoint(tmp_path, 0))
+    assert lines_resumed[0] == f'Resumed after {stop - 1} of 12 steps.'
     # no batch is learned from twice, and none is left out
-    assert [list(rows) for rows in steps] == [list(rows) for rows in own]
-    assert resumed.slope.item() == whole.slope.item() and resumed.offset.item() == whole.offset.item()
+    assert learned == expected
+    assert resumed.slope.item() == complete.slope.item() and resumed.offset.item() == complete.offset.item()
     assert history_resumed.rows == history.rows
-    assert ('Left out 1 step of epoch 1' in ' '.join(said)) == (precision == torch.float16)
+    assert state_resumed.scale == state.scale and bool(state.scale) == (precision == torch.float16)
+    assert ('Skipped 1 step of epoch 1' in ' '.join(lines)) == (precision == torch.float16)
 
 
 @pytest.mark.parametrize(
-    ('a_step', 'lines'),
+    ('a_step', 'expected'),
     [
         (19.0, []),
         (31.0, ['epoch 1/2, step 2/4: loss 2.000 | 3 min left', 'epoch 2/2, step 2/4: loss 2.000 | 62 s left']),
-        (
-            3000.0,
-            [
-                'epoch 1/2, step 1/4: loss 2.000 | 6 h left',
-                'epoch 1/2, step 2/4: loss 2.000 | 5 h left',
-                'epoch 1/2, step 3/4: loss 2.000 | 4 h left',
-                'epoch 2/2, step 1/4: loss 2.000 | 2 h left',
-                'epoch 2/2, step 2/4: loss 2.000 | 100 min left',
-                'epoch 2/2, step 3/4: loss 2.000 | 50 min left',
-            ],
-        ),
     ],
 )
-def test_an_epoch_that_takes_long_tells_how_far_it_is(monkeypatch, a_step, lines):
-    now = [0.0]
+def test_an_epoch_that_takes_long_tells_how_far_it_is(monkeypatch, a_step, expected):
+    now, network = [0.0], Line()
     monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
 
-    def slow(network, rows, generator):
+    def slow(rows, step):
         now[0] += a_step
-        return 0 * network.slope.sum() + 2, {}
+        return 0 * network.slope.sum() + 2, {}, len(rows)
 
-    _, _, said = run(Task(ROWS, slow, lambda network: {}), epochs=2)
-    assert [line for line in said if ', step ' in line] == lines
-    assert len(said) == len(lines) + 2
-
-
-def test_torch_is_seeded_and_deterministic_within_and_as_before_afterwards():
-    cpu = torch.device('cpu')
-    torch.manual_seed(3)
-    wanted = torch.rand(2)
-    torch.manual_seed(3)
-    with pytest.raises(KeyError), reproducible(cpu, 11):
-        inside = torch.rand(2)
-        assert torch.are_deterministic_algorithms_enabled()
-        raise KeyError
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.equal(torch.rand(2), wanted)
-    with reproducible(cpu, 11):
-        assert torch.equal(torch.rand(2), inside)
-    with reproducible(types.SimpleNamespace(type='cuda'), 11):
-        assert not torch.are_deterministic_algorithms_enabled()
+    _, _, lines, _ = run(network, loss=slow, epochs=2)
+    assert [line for line in lines if ', step ' in line] == expected
+    assert len(lines) == len(expected) + 2
 
 
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-def test_a_bar_is_shown_on_a_terminal_only(monkeypatch):
-    screen, file = Terminal(), io.StringIO()
-    monkeypatch.setattr('sys.stderr', file)
-    run(epochs=1)
-    monkeypatch.setattr('sys.stderr', screen)
-    run(epochs=1)
-    assert file.getvalue() == ''
-    assert '\repoch 1 [###############...............] 2/4' in screen.getvalue()
-    # the line is clean when the epoch's own line is printed
-    assert screen.getvalue().endswith(' ' * 60 + '\r')
-
-
-def test_steps_that_overflow_float16_are_left_out_and_said():
-    def half(network, rows, generator):
-        # a gradient of 300 times the scale of the loss: more than float16 holds until the scale is 128
-        return (network.slope[0].half() * 300).float().sum() + 0 * network.offset.sum(), {}
-
-    network, said = Line(), []
-    network.precision = torch.float16
-    schedule = FitConfig.from_flat({'batch_size': 4, 'learning_rate': 0.05}).training
-    train(network, Task(ROWS, half, lambda network: {}), schedule, 1, 1, None, said.append)
-    assert said[0] == 'Left out 3 steps of epoch 1, whose gradient overflowed float16.'
-    assert network.slope.item() < 0.5
-
-
-@pytest.mark.parametrize('before, after', [(torch.float16, torch.float32), (torch.float32, torch.float16)])
-def test_a_run_that_goes_on_in_another_precision_scales_the_loss_as_that_one_does(tmp_path, monkeypatch, before, after):
-    monkeypatch.setattr(Line, 'precision', before)
-    calls = []
-
-    def killed(network, rows, generator):
-        calls.append(rows)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return loss(network, rows, generator)
-
-    # without clipping, by which gradients that are a thousand times too large would be hidden
-    with pytest.raises(KeyboardInterrupt):
-        run(Task(ROWS, killed, lambda network: {}), epochs=2, gradient_clip=0.0, checkpoint=Checkpoint(tmp_path, 0))
-    monkeypatch.setattr(Line, 'precision', after)
-    more = {'epochs': 2, 'gradient_clip': 0.0}
-    resumed, _, said = run(Task(ROWS, loss, lambda network: {}), checkpoint=Checkpoint(tmp_path, 0), **more)
-    whole = run(Task(ROWS, loss, lambda network: {}), **more)[0]
-    assert said[0] == 'Resumed after 2 of 8 steps.'
-    assert resumed.slope.item() == pytest.approx(whole.slope.item(), rel=1e-5)
 
 
 def test_a_line_on_a_terminal_stands_where_the_bar_was(monkeypatch):
@@ -319,14 +311,107 @@ def test_a_line_on_a_terminal_stands_where_the_bar_was(monkeypatch):
     assert '2/4\r\r' + ' ' * 60 + '\repoch 1/1, step 2/4: loss ' in screen.getvalue()
 
 
+def half_loss(network, factor):
+    """A loss whose gradient in float16 is `factor` times the scale of the loss."""
+
+    def loss(rows, step):
+        return (network.slope[0].half() * factor).float().sum() + 0 * network.offset.sum(), {}, len(rows)
+
+    return loss
+
+
+def test_steps_that_overflow_float16_are_skipped_and_the_scale_is_halved_and_said():
+    # float16 holds 300 times the scale once the scale is 128: three halvings of 1024
+    network = Line()
+    _, _, lines, state = run(network, loss=half_loss(network, 300), precision=torch.float16, epochs=1)
+    assert lines[0] == 'Skipped 3 steps of epoch 1: the gradient overflowed float16.'
+    assert state.scale['scale'] == FIRST_LOSS_SCALE / 8 == 128
+    # the fourth step was made
+    assert network.slope.item() < 0.5
+    network = Line()
+    run(network, loss=half_loss(network, 300), precision=torch.float16, epochs=1, max_steps=3)
+    assert network.slope.item() == 0.5
+
+
+def test_a_gradient_that_overflows_without_any_scale_is_refused():
+    network = Line()
+    steps = []
+    loss = half_loss(network, 300)
+
+    def overflowing(rows, step):
+        steps.append(step)
+        value, metrics, samples = loss(rows, step)
+        value.register_hook(lambda gradient: gradient * float('inf'))
+        return value, metrics, samples
+
+    with pytest.raises(UserError) as error:
+        run(network, loss=overflowing, precision=torch.float16)
+    assert str(error.value) == (
+        'Parameter precision is float16, in which the gradient overflows; use bfloat16 or float32, or lower '
+        'learning_rate.'
+    )
+    # from 1024 the scale is halved down to 1
+    assert len(steps) == 11 and network.slope.item() == 0.5
+
+
+def test_the_scale_of_the_loss_leaves_no_trace_in_a_step_and_gradients_are_clipped_without_it():
+    for clip in (0.0, 0.1):
+        plain, scaled = (
+            run(precision=precision, gradient_clip=clip, epochs=2)[0] for precision in (torch.float32, torch.float16)
+        )
+        assert scaled.slope.item() == pytest.approx(plain.slope.item(), rel=1e-6) and plain.slope.item() != 0.5
+
+
+def test_the_scale_doubles_where_it_holds(monkeypatch):
+    monkeypatch.setattr(loop, 'STEPS_TO_DOUBLE', 5)
+    state = run(precision=torch.float16, epochs=3)[3]
+    # 12 steps, whatever epoch they are in
+    assert state.scale['scale'] == 4 * FIRST_LOSS_SCALE
+    # other precisions scale nothing
+    assert run(precision=torch.bfloat16, epochs=1)[3].scale == run(epochs=1)[3].scale == {}
+
+
+@pytest.mark.parametrize(('before', 'after'), [(torch.float16, torch.float32), (torch.float32, torch.float16)])
+def test_a_run_that_goes_on_in_another_precision_scales_the_loss_as_that_one_does(tmp_path, before, after):
+    network = Line()
+
+    def killed(rows, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return network.loss(rows, step)
+
+    # without clipping, which would hide gradients that are a thousand times too large
+    options = {'epochs': 2, 'gradient_clip': 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        run(network, loss=killed, checkpoint=Checkpoint(tmp_path, 0), precision=before, **options)
+    resumed, _, lines, _ = run(checkpoint=Checkpoint(tmp_path, 0), precision=after, **options)
+    complete = run(precision=after, **options)[0]
+    assert lines[0] == 'Resumed after 2 of 8 steps.'
+    assert resumed.slope.item() == pytest.approx(complete.slope.item(), rel=1e-5)
+
+
 def test_freed_memory_is_given_back_now_and_then(monkeypatch):
-    now, given = [0.0], []
+    now, given, network = [0.0], [], Line()
     monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
     monkeypatch.setattr(loop, 'give_back_memory', lambda: given.append(now[0]))
 
-    def slow(network, rows, generator):
+    def slow(rows, step):
         now[0] += 4
-        return 0 * network.slope.sum() + 2, {}
+        return 0 * network.slope.sum() + 2, {}, len(rows)
 
-    run(Task(ROWS, slow, lambda network: {}), epochs=2)
+    run(network, loss=slow, epochs=2)
     assert given == [12, 24]
+
+
+def test_a_batch_that_runs_out_of_memory_is_done_again_with_smaller_chunks():
+    network, tried = Line(), []
+
+    def loss(rows, step):
+        tried.append((step, network.max_floats))
+        if len(tried) == 2:
+            raise MemoryError
+        return network.loss(rows, step)
+
+    again = run(network, loss=loss, epochs=1)[0]
+    assert tried == [(0, 2**20), (1, 2**20), (1, 2**19), (2, 2**19), (3, 2**19)]
+    assert again.slope.item() == run(epochs=1)[0].slope.item()

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, UserError
-from q2_aam.runtime import checkpoint, devices, loop
+from q2_aam.runtime import checkpoint, memory
+from q2_aam.training import loop
 
 WEIGHTS = bundle.MODEL_FILE
 
@@ -17,7 +18,7 @@ def bytes_of(run, name=WEIGHTS):
     return (run.folder / name).read_bytes()
 
 
-def figures_of(run):
+def logged_by(run):
     # as text, in which NaN equals NaN and every bit of a number counts
     return repr(run.history.rows), repr(run.history.points)
 
@@ -27,9 +28,7 @@ def card_of(run):
 
 
 def test_both_losses_fall_and_held_out_pairs_are_learned(tiny, pretrained):
-    run = pretrained(
-        tiny, epochs=12, learning_rate=0.01, validation_fraction=0.3, masked_asv_fraction=1.0, mask_fraction=0.3
-    )
+    run = pretrained(tiny, epochs=12, learning_rate=0.01, validation_fraction=0.3, masked_asv_ratio=1.0, mask_ratio=0.3)
     for name in ('distance_loss', 'nucleotide_loss'):
         losses = run.history.series('training', name)
         assert len(losses) == 12 and np.mean(losses[-3:]) < 0.985 * losses[0], name
@@ -39,7 +38,7 @@ def test_both_losses_fall_and_held_out_pairs_are_learned(tiny, pretrained):
     assert run.history.series('validation', 'distance_r2')[-1] > run.history.series('validation', 'distance_r2')[0]
 
 
-def test_pairs_of_the_validation_part_are_scored_and_drawn(tiny, pretrained):
+def test_pairs_of_the_validation_split_are_scored_and_plotted(tiny, pretrained):
     run = pretrained(tiny, validation_fraction=0.5)
     assert card_of(run)['samples'] == {'training': 12, 'validation': 12}
     assert {'distance_mae', 'distance_rmse', 'distance_r2', 'distance_r', 'nucleotide_loss'} <= {
@@ -51,7 +50,7 @@ def test_pairs_of_the_validation_part_are_scored_and_drawn(tiny, pretrained):
     known = set(np.float32(tiny.distances.to_numpy()).ravel())
     assert all(np.float32(true) in known for _, _, _, true in run.history.points)
     mae = np.mean([abs(predicted - true) for _, _, predicted, true in run.history.points])
-    assert card_of(run)['figures']['validation']['distance_mae'] == pytest.approx(mae)
+    assert card_of(run)['metrics']['validation']['distance_mae'] == pytest.approx(mae)
     assert run.history.series('validation', 'distance_mae')[-1] == pytest.approx(mae)
 
 
@@ -61,15 +60,15 @@ def test_of_many_pairs_1000_are_drawn(tiny, pretrained):
     assert len(run.history.points) == 1000
 
 
-def test_without_a_matrix_hidden_nucleotides_alone_are_learned(tiny, pretrained):
+def test_without_a_matrix_masked_nucleotides_alone_are_learned(tiny, pretrained):
     run = pretrained(tiny, matrix=False)
     assert not [row for row in run.history.rows if 'distance' in row[3]]
     assert len(run.history.series('validation', 'nucleotide_accuracy')) == 2
     assert run.history.points == []
     config = bundle.read_config(run.folder)
     assert config.distance_divisor is None
-    # every ASV has hidden tokens where no distances want it whole
-    assert config.call.training.masked_asv_fraction == 1.0
+    # every ASV has masked tokens where no distances are learned from it
+    assert config.call.training.masked_asv_ratio == 1.0
 
 
 def test_without_the_masked_task_distances_alone_are_learned(tiny, pretrained):
@@ -78,7 +77,7 @@ def test_without_the_masked_task_distances_alone_are_learned(tiny, pretrained):
     assert len(run.history.series('training', 'distance_loss')) == 2
 
 
-def test_without_a_validation_part_all_samples_train_and_nothing_is_scored(tiny, pretrained):
+def test_without_a_validation_split_all_samples_train_and_nothing_is_scored(tiny, pretrained):
     run = pretrained(tiny, validation_fraction=0.0)
     assert card_of(run)['samples'] == {'training': 24, 'validation': 0}
     assert not [row for row in run.history.rows if row[2] == 'validation']
@@ -86,28 +85,28 @@ def test_without_a_validation_part_all_samples_train_and_nothing_is_scored(tiny,
 
 
 def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, pretrained, monkeypatch):
-    monkeypatch.setattr('q2_aam.training.pretrain.STEPS', 7)
+    monkeypatch.setattr('q2_aam.training.prepare.PRETRAINING_STEPS', 7)
     run = pretrained(tiny, epochs='auto', max_sequence_length='auto')
     call = bundle.read_config(run.folder).call
     # 22 training samples in batches of 8 are 3 steps an epoch
     assert (call.training.epochs, call.training.learning_rate) == (3, 1e-3)
-    assert call.training.masked_asv_fraction == 0.125
+    assert call.training.masked_asv_ratio == 0.125
     assert call.model.max_sequence_length == max(map(len, tiny.sequences.values()))
-    assert run.said[0].startswith('Samples: 24 (22 training, 2 validation)')
-    assert run.said[2].startswith('Distances: those of the distance matrix; between training samples 0.')
-    assert run.said[4].endswith('seed 7, on cpu.')
-    assert [line[:9] for line in run.said[5:]] == ['epoch 1/3', 'epoch 2/3', 'epoch 3/3']
+    assert run.lines[0].startswith('Samples: 24 (22 training, 2 validation)')
+    assert run.lines[2].startswith('Distances: those of the distance matrix; between training samples 0.')
+    assert run.lines[3] == 'Masked nucleotides: 15% of the tokens of 12% of the ASVs of a batch.'
+    assert run.lines[5].endswith('seed 7, on cpu.')
+    assert [line[:9] for line in run.lines[6:]] == ['epoch 1/3', 'epoch 2/3', 'epoch 3/3']
 
 
 def test_samples_that_the_matrix_lacks_are_said_and_train_the_masked_task(tiny, pretrained):
     full = pretrained(tiny, 'full', validation_fraction=0.0)
     kept = tiny.distances.index[4:]
     tiny.distances = tiny.distances.loc[kept, kept]
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as caught:
         run = pretrained(tiny, validation_fraction=0.0)
-    assert [str(one.message) for one in said] == [
-        'The distance matrix lacks 4 samples of the table (e.g. sample-of-visit-00); such samples are used without '
-        'distances.'
+    assert [str(one.message) for one in caught] == [
+        "The distance matrix lacks 4 samples of the table (e.g. 'sample-of-visit-00'); they are used without distances."
     ]
     assert card_of(run)['samples']['training'] == 24
     assert run.history.series('training', 'distance_loss') != full.history.series('training', 'distance_loss')
@@ -117,10 +116,10 @@ def test_a_matrix_of_other_samples_is_refused(tiny, pretrained):
     tiny.distances = tiny.distances.rename(index='other.{}'.format, columns='other.{}'.format)
     with pytest.raises(UserError) as error:
         pretrained(tiny)
-    assert str(error.value).startswith('The distance matrix has 0 training samples of the table (the table has ')
-    assert str(error.value).endswith(
-        '"sample-of-visit-00" ..., the matrix "other.sample-of-visit-00" ...), but pairs need two; give a matrix of '
-        "the table's samples."
+    assert str(error.value) == (
+        'The distance matrix must contain at least two training samples of the feature table, but has 0 (e.g. '
+        "'sample-of-visit-00' in the table, 'other.sample-of-visit-00' in the matrix); provide a matrix of the samples "
+        'in the table.'
     )
 
 
@@ -129,7 +128,8 @@ def test_a_matrix_with_a_hole_is_refused(tiny, pretrained, work_dir):
     with pytest.raises(UserError) as error:
         pretrained(tiny)
     assert str(error.value) == (
-        'The distance matrix is nan between sample-of-visit-03 and sample-of-visit-05; every pair needs one.'
+        "Distances must be finite: the distance matrix has nan between 'sample-of-visit-03' and 'sample-of-visit-05'; "
+        'provide a distance for every pair of samples.'
     )
     # the user mends the input: nothing to resume
     assert list(work_dir.iterdir()) == []
@@ -153,7 +153,7 @@ def test_too_few_samples_are_refused(tiny, pretrained):
     with pytest.raises(UserError) as error:
         pretrained(tiny, matrix=False)
     assert str(error.value) == (
-        'Pretraining needs 2 training samples at least, but gets 0 of 1 sample; give more samples or lower '
+        'Pretraining needs at least 2 training samples, but has only 0 of 1 sample; give more samples or lower '
         'validation_fraction.'
     )
 
@@ -163,10 +163,10 @@ def test_distances_above_1_are_divided_by_the_largest_of_training_and_this_is_sa
     assert bundle.read_config(plain.folder).distance_divisor == 1.0
     tiny.distances *= 4
     largest = tiny.distances.to_numpy().max()
-    with pytest.warns(AAMWarning) as said:
+    with pytest.warns(AAMWarning) as caught:
         run = pretrained(tiny, validation_fraction=0.0)
-    assert [str(one.message) for one in said] == [
-        f'Distances go up to {largest:g} (between training samples); all are divided by that.'
+    assert [str(one.message) for one in caught] == [
+        f'Distances between training samples reach {largest:g}, which is above 1; all distances are divided by it.'
     ]
     assert bundle.read_config(run.folder).distance_divisor == largest
     assert largest == pytest.approx(4.0)
@@ -180,7 +180,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, pretra
     one, two, other = pretrained(tiny, 'one'), pretrained(tiny, 'two'), pretrained(tiny, 'other', random_seed=8)
     assert bytes_of(one) == bytes_of(two) != bytes_of(other)
     assert bytes_of(one, bundle.CONFIG_FILE) == bytes_of(two, bundle.CONFIG_FILE)
-    assert figures_of(one) == figures_of(two)
+    assert logged_by(one) == logged_by(two)
 
 
 def test_a_drawn_seed_is_in_card_and_history_and_gives_the_same_model_when_given(tiny, pretrained):
@@ -199,7 +199,7 @@ def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_b
     after = pretrained(shuffled, 'after')
     assert bytes_of(before) == bytes_of(after)
     assert bytes_of(before, bundle.CONFIG_FILE) == bytes_of(after, bundle.CONFIG_FILE)
-    assert figures_of(before) == figures_of(after)
+    assert logged_by(before) == logged_by(after)
 
 
 def test_sequences_given_as_ids_give_the_same_bytes(tiny, pretrained):
@@ -224,9 +224,9 @@ def test_a_run_that_was_killed_within_an_epoch_is_resumed_there_and_gives_the_sa
         pretrained(tiny, 'interrupted', **call)
     resumed = pretrained(tiny, 'resumed', **call)
     # 24 samples, four fifths of which are learned from: 4 steps an epoch, after which validation comes first
-    of_all = next(line for line in resumed.said if line.startswith('Resumed after '))
+    of_all = next(line for line in resumed.lines if line.startswith('Resumed after '))
     assert of_all == f'Resumed after {steps} of 8 steps.'
-    assert bytes_of(resumed) == bytes_of(pretrained(tiny, 'whole', **call))
+    assert bytes_of(resumed) == bytes_of(pretrained(tiny, 'complete', **call))
 
 
 @pytest.mark.parametrize('seed', [7, 0])
@@ -244,28 +244,30 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
         pretrained(tiny, 'interrupted', random_seed=seed, say=interrupt, **call)
     assert len(list(work_dir.iterdir())) == 1
     resumed = pretrained(tiny, 'resumed', random_seed=seed, **call)
-    assert any(line.startswith('Resumed after ') for line in resumed.said)
-    assert sum(line.startswith('epoch ') for line in resumed.said) == 2
+    assert any(line.startswith('Resumed after ') for line in resumed.lines)
+    assert sum(line.startswith('epoch ') for line in resumed.lines) == 2
     assert list(work_dir.iterdir()) == []
     drawn = card_of(resumed)['seed']
     assert seed in (0, drawn)
-    whole = pretrained(tiny, 'whole', random_seed=drawn, **call)
-    assert not [line for line in whole.said if line.startswith('Resumed')]
-    assert bytes_of(resumed) == bytes_of(whole)
-    assert figures_of(resumed) == figures_of(whole)
+    complete = pretrained(tiny, 'complete', random_seed=drawn, **call)
+    assert not [line for line in complete.lines if line.startswith('Resumed')]
+    assert bytes_of(resumed) == bytes_of(complete)
+    assert logged_by(resumed) == logged_by(complete)
 
 
 def test_memory_cuts_the_work_and_not_the_result(tiny, pretrained, monkeypatch):
-    whole = pretrained(tiny, 'whole', validation_fraction=0.3)
+    complete = pretrained(tiny, 'complete', validation_fraction=0.3)
     # one ASV and one sample at a time
-    monkeypatch.setattr(devices, 'SHARE_FOR_ACTIVATIONS', 1e-9)
-    cut = pretrained(tiny, 'cut', validation_fraction=0.3, max_memory_gb=0.1)
-    one, two = load_file(whole.folder / WEIGHTS), load_file(cut.folder / WEIGHTS)
+    monkeypatch.setattr(memory, 'SHARE_FOR_ACTIVATIONS', 1e-9)
+    chunks = pretrained(tiny, 'chunks', validation_fraction=0.3, max_memory_gb=0.1)
+    one, two = load_file(complete.folder / WEIGHTS), load_file(chunks.folder / WEIGHTS)
     off = np.concatenate([(one[name] - two[name]).abs().numpy().ravel() for name in one])
     # what has no gradient but rounding (the bias of keys) is moved by Adam as far as anything: a few learning rates
     assert np.median(off) < 1e-5 and off.max() < 5e-3
-    assert whole.history.series('training', 'loss') == pytest.approx(cut.history.series('training', 'loss'), rel=1e-4)
-    for before, after in zip(whole.history.points, cut.history.points):
+    assert complete.history.series('training', 'loss') == pytest.approx(
+        chunks.history.series('training', 'loss'), rel=1e-4
+    )
+    for before, after in zip(complete.history.points, chunks.history.points):
         assert before[2] == pytest.approx(after[2], abs=1e-4)
 
 

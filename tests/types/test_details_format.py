@@ -3,14 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import qiime2
+from q2_types.sample_data import SampleData
+from qiime2.plugin import ValidationError
 
-qiime2 = pytest.importorskip('qiime2')
-
-from q2_types.sample_data import SampleData  # noqa: E402
-from qiime2.plugin import ValidationError  # noqa: E402
-
-from q2_aam.errors import AAMWarning  # noqa: E402
-from q2_aam.types import AAMPredictionDetails, AAMPredictionDetailsFormat  # noqa: E402
+from q2_aam.errors import AAMWarning
+from q2_aam.types import AAMPredictionDetails, AAMPredictionDetailsFormat
 
 DETAILS = SampleData[AAMPredictionDetails]
 HEADER = 'id\tpart\tprediction\ttrue\n'
@@ -52,24 +50,30 @@ def test_valid_details_are_accepted(written, text):
     'text, sentence',
     [
         ('', 'The header must begin with id, part, prediction, but it is empty.'),
-        ('id\tprediction\tpart\n', 'The header must begin with id, part, prediction, but it is id, prediction, part.'),
+        (
+            'id\tprediction\tpart\n',
+            "The header must begin with id, part, prediction, but it is 'id', 'prediction', 'part'.",
+        ),
         (HEADER, 'The prediction details have no rows.'),
         (HEADER + 's\ttest\t1\n', 'Line 2 has 3 cells, but the header has 4 columns.'),
         (HEADER + 's\ttest\t1\t2\t3\n', 'Line 2 has 5 cells, but the header has 4 columns.'),
         (HEADER + '\ttest\t1\t2\n', 'The sample ID is empty at line 2.'),
         (
             HEADER + 's\ttesting\t1\t2\n',
-            "The part of sample s (line 2) must be one of training, validation, test, new, but it is 'testing'.",
+            "The part of sample 's' (line 2) must be one of training, validation, test, new, but it is 'testing'.",
         ),
         (
             HEADER + 's\ttest\tmany\t2\n',
-            "The prediction of sample s (line 2) must be a number or empty, but it is 'many'.",
+            "The prediction of sample 's' (line 2) must be a number or empty, but it is 'many'.",
         ),
-        (HEADER + 's\ttest\tnan\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
-        (HEADER + 's\ttest\tinf\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
-        (HEADER + 's\ttest\t1_2\t2\n', 'The prediction of sample s (line 2) must be a number or empty'),
-        (HEADER + 's\ttest\t1\t2\ns\tnew\t1\t\n', 'Sample IDs must be unique: s occurs again at line 3.'),
-        ('id\tpart\tprediction\tpart\ns\tnew\t1\t\n', 'Column names must be unique: part occurs twice in the header.'),
+        (HEADER + 's\ttest\tnan\t2\n', "The prediction of sample 's' (line 2) must be a number or empty"),
+        (HEADER + 's\ttest\tinf\t2\n', "The prediction of sample 's' (line 2) must be a number or empty"),
+        (HEADER + 's\ttest\t1_2\t2\n', "The prediction of sample 's' (line 2) must be a number or empty"),
+        (HEADER + 's\ttest\t1\t2\ns\tnew\t1\t\n', "Sample IDs must be unique: 's' occurs again at line 3."),
+        (
+            'id\tpart\tprediction\tpart\ns\tnew\t1\t\n',
+            "Column names must be unique: 'part' occurs twice in the header.",
+        ),
         ('id\tpart\tprediction\t\ns\tnew\t1\t\n', 'Column 4 has no name.'),
         (b'\x80\x04\x95\xff\xfe', 'The file is not tab-separated text: '),
         (HEADER + '"s\ttest\t1\t2\n', 'The file is not tab-separated text: '),
@@ -95,16 +99,18 @@ def test_classes_with_their_probabilities_are_accepted(written, row):
     [
         (
             's\ttest\t10.0\t10\t0.75\t0.25\n',
-            "The prediction of sample s (line 2) must be one of the classes 10, mid way or empty, but it is '10.0'.",
+            "The prediction of sample 's' (line 2) must be one of the classes '10', 'mid way' or empty, but "
+            "it is '10.0'.",
         ),
         (
             's\ttest\t10\t10\t0.75\t1.25\n',
-            'The probability of class mid way for sample s (line 2) must be a number from 0 to 1 or empty, but it is '
-            "'1.25'.",
+            "The probability of class 'mid way' for sample 's' (line 2) must be a number from 0 to 1 or empty, but it "
+            "is '1.25'.",
         ),
         (
             's\ttest\t10\t10\tnan\t0.25\n',
-            "The probability of class 10 for sample s (line 2) must be a number from 0 to 1 or empty, but it is 'nan'.",
+            "The probability of class '10' for sample 's' (line 2) must be a number from 0 to 1 or empty, but it is "
+            "'nan'.",
         ),
     ],
 )
@@ -129,7 +135,7 @@ def test_intervals_that_are_none_are_refused_in_one_sentence(written, lower, upp
     with pytest.raises(ValidationError) as error:
         written(f'{INTERVALS}s\ttest\t1\t2\t{lower}\t{upper}\n').validate('max')
     assert str(error.value).split('\n\n')[-1] == (
-        'The prediction interval of sample s (line 2) must be two numbers, the lower one first, or empty, but it is '
+        "The prediction interval of sample 's' (line 2) must be two numbers, the lower one first, or empty, but it is "
         f'{lower!r} to {upper!r}.'
     )
 
@@ -165,7 +171,7 @@ def test_classes_that_no_sample_is_known_to_be_of_are_metadata_too():
 def test_level_min_reads_the_first_rows_only(written):
     text = LONG + 's99\tnowhere\t1\t2\n'
     written(text).validate('min')
-    with pytest.raises(ValidationError, match='The part of sample s99 .line 12.'):
+    with pytest.raises(ValidationError, match="The part of sample 's99' .line 12."):
         written(text).validate('max')
 
 
@@ -176,7 +182,7 @@ def test_a_frame_comes_back_as_it_went(frame):
 
 
 def test_a_frame_of_wrong_content_makes_no_artifact(frame):
-    with pytest.raises(ValidationError, match='Sample IDs must be unique: same occurs again'):
+    with pytest.raises(ValidationError, match="Sample IDs must be unique: 'same' occurs again"):
         qiime2.Artifact.import_data(DETAILS, frame.set_index(pd.Index(['a', 'b', 'same', 'same'])))
 
 
@@ -208,7 +214,9 @@ def test_metadata_rename_reserved_columns_and_hold_no_infinity_or_blanks(frame):
 def test_samples_whose_id_metadata_refuse_are_left_out_with_a_warning(frame):
     frame.index = pd.Index(['#1', 'fine', 'Sample-ID', ' fine'], name='id')
     artifact = qiime2.Artifact.import_data(DETAILS, frame)
-    with pytest.warns(AAMWarning, match=r'^The metadata leave out 3 samples whose ID is not allowed .* \(e.g. #1\)\.$'):
+    with pytest.warns(
+        AAMWarning, match=r"^The metadata leave out 3 samples whose ID is not allowed .* \(e.g. '#1'\)\.$"
+    ):
         metadata = artifact.view(qiime2.Metadata)
     assert metadata.ids == ('fine',)
     assert artifact.view(pd.DataFrame).index.tolist() == ['#1', 'fine', 'Sample-ID', ' fine']

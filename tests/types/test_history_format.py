@@ -3,13 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import qiime2
+from qiime2.plugin import ValidationError
 
-qiime2 = pytest.importorskip('qiime2')
-
-from qiime2.plugin import ValidationError  # noqa: E402
-
-from q2_aam.runtime.history import HISTORY_FILE, POINTS_FILE, History  # noqa: E402
-from q2_aam.types import (  # noqa: E402
+from q2_aam.runtime.history import HISTORY_FILE, POINTS_FILE, History
+from q2_aam.types import (
     AAMTrainingHistory,
     AAMTrainingHistoryDirectoryFormat,
     AAMTrainingPointsFormat,
@@ -49,9 +47,9 @@ def test_a_history_without_points_is_accepted(folder):
             HISTORY_FILE,
             'step\tepoch',
             'epoch\tstep',
-            'The header must be step, epoch, part, metric, value, but it is epo',
+            "The header must be step, epoch, part, metric, value, but it is 'epo",
         ),
-        (POINTS_FILE, 'plot\t', 'plots\t', 'The header must be plot, part, predicted, true, but it is plots, '),
+        (POINTS_FILE, 'plot\t', 'plots\t', "The header must be plot, part, predicted, true, but it is 'plots', "),
         (HISTORY_FILE, '\tinf\n', '\n', 'Line 3 has 4 cells, but the header has 5 columns.'),
         (HISTORY_FILE, '\tinf\n', '\tgood\n', "Column value must hold numbers, but line 3 has 'good'."),
         (HISTORY_FILE, '\n65\t', '\nnan\t', "Column step must hold numbers, but line 12 has 'nan'."),

@@ -3,14 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import qiime2
+from qiime2.plugin import ValidationError
 
-qiime2 = pytest.importorskip('qiime2')
-
-from qiime2.plugin import ValidationError  # noqa: E402
-
-from q2_aam.evaluation.out_of_fold import OURS, OutOfFold  # noqa: E402
-from q2_aam.evaluation.verdict import compare  # noqa: E402
-from q2_aam.types import AAMMetrics, AAMMetricsFormat  # noqa: E402
+from q2_aam.evaluation.out_of_fold import OURS, OutOfFold
+from q2_aam.evaluation.verdict import compare
+from q2_aam.types import AAMMetrics, AAMMetricsFormat
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ import os
 import pickle
 
 import pytest
+import qiime2
+from qiime2.plugin import ValidationError
 
-qiime2 = pytest.importorskip('qiime2')
-
-from qiime2.plugin import ValidationError  # noqa: E402
-
-from q2_aam import bundle  # noqa: E402
-from q2_aam.types import AAMEncoder, AAMModelDirectoryFormat, AAMRegressor  # noqa: E402
+from q2_aam import bundle
+from q2_aam.types import AAMEncoder, AAMModelDirectoryFormat, AAMRegressor
 
 
 @pytest.fixture
@@ -51,18 +49,20 @@ def test_the_message_of_the_check_is_the_only_message(folder, monkeypatch):
 @pytest.mark.parametrize('name', ['notes.txt', '.hidden'])
 def test_a_foreign_file_is_refused_hidden_or_not(folder, checked, name):
     (folder / name).write_text('hello')
-    assert refusal(folder).startswith(f'The model contains {name}, which does not belong there: a model is the files ')
+    assert refusal(folder).startswith(
+        f'The model contains {name!r}, which does not belong there: a model is the files '
+    )
 
 
 @pytest.mark.parametrize('name', ['folder', '.git'])
 def test_a_folder_is_refused(folder, checked, name):
     (folder / name).mkdir()
-    assert refusal(folder).startswith(f'The model contains {name}, which does not belong there')
+    assert refusal(folder).startswith(f'The model contains {name!r}, which does not belong there')
 
 
 def test_a_link_to_nowhere_is_refused(folder, checked):
     os.symlink(folder / 'gone', folder / 'link')
-    assert refusal(folder).startswith('The model contains link, which does not belong there')
+    assert refusal(folder).startswith("The model contains 'link', which does not belong there")
 
 
 @pytest.mark.parametrize('protocol', [2, 3, 4, 5])
@@ -70,13 +70,13 @@ def test_a_link_to_nowhere_is_refused(folder, checked):
 def test_a_pickle_is_refused_under_any_name(folder, checked, name, protocol):
     (folder / name).write_bytes(pickle.dumps({'weights': [1.0, 2.0]}, protocol=protocol))
     assert refusal(folder).startswith(
-        f'The model contains a pickled file, {name}, which could run arbitrary code when loaded; use a model '
+        f'The model contains a pickled file, {name!r}, which could run arbitrary code when loaded; use a model '
     )
 
 
 def test_what_torch_save_writes_is_refused_as_pickled(folder, checked):
     (folder / bundle.MODEL_FILE).write_bytes(b'PK\x03\x04' + bytes(100))
-    assert 'a pickled file, model.safetensors' in refusal(folder)
+    assert "a pickled file, 'model.safetensors'" in refusal(folder)
 
 
 @pytest.mark.parametrize('size', [0x0280, 0x030480, 0x120580])
@@ -100,5 +100,5 @@ def test_a_file_is_not_a_model(tmp_path):
 def test_no_artifact_is_made_of_a_folder_with_a_hidden_file(folder, checked):
     assert str(qiime2.Artifact.import_data(AAMEncoder, str(folder)).type) == 'AAMEncoder'
     (folder / '.hidden').write_text('hello')
-    with pytest.raises(ValidationError, match='^The model contains .hidden, which does not belong there'):
+    with pytest.raises(ValidationError, match="^The model contains '.hidden', which does not belong there"):
         qiime2.Artifact.import_data(AAMRegressor, str(folder))

@@ -1,10 +1,6 @@
 """Every type of the plugin is known to QIIME 2 by its name, with its format and a description."""
 
-import pytest
-
-pytest.importorskip('qiime2')
-
-from qiime2.sdk import PluginManager  # noqa: E402
+from qiime2.sdk import PluginManager
 
 CLASSES = {
     'AAMEncoder': 'AAMModelDirectoryFormat',

@@ -1,6 +1,6 @@
 """True UniFrac of a batch's pairs, computed on the fly, against scikit-bio's for the same samples and tree.
 
-    python tests/benchmarks/unifrac.py [--data FOLDER] [--seed 1] [--quick]
+    python tests/benchmarks/unifrac_speed.py [--data FOLDER] [--seed 1] [--quick]
 
 Batches of 64 samples: of the study of --data, with its rooted-tree.qza, and of a made-up study whose tree has 20,000
 tips. Both sides are timed in turn; values that differ by more than 1e-6 are an error. Reading the trees is not timed.

@@ -1,6 +1,6 @@
 """Coverage of prediction intervals: on simulated groups, and on a study with ridge regression standing in for a model.
 
-    python tests/benchmarks/coverage.py [--data FOLDER] [--seed 1] [--quick]
+    python tests/benchmarks/interval_coverage.py [--data FOLDER] [--seed 1] [--quick]
         [--column month_of_life] [--groups subject] [--folds NAME]
 
 Each line: the coverage asked for, the share of samples that lay within their intervals with its 95 % binomial interval
