@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from q2_aam.config import HeadConfig, ResolvedModel
+from q2_aam.errors import shown
 
 NUCLEOTIDES = 4
 
@@ -30,7 +31,25 @@ class SampleEmbeddings:
         return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(cls)})
 
 
-class DistanceHead(nn.Module):
+class Head(nn.Module):
+    """What all heads have: the configuration of the model and their own, and what they are given.
+
+    Attributes
+    ----------
+    reads : str
+        'samples' (SampleEmbeddings) or 'masked' (outputs of masked tokens).
+    has_outputs : bool
+        Whether its configuration says how many outputs it has.
+    """
+
+    reads = 'samples'
+    has_outputs = False
+
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
+        super().__init__()
+
+
+class DistanceHead(Head):
     """Distances of samples by their soft memberships: bounded to [0, 1] by form, with no flat ends.
 
     The distance of two samples is the weighted part of their memberships that one of them has and the other lacks.
@@ -38,10 +57,8 @@ class DistanceHead(nn.Module):
     the memberships being the branches above an ASV and the weights their lengths.
     """
 
-    reads = 'samples'
-
     def __init__(self, config: ResolvedModel, head: HeadConfig):
-        super().__init__()
+        super().__init__(config, head)
         self.weight = nn.Parameter(torch.empty(config.memberships))
 
     def forward(self, embeddings: SampleEmbeddings) -> torch.Tensor:
@@ -62,13 +79,13 @@ def membership_distances(one_AK: torch.Tensor, other_BK: torch.Tensor, weight_K:
     return (sum_AB - 2 * shared_AB).clamp_min(0) / (sum_AB - shared_AB).clamp_min(1e-9)
 
 
-class NucleotideHead(nn.Module):
+class NucleotideHead(Head):
     """Tells the nucleotides of masked tokens."""
 
     reads = 'masked'
 
     def __init__(self, config: ResolvedModel, head: HeadConfig):
-        super().__init__()
+        super().__init__(config, head)
         self.out = nn.Linear(config.width, config.nucleotides_per_token * NUCLEOTIDES)
 
     def forward(self, masked_MD: torch.Tensor) -> torch.Tensor:
@@ -76,16 +93,16 @@ class NucleotideHead(nn.Module):
         return self.out(masked_MD).unflatten(-1, (-1, NUCLEOTIDES))
 
 
-class TargetHead(nn.Module):
+class TargetHead(Head):
     """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships.
 
     A number has one output, the scaled target; classes have one each, the logarithm of its odds up to a constant.
     """
 
-    reads = 'samples'
+    has_outputs = True
 
     def __init__(self, config: ResolvedModel, head: HeadConfig):
-        super().__init__()
+        super().__init__(config, head)
         self.summary_norm = nn.LayerNorm(config.width)
         self.mean_norm = nn.LayerNorm(config.width)
         self.membership_norm = nn.LayerNorm(config.memberships)
@@ -105,5 +122,15 @@ class TargetHead(nn.Module):
         return self.out(F.gelu(self.hidden(x)))
 
 
-# by HeadConfig.kind; `reads` says what a head is given: 'samples' SampleEmbeddings, 'masked' outputs of masked tokens
-HEADS: dict[str, type[nn.Module]] = {'distances': DistanceHead, 'nucleotides': NucleotideHead, 'target': TargetHead}
+# By HeadConfig.kind.
+HEADS: dict[str, type[Head]] = {'distances': DistanceHead, 'nucleotides': NucleotideHead, 'target': TargetHead}
+
+
+def make_head(config: ResolvedModel, head: HeadConfig) -> nn.Module:
+    """Return the head that a configuration asks for; ValueError, in one sentence, if there is none."""
+    if head.kind not in HEADS:
+        raise ValueError(f'A head must be one of {", ".join(HEADS)}, but it is {shown(head.kind)}.')
+    if (head.outputs > 0) != HEADS[head.kind].has_outputs:
+        allowed = 'a whole number of at least 1' if HEADS[head.kind].has_outputs else '0'
+        raise ValueError(f'Outputs of the head {head.kind} must be {allowed}, but they are {head.outputs}.')
+    return HEADS[head.kind](config, head)

@@ -13,7 +13,7 @@ from q2_aam.config import HeadConfig, ResolvedModel
 from q2_aam.data.batches import Batch, Budget, SampleChunk
 
 from .asv_encoder import ASVEncoder
-from .heads import HEADS, SampleEmbeddings
+from .heads import SampleEmbeddings, make_head
 from .initialise import initialise
 from .layers import Block, all_recomputed
 from .sample_encoder import Memberships, SampleEncoder, abundance_features
@@ -69,7 +69,7 @@ class Network(nn.Module):
         self.asv_encoder = ASVEncoder(config)
         self.sample_encoder = SampleEncoder(config)
         self.memberships = Memberships(config)
-        self.heads = nn.ModuleDict({name: HEADS[head.kind](config, head) for name, head in heads.items()})
+        self.heads = nn.ModuleDict({name: make_head(config, head) for name, head in heads.items()})
         # what it was made of stands in a bundle
         self.head_configs = dict(heads)
 

@@ -208,7 +208,7 @@ def test_a_calibration_of_a_hundred_thousand_groups_takes_no_time(tmp_path):
         (lambda fields, name: fields.update({name: 1}), 'config.json'),
         (lambda fields, name: fields['target'].update({name: 1}), 'target of config.json'),
         (lambda fields, name: fields['heads']['target'].update({name: 1}), "head 'target' of config.json"),
-        (lambda fields, name: fields['heads'].update({name: {'kind': 'target'}}), None),
+        (lambda fields, name: fields['heads'].update({name: {'kind': 1}}), None),
         (lambda fields, name: fields['call'].update({name: 1}), None),
         (lambda fields, name: fields['call']['model'].update({name: 1}), None),
         (lambda fields, name: fields['call']['model'].update(width=name), None),

@@ -70,19 +70,19 @@ def test_a_head_has_its_kind_and_a_target_its_number_of_outputs(kind, outputs):
 @pytest.mark.parametrize(
     'values, sentence',
     [
-        ({'kind': 'taxonomy'}, "A head must be one of distances, nucleotides, target, but it is 'taxonomy'."),
-        ({'kind': None}, 'A head must be one of distances, nucleotides, target, but it is None.'),
-        ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
+        ({'kind': None}, 'The kind of a head must be text, but it is None.'),
         (
             {'kind': 'target', 'outputs': 1.0},
-            'Outputs of the head target must be a whole number of at least 1, but they are 1.0.',
+            'Outputs of a head must be a whole number of 0 or more, but they are 1.0.',
         ),
         (
             {'kind': 'target', 'outputs': True},
-            'Outputs of the head target must be a whole number of at least 1, but they are True.',
+            'Outputs of a head must be a whole number of 0 or more, but they are True.',
         ),
-        ({'kind': 'distances', 'outputs': 1}, 'Outputs of the head distances must be 0, but they are 1.'),
-        ({'kind': 'nucleotides', 'outputs': -1}, 'Outputs of the head nucleotides must be 0, but they are -1.'),
+        (
+            {'kind': 'nucleotides', 'outputs': -1},
+            'Outputs of a head must be a whole number of 0 or more, but they are -1.',
+        ),
     ],
 )
 def test_another_head_is_refused_in_one_sentence(values, sentence):

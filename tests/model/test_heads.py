@@ -1,6 +1,7 @@
 """Distances of samples are UniFrac-like by form: bounded, symmetric, 0 to itself, exact where memberships are hard."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from q2_aam.config import HeadConfig
 from q2_aam.data.batches import Budget, sample_chunks
-from q2_aam.model.heads import HEADS, DistanceHead, NucleotideHead, SampleEmbeddings, TargetHead
+from q2_aam.model.heads import HEADS, DistanceHead, NucleotideHead, SampleEmbeddings, TargetHead, make_head
 from q2_aam.model.sample_encoder import ABUNDANCE_FEATURES, Memberships
 
 # the tree (((a:1,b:2):3,c:4):0.5,(d:1,e:2):1.5): branches above a, b, c, d, e, (a,b), (a,b,c), (d,e)
@@ -153,12 +154,22 @@ def test_a_nucleotide_head_has_four_logits_for_each_nucleotide_of_a_token(config
     torch.testing.assert_close(logits.flatten(1), head.out(outputs))
 
 
-def test_there_is_a_head_for_each_kind_that_a_configuration_can_name():
-    from q2_aam.config.model import HEADS as kinds
-
-    assert set(HEADS) == set(kinds)
+def test_heads_are_given_what_they_read():
     assert {name: head.reads for name, head in HEADS.items()} == {
         'distances': 'samples',
         'nucleotides': 'masked',
         'target': 'samples',
     }
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        ({'kind': 'taxonomy'}, "A head must be one of distances, nucleotides, target, but it is 'taxonomy'."),
+        ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
+        ({'kind': 'distances', 'outputs': 1}, 'Outputs of the head distances must be 0, but they are 1.'),
+    ],
+)
+def test_a_head_that_there_is_not_is_refused_in_one_sentence(config_of, values, sentence):
+    with pytest.raises(ValueError, match='^' + re.escape(sentence) + '$'):
+        make_head(config_of(), HeadConfig(**values))
