@@ -19,11 +19,12 @@ from q2_aam.stats.metrics import classification_metrics, log_loss
 from q2_aam.stats.stacking import stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
+from .protocol import TargetObjective
 
-class Classification:
+
+class Classification(TargetObjective):
     """Learn a column of classes; see :class:`q2_aam.objectives.protocol.TargetObjective`."""
 
-    name, weight = 'target', 1.0
     align_labels = staticmethod(align_classes)
 
     def __init__(self, context):
@@ -40,10 +41,6 @@ class Classification:
         self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
         self.validation_rows = context.rows[VALIDATION]
 
-    @classmethod
-    def align(cls, context):
-        return cls(context)
-
     @staticmethod
     def strata(labels):
         """Return the class of each sample: each split is to have its share of each."""
@@ -54,15 +51,8 @@ class Classification:
         """Return the training configuration: nothing of it depends on the labels."""
         return training
 
-    def label(self, batch, drawn, budget, generator):
-        batch.labels[self.name] = self.labels_of(drawn.rows)
-
     def labels_of(self, rows):
         return torch.from_numpy(self.values[rows].astype(np.int64))
-
-    def loss(self, outputs, batch):
-        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'target_loss': loss.item()}
 
     def outputs_loss(self, outputs_NC, true_N):
         return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device))
@@ -76,11 +66,6 @@ class Classification:
         outputs = self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
         target = self.calibrated(outputs, self.validation_rows)
         return self.metrics_of(target, outputs, self.validation_rows)
-
-    def points(self, network, reader):
-        yield from self.points_of(
-            self.target, reader.outputs(network, self.name, self.validation_rows), self.validation_rows
-        )
 
     def describe(self):
         return f'Target: {shown(self.target.name)}, {self.target.outputs:,} classes.'

@@ -102,7 +102,9 @@ class Objective(Protocol):
 
 
 class TargetObjective(Objective, Protocol):
-    """The metadata column that a model is to predict; what is known of it beyond what every objective knows.
+    """The metadata column that a model is to predict: what is known of it beyond what every objective knows.
+
+    Those of numbers and of classes are subclasses, and have in common what is written out here.
 
     Attributes
     ----------
@@ -115,21 +117,44 @@ class TargetObjective(Objective, Protocol):
         The metric of the validation split that is to be small.
     headline : str
         The metric of the test split that its user is told.
+    validation_rows : int64
+        Of the study.
     validation_outputs : float64 [validation samples, O]
         Of the network, when :meth:`metrics` was last called.
     """
 
+    name: str = 'target'
+    weight: float = 1.0
     values: np.ndarray
     groups: np.ndarray
     target: NumericTarget | ClassTarget
     score: str
     headline: str
+    validation_rows: np.ndarray
     validation_outputs: np.ndarray
     align_labels: Callable[..., Labels]
 
+    def __init__(self, context: Context):
+        """Learn what is learned on the training split: scaling, weights of classes."""
+
     @classmethod
     def align(cls, context: Context) -> 'TargetObjective':
-        """Return the objective with its labels aligned to the study."""
+        """Return the objective; its labels have been aligned with the study."""
+        return cls(context)
+
+    def label(self, batch: Batch, drawn: Drawn, budget: Budget, generator: np.random.Generator) -> None:
+        """Put the labels of the samples into the batch."""
+        batch.labels[self.name] = self.labels_of(drawn.rows)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the loss of a batch and its metric."""
+        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name])
+        return loss, {'target_loss': loss.item()}
+
+    def points(self, network: Network, reader: StudyReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield (plot, predicted, true) of the validation split."""
+        outputs = reader.outputs(network, self.name, self.validation_rows)
+        yield from self.points_of(self.target, outputs, self.validation_rows)
 
     @staticmethod
     def resolved(training: Any, labels: Labels, rows: np.ndarray) -> Any:

@@ -21,14 +21,15 @@ from q2_aam.stats.conformal import calibrate, warn_of_few_groups
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 from q2_aam.stats.stacking import stack_least_squares
 
+from .protocol import TargetObjective
+
 # A square root must make a target this much less skewed: among few samples it may look so by chance.
 MIN_GAIN = 0.1
 
 
-class Regression:
+class Regression(TargetObjective):
     """Learn a column of numbers; see :class:`q2_aam.objectives.protocol.TargetObjective`."""
 
-    name, weight = 'target', 1.0
     score = headline = 'mae'
     align_labels = staticmethod(align_numbers)
 
@@ -41,10 +42,6 @@ class Regression:
         self.loss_name, self.levels = training.loss, (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
         self.validation_rows = context.rows[VALIDATION]
 
-    @classmethod
-    def align(cls, context):
-        return cls(context)
-
     @staticmethod
     def strata(labels):
         return None
@@ -54,15 +51,8 @@ class Regression:
         """Return the training configuration with 'auto' of its target_scaling resolved on `rows`."""
         return dataclasses.replace(training, target_scaling=choose_scaling(labels, rows, training.target_scaling))
 
-    def label(self, batch, drawn, budget, generator):
-        batch.labels[self.name] = self.labels_of(drawn.rows)
-
     def labels_of(self, rows):
         return torch.from_numpy(self.target.scaled(self.values[rows]).astype(np.float32))
-
-    def loss(self, outputs, batch):
-        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'target_loss': loss.item()}
 
     def outputs_loss(self, outputs_NO, true_N):
         if self.target.quantiles:
@@ -72,11 +62,6 @@ class Regression:
     def metrics(self, network, reader):
         self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
         return self.metrics_of(self.target, self.validation_outputs, self.validation_rows)
-
-    def points(self, network, reader):
-        yield from self.points_of(
-            self.target, reader.outputs(network, self.name, self.validation_rows), self.validation_rows
-        )
 
     def describe(self):
         how = 'its square root is learned, and squared again in predictions' if self.target.sqrt else 'a number'

@@ -11,6 +11,7 @@ from q2_aam.data.labels import Labels
 from q2_aam.objectives import Classification
 from q2_aam.stats.metrics import log_loss
 from q2_aam.stats.stacking import stack_log_loss
+from q2_aam.stats.stacking import PRIOR_GROUPS
 from q2_aam.stats.temperature import best_temperature
 
 CLASSES = np.array(['b', 'a', 'b', '10', 'b', 'a', '10', 'b'], dtype=object)
@@ -113,7 +114,9 @@ def test_the_better_classifier_has_the_larger_share(classification, class_weight
     right[0] = [2, 0, 0]
     temperature = best_temperature(right, objective.values, class_weights == 'balanced')
     share, network, ensemble = objective.share(np.zeros((8, 3)), right, np.ones(8), rows, 0.5)
-    assert share < 0.25 and ensemble == pytest.approx(1 / temperature)
+    # all to the ensemble, but for what the prior keeps
+    assert share == pytest.approx(0.5 * PRIOR_GROUPS / (8 + PRIOR_GROUPS), abs=0.01)
+    assert ensemble == pytest.approx(1 / temperature)
     # of what says nothing every temperature is alike: there it is that of no evidence
     assert network == pytest.approx(1, rel=1e-3)
 
