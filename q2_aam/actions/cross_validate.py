@@ -4,12 +4,13 @@ They never look into the results of their actions, so that frameworks that can r
 """
 
 import dataclasses
-import secrets
 import typing
 
 import pandas as pd
 import qiime2
 from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
+from q2_types.distance_matrix import LSMatFormat
+from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
 from qiime2.plugin import Categorical, MetadataColumn, Numeric
@@ -24,15 +25,16 @@ from q2_aam.config import (
 )
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
-from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
+from q2_aam.runtime.content import hash_files, hash_series
+from q2_aam.runtime.pipeline_seed import seed_of_pipeline
+from q2_aam.types import AAMEncoder, AAMMetrics, AAMModelDirectoryFormat, AAMPredictionDetails
 
 from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
-from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite
+from .messages import warnings_given
+from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
 from .signature import descriptions, flat, parameters
-
-MAX_SEED = 2**31 - 1
 
 DESCRIPTION = (
     'Estimate how well {what} can be predicted, and whether this model is the best choice for it. The labelled '
@@ -42,7 +44,8 @@ DESCRIPTION = (
     'is given, and a constant guess. The metrics report how much better or worse this model is than each baseline, '
     'with a 95 % confidence interval that respects groups, and a verdict in plain words. An encoder that was '
     'pretrained on the same samples has seen their sequences and distances, but no labels. Folds are computed in '
-    'parallel where the framework runs pipelines in parallel.'
+    'parallel where the framework runs pipelines in parallel. After an interruption, the same command takes the folds '
+    'that were finished.'
 )
 
 OUTPUT_DESCRIPTIONS = {
@@ -51,9 +54,9 @@ OUTPUT_DESCRIPTIONS = {
     'probabilities': 'Out-of-fold probability of each class for each labelled sample.',
     'details': 'One row per labelled sample: its prediction, its true value, its fold, the prediction of each '
     'baseline, and the applicability of the models to it.',
-    'metrics': 'One row per metric: the verdict; the difference between this model and each baseline with its 95 % '
-    'confidence interval (below 0: this model has the smaller error); the metrics of each method in the mean over '
-    'repeats, over all folds, and in each fold. It can be viewed as metadata.',
+    'metrics': 'One row per metric: the verdict, then the warnings (both in column note); the difference between this '
+    'model and each baseline with its 95 % confidence interval (below 0: this model has the smaller error); the '
+    'metrics of each method in the mean over repeats, over all folds, and in each fold. It can be viewed as metadata.',
 }
 
 
@@ -61,6 +64,7 @@ OUTPUT_DESCRIPTIONS = {
 class _Kind:
     """What differs between the two pipelines."""
 
+    call: str
     fit: str
     config: type[Call]
     model: str
@@ -71,6 +75,7 @@ class _Kind:
 
 
 NUMBERS = _Kind(
+    'cross-validate',
     'fit_regressor',
     FitRegressorConfig,
     'regressor',
@@ -80,9 +85,15 @@ NUMBERS = _Kind(
     qiime2.NumericMetadataColumn,
 )
 CLASSES = _Kind(
-    'fit_classifier', FitClassifierConfig, 'classifier', 'predict_classes', '_collate_classes', align_classes,
+    'cross-validate-classifier',
+    'fit_classifier',
+    FitClassifierConfig,
+    'classifier',
+    'predict_classes',
+    '_collate_classes',
+    align_classes,
     qiime2.CategoricalMetadataColumn,
-)  # fmt: skip
+)
 
 
 @flat(CrossValidateConfig)
@@ -103,16 +114,19 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
     names = None if groups is None else group_names(groups)
     file = table.view(BIOMV210Format)
     labels = labels_with_reads(str(file), metadata.to_series(), names, kind.align)
-    seed = config.training.random_seed or 1 + secrets.randbelow(MAX_SEED)
+    hashes = _hashes(file, metadata.to_series(), sequences, encoder, distance_matrix, names)
+    seed = seed_of_pipeline(kind.call, config, hashes, config.training.random_seed)
     how = config.folds
     plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
     fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', kind.predict)
-    filter_samples, score = ctx.get_action('feature_table', 'filter_samples'), ctx.get_action('aam', '_score_baselines')
+    filter_samples, score = ctx.get_action('aam', '_filter_samples'), ctx.get_action('aam', '_score_baselines')
     values = config.to_flat()
-    details, baselines = [], []
+    # those of this function; those of the fits come with their histories
+    warned = warnings_given()
+    details, histories, baselines = [], [], []
     for repeat, of_repeat in enumerate(plan):
         for fold in range(of_repeat.max() + 1):
             training = target[of_repeat != fold]
@@ -121,7 +135,7 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
             (training_table,) = filter_samples(table, metadata=_ids(training))
             # without the labels of these samples
             (test_table,) = filter_samples(table, metadata=_ids(target[of_repeat == fold]))
-            model, *_ = fit(
+            model, *_, history = fit(
                 table=training_table, metadata=column, sequences=sequences, encoder=encoder,
                 distance_matrix=distance_matrix, groups=groups,
                 **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
@@ -130,6 +144,7 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
                 table=test_table, sequences=sequences, **{kind.model: model}, **_of_call(PredictConfig, values)
             )
             details.append(predicted)
+            histories.append(history)
             if how.baselines:
                 (scored,) = score(
                     training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
@@ -138,10 +153,25 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
                 baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
     results = collate(
-        details=details, baselines=baselines or None, metadata=kind.column(target), groups=groups,
-        folds=int(plan.max()) + 1, random_seed=seed, pretrained=encoder is not None,
+        fold_details=details, histories=histories, baselines=baselines or None, metadata=kind.column(target),
+        groups=groups, folds=int(plan.max()) + 1, random_seed=seed, pretrained=encoder is not None,
+        warned=warned or None,
     )  # fmt: skip
     return tuple(results)
+
+
+def _hashes(table, target, sequences, encoder, distance_matrix, groups):
+    """Return what the inputs are known by: where no seed is given, the same call goes on with the seed it drew."""
+    hashes = hash_files(
+        table=str(table),
+        sequences=path_of(sequences and sequences.view(DNAFASTAFormat)),
+        encoder=path_of(encoder and encoder.view(AAMModelDirectoryFormat)),
+        distance_matrix=path_of(distance_matrix and distance_matrix.view(LSMatFormat)),
+    )
+    hashes['metadata'] = hash_series(target)
+    if groups is not None:
+        hashes['groups'] = hash_series(groups)
+    return hashes
 
 
 def _ids(series):
@@ -192,8 +222,6 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},
         name=f'Cross-validate the prediction of {what} and compare with baselines',
         description=DESCRIPTION.format(what=what, linear=linear, near=near),
-        citations=cite(
-            'vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019', 'pedregosa2011', 'hesterberg2015'
-        ),
+        citations=cite('devlin2019', 'lozupone2005', 'loshchilov2019', 'pedregosa2011', 'hesterberg2015'),
         examples=examples,
     )

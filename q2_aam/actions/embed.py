@@ -90,7 +90,7 @@ def register(plugin):
         },
         name='Predict distances between samples without a phylogeny',
         description=DISTANCES_DESCRIPTION,
-        citations=cite('vaswani2017', 'lozupone2005'),
+        citations=cite('lozupone2005'),
         examples={'predict_distances_of_new_samples': predict_distances_example},
     )
     plugin.methods.register_function(
@@ -106,6 +106,6 @@ def register(plugin):
         },
         name='Embed and ordinate samples',
         description=EMBED_DESCRIPTION,
-        citations=cite('vaswani2017', 'lozupone2005'),
+        citations=cite('lozupone2005'),
         examples={'embed_samples': embed_example},
     )

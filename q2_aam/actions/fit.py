@@ -29,6 +29,7 @@ from .shared import (
     INPUTS,
     cite,
     path_of,
+    saved,
 )
 from .signature import descriptions, flat, parameters
 
@@ -65,7 +66,7 @@ def fit_regressor(
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.training.fit import fit_regressor as train
 
-    regressor, history = AAMModelDirectoryFormat(), AAMTrainingHistoryDirectoryFormat()
+    regressor = AAMModelDirectoryFormat()
     predictions, details, logged = train(
         str(table),
         metadata.to_series(),
@@ -76,8 +77,7 @@ def fit_regressor(
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
     )
-    logged.save(str(history))
-    return regressor, predictions, details, history
+    return regressor, predictions, details, saved(logged)
 
 
 @flat(FitClassifierConfig)
@@ -94,7 +94,7 @@ def fit_classifier(
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.training.fit import fit_classifier as train
 
-    classifier, history = AAMModelDirectoryFormat(), AAMTrainingHistoryDirectoryFormat()
+    classifier = AAMModelDirectoryFormat()
     predictions, probabilities, details, logged = train(
         str(table),
         metadata.to_series(),
@@ -105,8 +105,7 @@ def fit_classifier(
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
     )
-    logged.save(str(history))
-    return classifier, predictions, probabilities, details, history
+    return classifier, predictions, probabilities, details, saved(logged)
 
 
 def group_names(column):
@@ -121,7 +120,7 @@ def _name(value):
 ENCODER_DESCRIPTION = 'Encoder from pretrain to start from. Without one, the model is trained on this table alone.'
 MODEL_DESCRIPTION = 'The trained model, with everything that prediction needs.'
 FOR_WHICH_SAMPLES = 'for the test samples (or, where test_fraction is 0, the validation samples).'
-CITED = ('vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992')
+CITED = ('devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992')
 
 
 def register(plugin):

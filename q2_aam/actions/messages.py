@@ -1,6 +1,11 @@
-"""How warnings of the library reach the user: one line each, once, also where the command line is quiet."""
+"""How warnings of the library reach the user: one line each, once, also where the command line is quiet.
+
+Where it runs pipelines in parallel, an action is in a worker, which no user sees: its warnings also go into what it
+gives (:func:`warnings_given`).
+"""
 
 import contextlib
+import contextvars
 import sys
 import warnings
 
@@ -17,13 +22,22 @@ else:
         """A warning of ours that newer frameworks show without --verbose."""
 
 
+_GIVEN = contextvars.ContextVar('given', default=())
+
+
+def warnings_given():
+    """Return the texts of our warnings that the running action has given so far, each once."""
+    return list(_GIVEN.get())
+
+
 @contextlib.contextmanager
 def warnings_to_user():
-    """While an action runs, show each of our warnings once, in one line.
+    """While an action runs, show each of our warnings once, in one line, and remember it.
 
     Warnings of other packages are shown as ever.
     """
-    shown = set()
+    # a dict, for its order
+    shown = {}
     # a new context shows again what an earlier call has warned of, and restores showwarning at its end
     with warnings.catch_warnings():
         show, form = warnings.showwarning, warnings.formatwarning
@@ -31,9 +45,9 @@ def warnings_to_user():
         def show_ours(message, category, *where, **more):
             if not issubclass(category, AAMWarning):
                 return show(message, category, *where, **more)
-            text = str(message)
+            text = ' '.join(str(message).split())
             if text not in shown:
-                shown.add(text)
+                shown[text] = True
                 show(message, Shown, *where, **more)
                 if Shown is AAMWarning:
                     print_when_command_ends(one_line(text), fg='yellow')
@@ -42,9 +56,11 @@ def warnings_to_user():
             return one_line(message) if issubclass(category, AAMWarning) else form(message, category, *where, **more)
 
         warnings.showwarning, warnings.formatwarning = show_ours, form_ours
+        given = _GIVEN.set(shown)
         try:
             yield
         finally:
+            _GIVEN.reset(given)
             warnings.formatwarning = form
 
 

@@ -73,7 +73,7 @@ def register(plugin):
         name='Predict a numeric metadata column',
         description='Predict a numeric metadata column for the samples of a feature table with a model from '
         f'fit-regressor. {WHAT_IS_READ}',
-        citations=cite('vaswani2017', 'ukkonen1992', 'lei2018', 'lee2023'),
+        citations=cite('ukkonen1992', 'lei2018', 'lee2023'),
         examples={'predict_new_samples': predict_example},
     )
     plugin.methods.register_function(
@@ -99,6 +99,6 @@ def register(plugin):
         name='Predict a categorical metadata column',
         description='Predict a categorical metadata column (classes and their probabilities) for the samples of a '
         f'feature table with a model from fit-classifier. {WHAT_IS_READ}',
-        citations=cite('vaswani2017', 'ukkonen1992', 'guo2017'),
+        citations=cite('ukkonen1992', 'guo2017'),
         examples={'predict_classes_of_new_samples': predict_classes_example},
     )

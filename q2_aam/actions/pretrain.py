@@ -14,7 +14,7 @@ from q2_aam.types import (
 )
 
 from .examples import pretrain_example
-from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of, saved
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -38,7 +38,7 @@ def pretrain(
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.training.pretrain import pretrain as train
 
-    encoder, history = AAMModelDirectoryFormat(), AAMTrainingHistoryDirectoryFormat()
+    encoder = AAMModelDirectoryFormat()
     logged = train(
         str(table),
         str(encoder),
@@ -47,8 +47,7 @@ def pretrain(
         distance_matrix=path_of(distance_matrix),
         phylogeny=path_of(phylogeny),
     )
-    logged.save(str(history))
-    return encoder, history
+    return encoder, saved(logged)
 
 
 def register(plugin):
@@ -73,6 +72,6 @@ def register(plugin):
         },
         name='Pretrain an encoder on unlabelled samples',
         description=DESCRIPTION,
-        citations=cite('vaswani2017', 'devlin2019', 'lozupone2005', 'loshchilov2019'),
+        citations=cite('devlin2019', 'lozupone2005', 'loshchilov2019'),
         examples={'pretrain_on_a_table': pretrain_example},
     )

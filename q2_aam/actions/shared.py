@@ -5,7 +5,15 @@ from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency, RelativeFrequency
 from qiime2.plugin import Citations
 
+from q2_aam.runtime.history import History
+from q2_aam.types import AAMTrainingHistoryDirectoryFormat
+
+from .messages import warnings_given
+
 CITATIONS = Citations.load('citations.bib', package='q2_aam')
+
+# The part of a history, and the metric of a cross-validation, that tells a warning.
+WARNING = 'warning'
 
 TABLE = FeatureTable[Frequency | RelativeFrequency]
 
@@ -29,8 +37,8 @@ GROUPS_DESCRIPTION = (
 )
 
 HISTORY_DESCRIPTION = (
-    'Training history: losses and metrics of each split, step by step, and points of predicted against true values. It '
-    'can be viewed as metadata.'
+    'Training history: first the warnings of the run (part warning, their text in column metric), then losses and '
+    'metrics of each split, step by step, and points of predicted against true values. It can be viewed as metadata.'
 )
 
 DETAILS_DESCRIPTION = (
@@ -46,6 +54,20 @@ def path_of(view):
     return None if view is None else str(view)
 
 
+def saved(logged):
+    """Return a history as its format, the warnings of the running action first: one row each, its text as the metric.
+
+    Where the framework runs a pipeline in parallel, nobody reads what its actions print.
+    """
+    history = AAMTrainingHistoryDirectoryFormat()
+    warned = [(0, 0, WARNING, text, 1.0) for text in warnings_given()]
+    History([*warned, *logged.rows], logged.points).save(str(history))
+    return history
+
+
 def cite(*keys):
-    """Return the citations with these keys of citations.bib, as the framework takes them."""
+    """Return the citations with these keys of citations.bib, as the framework takes them.
+
+    Provenance and Galaxy put those of the plugin beside those of an action, so that no action repeats them.
+    """
     return [CITATIONS[key] for key in keys]

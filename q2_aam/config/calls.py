@@ -3,6 +3,8 @@
 import dataclasses
 import typing
 
+from q2_aam.errors import shown
+
 from .data import FitData, FoldData, PredictData, PredictNumbers, PretrainData
 from .embedding import EmbeddingConfig
 from .fields import Group, Option
@@ -70,9 +72,9 @@ class Call:
 
 def _check_names(where, values, known):
     if not isinstance(values, dict):
-        raise ValueError(f'The {where} must be an object, but it is {values!r}.')
+        raise ValueError(f'The {where} must be an object, but it is {shown(values)}.')
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f'The {where} has a field that this version does not know: {unknown[0]}.')
+        raise ValueError(f'The {where} has a field that this version does not know: {shown(unknown[0])}.')
 
 
 @dataclasses.dataclass(frozen=True)

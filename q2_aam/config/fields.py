@@ -3,6 +3,8 @@
 import dataclasses
 import typing
 
+from q2_aam.errors import shown
+
 AUTO = 'auto'
 
 
@@ -92,7 +94,7 @@ def check_value(opt: Option, value: object) -> None:
     if opt.auto and value == AUTO:
         return
     if not (_is_of_kind(opt.kind, value) and _is_in_bounds(opt, value) and (not opt.choices or value in opt.choices)):
-        raise ValueError(f'Parameter {opt.name} must be {_allowed(opt)}, but it is {value!r}.')
+        raise ValueError(f'Parameter {opt.name} must be {_allowed(opt)}, but it is {shown(value)}.')
 
 
 def _is_of_kind(kind, value):

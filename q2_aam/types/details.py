@@ -3,9 +3,11 @@
 from qiime2.plugin import ValidationError, model
 
 from q2_aam.data.details import LOWER, PROBABILITY, UPPER
+from q2_aam.data.frames import is_number
 from q2_aam.data.splits import NEW, TEST, TRAINING, VALIDATION
+from q2_aam.errors import listed, shown
 
-from .tsv import check_columns, is_number, read_rows
+from .tsv import check_columns, read_rows
 
 FIRST_COLUMNS = ('id', 'part', 'prediction')
 PARTS = (TRAINING, VALIDATION, TEST, NEW)
@@ -33,7 +35,7 @@ class AAMPredictionDetailsFormat(model.TextFileFormat):
             if len(bounds) == 2:
                 _check_interval(line, cells[0], *(cells[place] for place in bounds))
             if cells[0] in seen:
-                raise ValidationError(f'Sample IDs must be unique: {cells[0]} occurs again at line {line}.')
+                raise ValidationError(f'Sample IDs must be unique: {shown(cells[0])} occurs again at line {line}.')
             seen.add(cells[0])
         if not seen:
             raise ValidationError('The prediction details have no rows.')
@@ -50,7 +52,7 @@ def _check_names(header):
         if not name:
             raise ValidationError(f'Column {place + 1} has no name.')
         if name in names[:place]:
-            raise ValidationError(f'Column names must be unique: {name} occurs twice in the header.')
+            raise ValidationError(f'Column names must be unique: {shown(name)} occurs twice in the header.')
 
 
 def _check_row(line, name, part):
@@ -58,7 +60,8 @@ def _check_row(line, name, part):
         raise ValidationError(f'The sample ID is empty at line {line}.')
     if part not in PARTS:
         raise ValidationError(
-            f'The part of sample {name} (line {line}) must be one of {", ".join(PARTS)}, but it is {part!r}.'
+            f'The part of sample {shown(name)} (line {line}) must be one of {", ".join(PARTS)}, but it is '
+            f'{shown(part)}.'
         )
 
 
@@ -66,16 +69,17 @@ def _check_prediction(line, cells, classes):
     """Check a prediction and, where there are any, the probabilities; `classes` is {class: place of its column}."""
     name, prediction = cells[0], cells[2]
     if prediction and not (prediction in classes if classes else is_number(prediction)):
-        allowed = f'one of the classes {", ".join(classes)}' if classes else 'a number'
+        allowed = f'one of the classes {listed(map(shown, classes))}' if classes else 'a number'
         raise ValidationError(
-            f'The prediction of sample {name} (line {line}) must be {allowed} or empty, but it is {prediction!r}.'
+            f'The prediction of sample {shown(name)} (line {line}) must be {allowed} or empty, but it is '
+            f'{shown(prediction)}.'
         )
     for label, place in classes.items():
         cell = cells[place]
         if cell and not (is_number(cell) and 0 <= float(cell) <= 1):
             raise ValidationError(
-                f'The probability of class {label} for sample {name} (line {line}) must be a number from 0 to 1 or '
-                f'empty, but it is {cell!r}.'
+                f'The probability of class {shown(label)} for sample {shown(name)} (line {line}) must be a number from '
+                f'0 to 1 or empty, but it is {shown(cell)}.'
             )
 
 
@@ -84,6 +88,6 @@ def _check_interval(line, name, lower, upper):
         return
     if not (is_number(lower) and is_number(upper) and float(lower) <= float(upper)):
         raise ValidationError(
-            f'The prediction interval of sample {name} (line {line}) must be two numbers, the lower one first, or '
-            f'empty, but it is {lower!r} to {upper!r}.'
+            f'The prediction interval of sample {shown(name)} (line {line}) must be two numbers, the lower one first, '
+            f'or empty, but it is {shown(lower)} to {shown(upper)}.'
         )

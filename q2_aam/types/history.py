@@ -2,9 +2,11 @@
 
 from qiime2.plugin import ValidationError, model
 
+from q2_aam.data.frames import is_number
+from q2_aam.errors import shown
 from q2_aam.runtime.history import HISTORY_COLUMNS, HISTORY_FILE, POINTS_COLUMNS, POINTS_FILE
 
-from .tsv import check_columns, is_number, read_rows
+from .tsv import check_columns, read_rows
 
 
 class _LogFormat(model.TextFileFormat):
@@ -24,7 +26,7 @@ class _LogFormat(model.TextFileFormat):
     def _check_cell(self, line, column, cell):
         if column in self.finite or column in self.numeric:
             if not is_number(cell, finite=column in self.finite):
-                raise ValidationError(f'Column {column} must hold numbers, but line {line} has {cell!r}.')
+                raise ValidationError(f'Column {column} must hold numbers, but line {line} has {shown(cell)}.')
         elif not cell.strip():
             raise ValidationError(f'Column {column} is empty at line {line}.')
 

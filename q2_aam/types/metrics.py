@@ -2,9 +2,11 @@
 
 from qiime2.plugin import ValidationError, model
 
+from q2_aam.data.frames import is_number
+from q2_aam.errors import shown
 from q2_aam.evaluation.verdict import METRICS_COLUMNS
 
-from .tsv import check_columns, is_number, read_rows
+from .tsv import check_columns, read_rows
 
 TEXTS = ('method', 'repeat', 'fold', 'metric')
 NUMBERS = ('samples', 'value', 'sd', 'lower', 'upper')
@@ -23,7 +25,7 @@ class AAMMetricsFormat(model.TextFileFormat):
                     raise ValidationError(f'Column {column} is empty at line {line}.')
                 if column in NUMBERS and cell and not is_number(cell):
                     raise ValidationError(
-                        f'Column {column} must hold numbers or be empty, but line {line} has {cell!r}.'
+                        f'Column {column} must hold numbers or be empty, but line {line} has {shown(cell)}.'
                     )
         if line is None:
             raise ValidationError('The metrics have no rows.')

@@ -5,6 +5,7 @@ import pathlib
 from qiime2.plugin import ValidationError, model
 
 from q2_aam import bundle
+from q2_aam.errors import shown
 
 PICKLE_PROTOCOLS = (2, 3, 4, 5)
 ZIP_MAGIC = b'PK\x03\x04'
@@ -42,12 +43,12 @@ def _check_files(folder):
     for path in sorted(folder.iterdir()):
         if path.is_file() and _is_pickled(path):
             raise ValidationError(
-                f'The model contains a pickled file, {path.name}, which could run arbitrary code when loaded; use a '
-                'model that was trained with this plugin.'
+                f'The model contains a pickled file, {shown(path.name)}, which could run arbitrary code when loaded; '
+                'use a model that was trained with this plugin.'
             )
         if path.name not in bundle.FILES or not path.is_file():
             raise ValidationError(
-                f'The model contains {path.name}, which does not belong there: a model is the files '
+                f'The model contains {shown(path.name)}, which does not belong there: a model is the files '
                 f'{", ".join(bundle.FILES)} and nothing else; remove it.'
             )
     missing = [name for name in bundle.FILES if not (folder / name).exists()]

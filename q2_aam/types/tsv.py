@@ -1,20 +1,13 @@
-"""Helpers of the tab-separated formats: rows with their line numbers, columns, and which cells are numbers."""
+"""Helpers of the tab-separated formats: rows with their line numbers, and columns."""
 
 import csv
-import re
 
 from qiime2.plugin import ValidationError
 
+from q2_aam.errors import listed, shown
+
 # rows that are read at level 'min', which the framework asks for whenever it passes an artifact on
 MIN_ROWS = 5
-
-_NUMBER = re.compile(r'[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?')
-_NOT_FINITE = re.compile(r'nan|[+-]?inf', re.IGNORECASE)
-
-
-def is_number(cell, finite=True):
-    """Return whether `cell` is a number as text; not by Python's float(), which takes a label like 1_2 for 12."""
-    return bool(_NUMBER.fullmatch(cell) or (not finite and _NOT_FINITE.fullmatch(cell)))
 
 
 def read_rows(file_format, level):
@@ -45,6 +38,6 @@ def check_columns(rows, columns, exactly=True):
     if (header if exactly else header[: len(columns)]) != list(columns):
         raise ValidationError(
             f'The header must {"be" if exactly else "begin with"} {", ".join(columns)}, but it is '
-            f'{", ".join(header) or "empty"}.'
+            f'{listed(map(shown, header)) or "empty"}.'
         )
     return header

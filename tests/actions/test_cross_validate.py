@@ -1,6 +1,7 @@
 """Each labelled sample is predicted once per repeat, by a model trained without its label and its group."""
 
 import types
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,10 @@ from q2_types.feature_table import BIOMV210Format
 from q2_aam.actions import cross_validate as pipelines
 from q2_aam.actions import cross_validate_steps as steps
 from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig, FitRegressorConfig, PredictConfig
-from q2_aam.errors import UserError
+from q2_aam.data.labels import labels_with_reads
+from q2_aam.errors import AAMWarning, UserError
+from q2_aam.runtime.history import HISTORY_COLUMNS
+from q2_aam.runtime.pipeline_seed import forget_seed
 
 QUICK = {'folds': 3, 'random_seed': 5, 'width': 16, 'threads': 1}
 
@@ -114,11 +118,42 @@ def test_all_parameters_of_a_fit_but_those_of_the_test_split_are_there(config):
 def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):
     for seed in (5, 5, 0, 0):
         run(random_seed=seed)
+        # as the last step does
+        forget_seed(context.of('_collate_numbers')[-1].random_seed)
     first, again, drawn, other = (context.of('_filter_samples')[start : start + 6] for start in range(0, 24, 6))
     assert list(map(ids_of, first)) == list(map(ids_of, again))
     assert list(map(ids_of, drawn)) != list(map(ids_of, other))
     seeds = [call.random_seed for call in context.of('_collate_numbers')]
     assert seeds[:2] == [5, 5] and 0 < seeds[2] != seeds[3] > 0
+
+
+def test_what_was_interrupted_goes_on_with_the_seed_it_drew_unless_anything_differs(run, context, small):
+    run(random_seed=0)
+    run(random_seed=0)
+    run(random_seed=0, max_memory_gb=1.0)
+    run('stage', random_seed=0)
+    run(random_seed=0, groups=False)
+    run(random_seed=0, sequences=small.sequences)
+    run(random_seed=0, distance_matrix=small.distances)
+    run(random_seed=0, epochs=3)
+    first, again, other_machine, *others = (call.random_seed for call in context.calls if 'collate' in call.name)
+    assert first == again == other_machine
+    assert len({first, *others}) == 6
+
+
+def test_warnings_of_the_pipeline_and_histories_of_the_fits_go_to_the_last_step(run, context, monkeypatch):
+    def align(*given):
+        warnings.warn('Ignored: 2 samples\nwithout reads.', AAMWarning)
+        return labels_with_reads(*given)
+
+    monkeypatch.setattr(pipelines, 'labels_with_reads', align)
+    with pytest.warns(AAMWarning):
+        run()
+    run(repeats=1, baselines=False, groups=False)
+    collated = context.of('_collate_numbers')
+    assert collated[0].warned == ['Ignored: 2 samples without reads.']
+    # the last of the outputs of a fit
+    assert [name.split()[::2] for name in collated[0].histories] == [['fit_regressor', '3']] * 3
 
 
 def test_baselines_learn_from_the_same_samples_and_can_be_left_out(run, context):
@@ -128,7 +163,7 @@ def test_baselines_learn_from_the_same_samples_and_can_be_left_out(run, context)
     assert [call.training_table for call in scored] == [call.table for call in fits]
     assert [call.test_table for call in scored] == [call.table for call in context.of('predict')]
     (collate,) = context.of('_collate_numbers')
-    assert len(collate.baselines) == len(collate.details) == 3
+    assert len(collate.baselines) == len(collate.fold_details) == len(collate.histories) == 3
     run(baselines=False)
     assert len(context.of('_score_baselines')) == 3
     assert context.of('_collate_numbers')[1].baselines is None
@@ -151,7 +186,8 @@ def test_classes_take_the_classifier(run, context):
     assert all(isinstance(call.metadata, qiime2.CategoricalMetadataColumn) for call in fits)
     # the last of its outputs is the details
     assert all(
-        name.startswith('predict_classes') and name.endswith('2') for name in context.of('_collate_classes')[0].details
+        name.startswith('predict_classes') and name.endswith('2')
+        for name in context.of('_collate_classes')[0].fold_details
     )
     assert not context.of('fit_regressor')
 
@@ -180,7 +216,7 @@ def folds():
 
 def test_numbers_are_collated_to_means_with_the_details_of_the_models(folds, capsys):
     predictions, details, metrics = steps._collate_numbers(
-        folds.details, folds.true, 2, 1, folds.baselines, folds.groups, pretrained=True
+        folds.details, folds.true, 2, 1, None, folds.baselines, folds.groups, pretrained=True
     )
     assert predictions.to_dict() == {'a': 1.5, 'b': 2.5, 'c': 3.5, 'd': 4.5} and predictions.name == 'age'
     assert list(details) == ['part', 'prediction', 'true', 'fold', 'prediction_sd', 'ridge', 'reads_used']
@@ -199,10 +235,33 @@ def test_without_baselines_there_is_still_a_verdict(folds):
     assert metrics['against'].eq('').all() and 'no baseline to compare with' in metrics.iloc[0]['note']
 
 
+def test_warnings_are_rows_after_the_verdict_with_the_number_of_models_they_are_about(folds):
+    history = pd.DataFrame([(0, 0, 'warning', 'Few groups.', 1.0), (0, 0, 'run', 'seed', 5.0)], columns=HISTORY_COLUMNS)
+    histories = [history, history, history[1:], history.replace({'Few groups.': 'Few\treads.'})]
+    *_, metrics = steps._collate_numbers(
+        folds.details, folds.true, 2, 1, histories, folds.baselines, warned=['Ignored: 2 samples.']
+    )
+    assert metrics['metric'].tolist()[:5] == ['verdict', 'warning', 'warning', 'warning', 'mae_difference']
+    warned = metrics[metrics['metric'] == 'warning']
+    assert warned['note'].tolist() == ['Ignored: 2 samples.', 'Few groups.', 'Few\treads.']
+    assert warned['value'].tolist() == [4, 2, 1] and warned['samples'].tolist() == [4, 4, 4]
+    artifact = qiime2.Artifact.import_data('AAMMetrics', metrics)
+    assert artifact.view(qiime2.Metadata).get_column('note').to_series().iloc[1] == 'Ignored: 2 samples.'
+    without = steps._collate_numbers(folds.details, folds.true, 2, 1, histories[2:3], folds.baselines)[-1]
+    pd.testing.assert_frame_equal(without, metrics[metrics['metric'] != 'warning'].reset_index(drop=True))
+
+
+def test_the_last_step_forgets_the_seed(folds, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(steps, 'forget_seed', forgotten.append)
+    steps._collate_numbers(folds.details, folds.true, 2, 17)
+    assert forgotten == [17]
+
+
 def test_an_abstention_is_in_the_details_but_not_in_the_predictions(folds):
     for frame in (folds.details[0], folds.details[2]):
         frame.loc['a', 'prediction'] = np.nan
-    predictions, details, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1, folds.baselines)
+    predictions, details, metrics = steps._collate_numbers(folds.details, folds.true, 2, 1, baselines=folds.baselines)
     assert list(predictions.index) == ['b', 'c', 'd'] and np.isnan(details.loc['a', 'prediction'])
     assert metrics[metrics['metric'] == 'mae_difference'].iloc[0]['samples'] == 3
 

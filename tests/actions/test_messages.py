@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from q2_aam.actions import messages
-from q2_aam.actions.messages import one_line, warnings_to_user
+from q2_aam.actions.messages import one_line, warnings_given, warnings_to_user
 from q2_aam.errors import AAMWarning, UserError
 
 TEXT = '2 samples, for example "S01", are ignored.'
@@ -142,3 +142,17 @@ def test_the_command_line_prints_an_error_as_one_sentence(small, tmp_path):
     assert run.returncode == 1
     assert 'Plugin error from aam:' in printed and 'sequences' in printed and 'asv0' in printed
     assert 'Traceback' not in printed
+
+
+def test_the_running_action_knows_what_it_has_warned_of_each_once_and_on_one_line():
+    assert warnings_given() == []
+    with pytest.warns(AAMWarning), warnings_to_user():
+        warnings.warn('of a\n  pipeline', AAMWarning)
+        warnings.warn('not ours', UserWarning)
+        with warnings_to_user():
+            assert warnings_given() == []
+            warn_twice('of its action')
+            assert warnings_given() == ['of its action']
+        # the pipeline heard it, too
+        assert warnings_given() == ['of a pipeline', 'of its action']
+    assert warnings_given() == []

@@ -17,6 +17,13 @@ SMALL = {**examples.SMALL_MODEL, **examples.SHORT_TRAINING, 'batch_size': 4}
 class ProvenanceLoader(yaml.SafeLoader):
     """Reads the framework's own tags (!ref, !cite, !metadata, ...) as what they hold."""
 
+    # without what newer frameworks add to SafeLoader itself, which looks for files beside the one that is read
+    yaml_constructors = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.startswith('tag:yaml.org')
+    }
+
 
 ProvenanceLoader.add_multi_constructor(
     '!',
