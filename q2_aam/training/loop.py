@@ -121,7 +121,7 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
         _end_epoch(module, task, recorder, state, epoch, share)
         checkpoint.save(module, task.optimizer, state)
         if not task.name:
-            recorder.say(_line(recorder, epoch, epochs, task.optimizer.param_groups[0]['lr'], clock.left(state.step)))
+            recorder.say(_line(recorder, epoch, epochs, _learning_rate(task.optimizer), clock.left(state.step)))
             clock.hear()
     if task.score:
         if state.best_weights is None:
@@ -214,11 +214,21 @@ def _means(state):
     return {name: value / state.samples for name, value in state.sums.items()}
 
 
+def _learning_rate(optimizer):
+    """Return that of the parts that learn fastest: those of a given encoder are slower."""
+    return max(group['lr'] for group in optimizer.param_groups)
+
+
 def _line(recorder, epoch, epochs, learning_rate, left):
     """Return the line of an epoch: what was just logged of it."""
     rows = [row for row in recorder.history.rows[-100:] if row[1] == epoch]
     words = [f'epoch {epoch:>{len(str(epochs))}}/{epochs}']
     for part in ('training', 'validation'):
-        metrics = [f'{row[3]} {row[4]:.3f}' for row in rows if row[2] == part and row[3] != 'learning_rate_share']
-        words += ['| validation', *metrics] if metrics and part == 'validation' else metrics
+        metrics = {row[3]: row[4] for row in rows if row[2] == part and row[3] != 'learning_rate_share'}
+        if len(metrics) == 2 and metrics.get('loss') == metrics.get('target_loss'):
+            # the target alone is learned
+            del metrics['target_loss']
+        if metrics and part == 'validation':
+            words.append('| validation')
+        words += [f'{name} {value:.3f}' for name, value in metrics.items()]
     return ' '.join([*words, f'| learning rate {learning_rate:.1e} | {left}'])
