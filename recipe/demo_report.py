@@ -19,7 +19,7 @@ def scores(true, predicted):
     return sum(map(abs, errors)) / len(errors), r2
 
 
-def last_figure(history, part, metric):
+def last_metric(history, part, metric):
     """Return the value of `metric` in `part` at its last epoch; `history` holds rows as dicts."""
     rows = [row for row in history if row['part'] == part and row['metric'] == metric]
     return float(max(rows, key=lambda row: float(row['epoch']))['value']) if rows else math.nan
@@ -41,18 +41,19 @@ def interval_line(true, ours, forest, groups, draws=5000):
 
     `groups` is {sample id: group}: samples of one infant are alike, so that drawing samples would promise too much.
     """
-    gain = {i: abs(forest[i] - true[i]) - abs(ours[i] - true[i]) for i in true}
+    difference = {i: abs(ours[i] - true[i]) - abs(forest[i] - true[i]) for i in true}
     members = {}
     for i in sorted(true):
-        members.setdefault(groups[i], []).append(gain[i])
+        members.setdefault(groups[i], []).append(difference[i])
     names, generator, means = sorted(members), random.Random(1), []
     for _ in range(draws):
         drawn = [value for name in generator.choices(names, k=len(names)) for value in members[name]]
         means.append(sum(drawn) / len(drawn))
     means.sort()
     low, high = means[int(0.025 * draws)], means[int(0.975 * draws)]
+    mean = sum(difference.values()) / len(difference)
     return (
-        f"The forest's MAE less ours: {sum(gain.values()) / len(gain):.2f}, 95 % interval {low:.2f} to {high:.2f} "
+        f'MAE of AAM minus forest: {mean:.2f}, 95 % interval {low:.2f} to {high:.2f} '
         f'({len(names)} infants drawn with replacement)'
     )
 
@@ -125,8 +126,8 @@ def main(folder):
     subjects = {row['sample-id']: row['subject'] for row in read_rows(METADATA)}
     picture = folder / 'ecam-predictions.png'
     draw(picture, true, ours, forest)
-    r = last_figure(history, 'validation', 'distance_r')
-    r2 = last_figure(history, 'validation', 'distance_r2')
+    r = last_metric(history, 'validation', 'distance_r')
+    r2 = last_metric(history, 'validation', 'distance_r2')
     print(
         *score_table(true, ours, forest),
         interval_line(true, ours, forest, subjects),

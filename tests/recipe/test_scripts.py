@@ -149,8 +149,8 @@ def test_the_last_epoch_counts():
             ('11', 'validation', 'loss', '0.1'),
         ]
     ]
-    assert demo_report.last_figure(rows, 'validation', 'distance_r') == 0.7
-    assert math.isnan(demo_report.last_figure(rows, 'test', 'distance_r'))
+    assert demo_report.last_metric(rows, 'validation', 'distance_r') == 0.7
+    assert math.isnan(demo_report.last_metric(rows, 'test', 'distance_r'))
 
 
 def test_both_models_are_scored_on_the_same_samples():
@@ -168,9 +168,9 @@ def test_the_difference_has_an_interval_over_groups_and_not_over_samples():
     forest = {'a': 3.0, 'b': 3.0, 'c': -1.0, 'd': -1.0}
     line = demo_report.interval_line(true, dict.fromkeys('abcd', 1.0), forest, dict(zip('abcd', 'xxyy')))
     # two groups of which the forest loses 2 on one and nothing on the other
-    assert line == ("The forest's MAE less ours: 1.00, 95 % interval 0.00 to 2.00 (2 infants drawn with replacement)")
+    assert line == 'MAE of AAM minus forest: -1.00, 95 % interval -2.00 to 0.00 (2 infants drawn with replacement)'
     groups = dict(zip('abcd', 'xxxx'))
-    assert '1.00, 95 % interval 1.00 to 1.00 (1 ' in demo_report.interval_line(
+    assert '-1.00, 95 % interval -1.00 to -1.00 (1 ' in demo_report.interval_line(
         true, dict.fromkeys('abcd', 1.0), forest, groups
     )
 
