@@ -31,7 +31,9 @@ FLOATS = ('F32', 'F64')
 TYPES = {'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint8': 'U8'}
 # Arrays beside the weights of the network.
 REFERENCES, SCORES, GROUPS = 'references', 'calibration.scores', 'calibration.groups'
-ENSEMBLE, VOCABULARY = 'ensemble.', 'ensemble.vocabulary'
+ENSEMBLE, VOCABULARY, ABUNDANCE = 'ensemble.', 'ensemble.vocabulary', 'ensemble.vocabulary_abundance'
+# Arrays that older bundles lack.
+OPTIONAL = {ABUNDANCE}
 # What arrays of sequences may be, known from the file's header before any is read: the work on them grows with both.
 MAX_VOCABULARY, MAX_LENGTH, MAX_DIMENSIONS = 8192, 2**16, 3
 MAX_SHAPES = {REFERENCES: (MAX_REFERENCES, MAX_LENGTH), VOCABULARY: (MAX_VOCABULARY, MAX_LENGTH)}
@@ -112,6 +114,8 @@ def _arrays_of(bundle):
     if bundle.ensemble is not None:
         arrays |= {ENSEMBLE + name: array for name, array in bundle.ensemble.arrays().items()}
         arrays[VOCABULARY] = bundle.vocabulary.codes
+        if bundle.vocabulary.abundance is not None:
+            arrays[ABUNDANCE] = bundle.vocabulary.abundance
     return arrays
 
 
@@ -125,7 +129,7 @@ def array_types(config: BundleConfig) -> dict[str, str]:
     if config.kind == REGRESSOR:
         types |= {SCORES: 'float64', GROUPS: 'int64'}
     if config.blend is not None:
-        types |= {ENSEMBLE + name: kind for name, kind in ARRAYS.items()} | {VOCABULARY: 'uint8'}
+        types |= {ENSEMBLE + name: kind for name, kind in ARRAYS.items()} | {VOCABULARY: 'uint8', ABUNDANCE: 'float32'}
     return {name: TYPES[kind] for name, kind in types.items()}
 
 
@@ -154,7 +158,7 @@ def load(folder, kind: str | None = None) -> Bundle:
                 f'The model is of the kind {config.kind}, but {kind} is needed; give a model of that kind.'
             )
         tensors = load_file(folder / MODEL_FILE)
-        arrays = {name: tensors.pop(name).numpy() for name in array_types(config)}
+        arrays = {name: tensors.pop(name).numpy() for name in array_types(config) if name in tensors}
         network = _network(config)
         network.load_state_dict(tensors, assign=True)
         return _bundle(config, network.eval(), arrays)
@@ -173,11 +177,11 @@ def _bundle(config, network, arrays):
         calibration = Calibration(arrays[SCORES], arrays[GROUPS], config.target.quantiles)
         config = dataclasses.replace(config, target=dataclasses.replace(config.target, calibration=calibration))
     if config.blend is not None:
-        vocabulary = Vocabulary(arrays[VOCABULARY])
+        vocabulary = Vocabulary(arrays[VOCABULARY], arrays.get(ABUNDANCE))
         weights = {
             name.removeprefix(ENSEMBLE): array
             for name, array in arrays.items()
-            if name.startswith(ENSEMBLE) and name != VOCABULARY
+            if name.startswith(ENSEMBLE) and name not in (VOCABULARY, ABUNDANCE)
         }
         ensemble = AbundanceEnsemble.from_arrays(weights, len(vocabulary), config.blend.members, config.target.outputs)
     return Bundle(config, network, references, ensemble, vocabulary)
@@ -247,7 +251,7 @@ def _check_tensors(path, config, level):
                 is_float = tensors.get_slice(name).get_dtype() in FLOATS
                 if is_float and not np.isfinite(tensors.get_tensor(name)).all():
                     raise ValueError(f'The {_called(name, types)} of the model are not all numbers; train it again.')
-            _bundle(config, None, {name: tensors.get_tensor(name) for name in types})
+            _bundle(config, None, {name: tensors.get_tensor(name) for name in types if name in tensors.keys()})
     except SafetensorError as error:
         raise ValueError(
             f"The model's {MODEL_FILE} is damaged or incomplete ({one_line(error)}); get the artifact again from where "
@@ -259,6 +263,7 @@ def _check_header(slices, config, arrays):
     """Check names, shapes and types of tensors; `slices` is {name: slice of a safetensors file}."""
     shapes = {name: tuple(value.shape) for name, value in _network(config).state_dict().items()}
     types = dict.fromkeys(shapes, 'F32') | arrays
+    types = {name: kind for name, kind in types.items() if name in slices or name not in OPTIONAL}
     if missing := sorted(set(types) - set(slices)):
         raise ValueError(
             f"The model's {MODEL_FILE} lacks the {_called(missing[0], arrays)} that its {CONFIG_FILE} asks for."

@@ -69,10 +69,13 @@ class PredictData(Group):
 
     group = 'data'
 
-    reverse_complement: bool = option(
-        False,
-        'Reverse-complement those sequences whose reverse complement resembles the training sequences. Otherwise all '
-        'are read as they are, and the details report the share of reads in such sequences.',
+    harmonize: str = option(
+        AUTO,
+        'How sequences of another trimming or orientation than the training sequences are read. auto: a sequence that '
+        'starts or ends elsewhere, or is reverse-complemented, is read as the training sequence that it agrees with; '
+        'if it agrees with none, its start and orientation are corrected where they are clear. off: all sequences are '
+        'read as they are.',
+        choices=(AUTO, 'off'),
     )
     abstain: bool = option(
         False, 'Give no prediction for samples unlike the training samples: those whose flag in the details is not ok.'

@@ -6,7 +6,7 @@ import pathlib
 
 from .sequences import sequences_of
 from .study import Study, build_study, load_study
-from .table import read_table
+from .table import Table, read_table
 
 FOLDER = 'study'
 
@@ -17,7 +17,7 @@ def read_study(
     keep: collections.abc.Callable[[list[str]], collections.abc.Iterable[str]] | None = None,
     max_length: int | None = None,
     folder: str | os.PathLike | None = None,
-    reorient: collections.abc.Callable[[list[str]], list[str]] | None = None,
+    harmonize: collections.abc.Callable[[Table, list[str]], tuple[Table, list[str]]] | None = None,
 ) -> tuple[Study, list[str]]:
     """Read a table and its sequences into a study.
 
@@ -34,8 +34,8 @@ def read_study(
     folder : path, optional
         The run directory: the study is written into it and stays on disk, memory-mapped. If an earlier start of the
         same run finished its study there, that is taken. Without it the study is kept in memory.
-    reorient : callable, optional
-        Takes the sequences of all features, list of str, and returns those that are read in their place.
+    harmonize : callable, optional
+        Takes the table and the sequence of each of its features, and returns those that are read in their place.
 
     Returns
     -------
@@ -50,6 +50,6 @@ def read_study(
         if loaded := load_study(folder):
             return loaded
     of_features = sequences_of(opened.feature_ids, sequences)
-    if reorient is not None:
-        of_features = reorient(of_features)
+    if harmonize is not None:
+        opened, of_features = harmonize(opened, of_features)
     return build_study(opened, of_features, max_length, kept, folder)

@@ -3,12 +3,11 @@
 Shapes: U ASVs, L nucleotides, R references, C candidates, K k-mers there are (4 to the power of their length).
 """
 
-import collections.abc
 import dataclasses
 
 import numpy as np
 
-from .sequences import UNKNOWN, A, T, encode, reverse_codes, reverse_complement, reverse_complement_codes
+from .sequences import UNKNOWN, A, T, reverse_codes, reverse_complement_codes
 
 # 1,024 sequences of 150 nucleotides are 0.15 MB. With half as many, sequences of a study of 2,000 ASVs from which
 # 5 % of the nucleotides were changed are near in 94 % of the cases instead of 97 %.
@@ -33,7 +32,6 @@ LENGTHS = (0.005, 0.995)
 LENGTH_TOLERANCE = 0.05
 # Floats of k-mer profiles that are held at a time, 16 MB.
 FLOATS = 2**22
-SEQUENCES = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,32 +145,6 @@ class References:
             ~near & ~complement & (similarity <= self.chance),
             (lengths_U < self.shortest) | (lengths_U > self.longest),
         )
-
-    def reorient(self, sequences: collections.abc.Sequence[str]) -> tuple[list[str], int]:
-        """Replace sequences in reverse complement orientation by their reverse complement.
-
-        Parameters
-        ----------
-        sequences : list of str
-            In upper case, with T for U.
-
-        Returns
-        -------
-        sequences : list of str
-            The reverse complement of those that :meth:`similarity` finds to be one, the others as they are.
-        number : int
-            How many were replaced.
-        """
-        out = list(sequences)
-        number = 0
-        for start in range(0, len(out), SEQUENCES):
-            # full sequences, where a study has only what the model reads
-            codes, lengths = encode(out[start : start + SEQUENCES])
-            replaced = np.flatnonzero(self.similarity(codes, lengths).reverse_complement)
-            for place in start + replaced:
-                out[place] = reverse_complement(out[place])
-            number += len(replaced)
-        return out, number
 
 
 def build_references(codes_UL: np.ndarray, lengths_U: np.ndarray, generator: np.random.Generator) -> References:

@@ -12,6 +12,7 @@ from q2_aam.config import AUTO
 from q2_aam.data.applicability import MAJORITY, NO_READS, OK, applicability
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.details import details_of, probabilities_of
+from q2_aam.data.harmonize import describe, harmonize
 from q2_aam.data.inputs import read_study
 from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted, shown
@@ -22,6 +23,9 @@ from q2_aam.runtime.run_directory import temporary_directory
 from q2_aam.stats.conformal import warn_of_few_groups
 from q2_aam.training.blend import blended_outputs
 from q2_aam.training.train import describe_study
+
+# Share of reads from which on it is said what was done to them.
+MIN_SHARE = 0.005
 
 
 def predict(table, model, config, sequences=None, say=print):
@@ -94,10 +98,11 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
     device = choose_device(config.runtime.device)
     model = bundle.load(model, kind)
     target = model.config.target if coverage == AUTO else _with_coverage(model.config.target, coverage)
-    reorient = _reorienting(model.references, say) if config.data.reverse_complement else None
     with temporary_directory() as directory, use_threads(config.runtime.threads):
         longest = model.config.call.model.max_sequence_length
-        study, without_reads = read_study(table, sequences, None, longest, directory, reorient)
+        harmonizer = Harmonizer(model, say)
+        change = None if config.data.harmonize == 'off' else harmonizer
+        study, without_reads = read_study(table, sequences, None, longest, directory, change)
         describe_study(study, {NEW: len(study)}, say)
         say(f'Model: predicts {shown(target.name)}, on {device_name(device)}.')
         place(model.network, config.runtime, device)
@@ -110,7 +115,8 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
         check_finite(np.column_stack([outputs, *numbers]), study.sample_ids, GIVEN)
         details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
         similarity = model.references.similarity(study.codes, study.lengths)
-        details = details.join(applicability(study, similarity, reader.augment))
+        harmonized, shifted = harmonizer.columns(study.sample_ids)
+        details = details.join([harmonized, applicability(study, similarity, reader.augment, shifted)])
     _warn_of_strangers(details)
     if config.data.abstain:
         details = _abstained(details, list(columns), say)
@@ -134,15 +140,33 @@ def _with_coverage(target, coverage):
     return dataclasses.replace(target, coverage=coverage)
 
 
-def _reorienting(references, say):
-    """Return what reorients the sequences of a table, and says how many these are."""
+class Harmonizer:
+    """Reads a table as harmonized, says so, and keeps what was done to each of its samples."""
 
-    def reorient(sequences):
-        sequences, number = references.reorient(sequences)
-        say(f'Reverse-complemented {number:,} of {counted(len(sequences), "sequence")}.')
-        return sequences
+    def __init__(self, model, say):
+        self.model, self.say = model, say
+        self.samples = None
 
-    return reorient
+    def __call__(self, table, sequences):
+        """Return the table that is read, and the sequence of each of its features."""
+        model = self.model
+        longest = model.config.call.model.max_sequence_length
+        harmonized = harmonize(sequences, model.references, model.vocabulary, longest)
+        if harmonized is None:
+            return table, sequences
+        self.samples = harmonized.samples(table)
+        # less would be told as 0 %
+        if np.average(self.samples['share_of_reads_harmonized'], weights=self.samples['reads']) >= MIN_SHARE:
+            self.say(describe(self.samples))
+        return harmonized.table(table), harmonized.sequences
+
+    def columns(self, sample_ids):
+        """Return what was done to samples, columns share_of_reads_harmonized and offset, and their reads shifted."""
+        if self.samples is None:
+            nothing = {'share_of_reads_harmonized': 0.0, 'offset': 0}
+            return pd.DataFrame(nothing, pd.Index(sample_ids, name='id')), np.zeros(len(sample_ids))
+        samples = self.samples.loc[sample_ids]
+        return samples[['share_of_reads_harmonized', 'offset']], samples['shifted'].to_numpy()
 
 
 def _warn_of_strangers(details):
@@ -155,7 +179,7 @@ def _warn_of_strangers(details):
     if far <= MAJORITY:
         return
     if backward > far / 2:
-        why = 'they are the reverse complements of such sequences; set reverse_complement to True.'
+        why = 'they are the reverse complements of such sequences; set harmonize to auto.'
     elif other > far / 2:
         why = 'they may be of another region of the gene; give a model that was trained on this region.'
     else:
@@ -186,5 +210,6 @@ def _with_samples_without_reads(details, ids):
     if not ids:
         return details
     empty = {'part': NEW, 'prediction': np.nan, 'true': np.nan, 'reads_used': 0.0, 'asvs_used': 0, 'asvs_truncated': 0,
-             'share_of_reads_truncated': 0.0, 'share_of_reads_left_out': 0.0, 'flag': NO_READS}  # fmt: skip
+             'share_of_reads_truncated': 0.0, 'share_of_reads_left_out': 0.0,
+             'share_of_reads_harmonized': 0.0, 'offset': 0, 'flag': NO_READS}  # fmt: skip
     return pd.concat([details, pd.DataFrame(empty, index=pd.Index(ids, name='id'))]).sort_index()

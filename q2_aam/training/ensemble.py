@@ -9,7 +9,9 @@ import itertools
 import numpy as np
 import torch
 
+from q2_aam.data.batches import positions_of
 from q2_aam.data.log_abundances import log_abundances, most_common, to_vocabulary
+from q2_aam.data.study import Study
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.model.abundance_ensemble import SAMPLES_AT_ONCE, AbundanceEnsemble, EnsembleBatch, dense
 from q2_aam.runtime.memory import floats_per_chunk, with_less_memory
@@ -67,7 +69,8 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     study, target, rows = prepared.study, prepared.target, prepared.labelled
     all_NA = log_abundances(study, rows, prepared.augment)
     chosen = most_common(all_NA, MAX_VOCABULARY)
-    vocabulary = Vocabulary.of(study.codes[chosen], study.lengths[chosen])
+    abundance = mean_abundances(study, rows)
+    vocabulary = Vocabulary.of(study.codes[chosen], study.lengths[chosen], abundance[chosen])
     known_NC = to_vocabulary(all_NA, study.keys, vocabulary.keys)
     form = OF_FEW if len(rows) < MANY_SAMPLES else OF_MANY
     member_N = deal(target.groups[rows], form.members, numpy_generator(run.seed, Stream.ENSEMBLE))
@@ -89,6 +92,12 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     every = np.arange(len(rows))
     outputs = with_less_memory(model, lambda: _out_of_fold(model, known_NC, member_N))
     return FittedEnsemble(model, vocabulary, outputs, coverage_NM[every, member_N].astype(np.float64))
+
+
+def mean_abundances(study: Study, rows: np.ndarray) -> np.ndarray:
+    """Return the mean share of each ASV of a study in samples, float64 [A]."""
+    where, _ = positions_of(study.offsets, rows)
+    return np.bincount(study.asvs[where], study.abundances[where], minlength=len(study.codes)) / len(rows)
 
 
 def _out_of_fold(model, known_NC, member_N):

@@ -225,7 +225,7 @@ def _line(recorder, epoch, epochs, learning_rate, left):
     words = [f'epoch {epoch:>{len(str(epochs))}}/{epochs}']
     for part in ('training', 'validation'):
         metrics = {row[3]: row[4] for row in rows if row[2] == part and row[3] != 'learning_rate_share'}
-        if len(metrics) == 2 and metrics.get('loss') == metrics.get('target_loss'):
+        if set(metrics) == {'loss', 'target_loss'}:
             # the target alone is learned
             del metrics['target_loss']
         if metrics and part == 'validation':

@@ -120,11 +120,11 @@ def test_fit_classifier_hands_over_names_of_classes_and_gives_probabilities(view
 
 def test_predict_classes_reads_nothing_but_table_sequences_and_model(views, recorded):
     _, probabilities, _ = predict.predict_classes(
-        table=views['table'], sequences=views['sequences'], classifier='a folder', reverse_complement=True
+        table=views['table'], sequences=views['sequences'], classifier='a folder', harmonize='off'
     )
     (call,) = recorded
     assert call.name == 'predict_classes'
-    assert call.given == (str(views['table']), 'a folder', PredictClassesConfig.from_flat({'reverse_complement': True}))
+    assert call.given == (str(views['table']), 'a folder', PredictClassesConfig.from_flat({'harmonize': 'off'}))
     assert list(probabilities.index) == ['S00', 'S01']
 
 

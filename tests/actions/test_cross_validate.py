@@ -110,9 +110,7 @@ def test_all_parameters_of_a_fit_but_those_of_the_test_split_are_there(config):
     assert missing == {'test_fraction', 'random_forest'}
     # the others of predict are for new tables, and the coverage is for numbers only
     more = {opt.name for opt in PredictConfig.options()} - {opt.name for opt in config.options()}
-    assert more == {'reverse_complement', 'abstain'} | (
-        {'coverage'} if config is CrossValidateClassifierConfig else set()
-    )
+    assert more == {'harmonize', 'abstain'} | ({'coverage'} if config is CrossValidateClassifierConfig else set())
 
 
 def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):

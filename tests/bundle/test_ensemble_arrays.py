@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from q2_aam import bundle
-from q2_aam.bundle.files import ENSEMBLE, GROUPS, REFERENCES, SCORES, VOCABULARY, array_types
+from q2_aam.bundle.files import ABUNDANCE, ENSEMBLE, GROUPS, REFERENCES, SCORES, VOCABULARY, array_types
 from q2_aam.data.inputs import read_study
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import UserError
@@ -41,6 +41,7 @@ def test_the_arrays_that_a_bundle_asks_for_are_those_of_an_ensemble_and_its_voca
         SCORES: 'F64',
         GROUPS: 'I64',
         VOCABULARY: 'U8',
+        ABUNDANCE: 'F32',
         **{ENSEMBLE + name: names[kind] for name, kind in ARRAYS.items()},
     }
     assert array_types(dataclasses.replace(config, blend=None)) == {REFERENCES: 'U8', SCORES: 'F64', GROUPS: 'I64'}
@@ -52,7 +53,7 @@ def test_an_ensemble_comes_back_with_identical_outputs(kind, tiny, tmp_path):
     files = tiny.write(tmp_path / 'inputs')
     study, _ = read_study(files.table, files.sequences)
     model = bundle.load(FIXTURE / kind)
-    vocabulary = Vocabulary.of(study.codes[:20], study.lengths[:20])
+    vocabulary = Vocabulary.of(study.codes[:20], study.lengths[:20], np.arange(20) / 190)
     ensemble = AbundanceEnsemble(20, 5, model.config.target.outputs, 12)
     # weights that no initialisation leaves, norms and the scale too
     generator = torch.Generator().manual_seed(4)
@@ -68,6 +69,7 @@ def test_an_ensemble_comes_back_with_identical_outputs(kind, tiny, tmp_path):
     loaded = bundle.load(tmp_path)
     assert loaded.config == config
     assert loaded.vocabulary.codes.tobytes() == vocabulary.codes.tobytes()
+    assert loaded.vocabulary.abundance.tobytes() == vocabulary.abundance.tobytes()
     assert loaded.vocabulary.keys.tolist() == vocabulary.keys.tolist()
     reader, rows = StudyReader(study), np.arange(24)
     ((_, before, covered),) = reader.ensemble_outputs(ensemble, vocabulary, rows)
@@ -85,6 +87,21 @@ def test_only_a_model_with_a_blend_has_an_ensemble(kind):
         assert (len(out), out.shape[-1]) == (model.config.blend.members, model.config.target.outputs)
         # ten ASVs, all of which some sample holds
         assert len(model.vocabulary) == 10 and not model.ensemble.training
+
+
+def test_a_bundle_may_lack_the_abundances_of_its_vocabulary(regressor, change_weights):
+    assert ABUNDANCE not in load_file(regressor / bundle.MODEL_FILE)
+    assert bundle.load(regressor).vocabulary.abundance is None
+    uneven = torch.arange(10) / 45
+    change_weights(regressor, lambda weights: weights.update({ABUNDANCE: uneven}))
+    assert bundle.load(regressor).vocabulary.abundance.tolist() == pytest.approx(uneven.tolist())
+    change_weights(regressor, lambda weights: weights.update({ABUNDANCE: -uneven}))
+    assert refusal(regressor).startswith("The model's vocabulary is damaged: the abundances of its sequences must be")
+
+
+def test_a_model_holds_the_mean_share_of_each_asv_of_its_vocabulary(tiny_regressor):
+    abundance = bundle.load(tiny_regressor.folder).vocabulary.abundance
+    assert abundance.sum() == pytest.approx(1, abs=1e-5) and abundance.std() > 0.001
 
 
 def test_nothing_in_an_ensemble_is_as_many_as_there_are_samples(tiny_regressor):

@@ -60,6 +60,20 @@ def test_a_sample_is_flagged_by_what_most_of_its_reads_are(study_of, reads, flag
     assert list(applicability(study, similarity_of(study))['flag']) == [flag]
 
 
+@pytest.mark.parametrize(
+    'reads, share, flag',
+    [
+        ({NEAR: 100}, 0.5, 'other_trimming'),
+        ({NEAR: 100}, 0.49, 'ok'),
+        ({NEAR: 49, FAR: 51}, 0.5, 'other_trimming'),
+        ({OTHER_REGION: 100}, 1.0, 'other_region'),
+    ],
+)
+def test_a_sample_most_of_whose_reads_begin_elsewhere_is_flagged(study_of, reads, share, flag):
+    study = study_of({'a': reads})
+    assert list(applicability(study, similarity_of(study), None, np.array([share]))['flag']) == [flag]
+
+
 def test_proportions_are_not_few_reads(study_of):
     study = study_of({'a': {NEAR: 0.7, FAR: 0.3}, 'b': {NEAR: 1.0}})
     assert list(applicability(study, similarity_of(study))['flag']) == ['ok', 'ok']

@@ -1,5 +1,7 @@
 """The files of a call become a study: with a FASTA or with ids that are sequences, all samples or some."""
 
+import dataclasses
+
 import biom
 import h5py
 import numpy as np
@@ -91,13 +93,14 @@ def test_a_study_that_was_not_finished_is_made_anew(write, fasta, tmp_path):
     assert again.asvs.tolist() == first.asvs.tolist() == [1, 2, 0, 0, 2]
 
 
-def test_sequences_are_read_as_they_are_reoriented(write, fasta):
+def test_a_table_and_its_sequences_are_read_as_they_are_harmonized(write, fasta):
     given = []
 
-    def reorient(sequences):
-        given.extend(sequences)
-        return [sequence[::-1] for sequence in sequences]
+    def harmonize(table, sequences):
+        given.extend([table.feature_ids, sequences])
+        reversed_columns = (counts[:, ::-1] for counts in table.blocks())
+        return dataclasses.replace(table, blocks=lambda: reversed_columns), [one[::-1] for one in sequences]
 
-    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, reorient=reorient)
-    assert given == ['ACG', 'GGGNN', 'TTT']
+    study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, harmonize=harmonize)
+    assert given == [['f0', 'f1', 'f2'], ['ACG', 'GGGNN', 'TTT']]
     assert study.codes.tolist() == [[3, 2, 1, 0, 0], [5, 5, 3, 3, 3], [4, 4, 4, 0, 0]]

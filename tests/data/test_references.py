@@ -116,7 +116,7 @@ def test_other_regions_and_random_sequences_are_not_near(ecam):
         )
 
 
-def test_reverse_complements_are_recognised_and_reoriented(ecam):
+def test_reverse_complements_are_recognised(ecam):
     sequences, _ = ecam
     known, new = built(sequences[::2]), list(sequences[1::2])
     result = similarity(known, reverse_complements(new))
@@ -124,17 +124,14 @@ def test_reverse_complements_are_recognised_and_reoriented(ecam):
     assert not similarity(known, new).reverse_complement.any()
     mixed = new[:100] + reverse_complements(new[100:200])
     seen = similarity(known, mixed).reverse_complement
-    reoriented, number = known.reorient(mixed)
-    assert number == seen.sum() and reoriented[:100] == new[:100]
-    assert [t == n for t, n in zip(reoriented, new)] == list(~seen[:100]) + list(seen[100:])
-    assert known.reorient(reoriented) == (reoriented, int(similarity(known, reoriented).reverse_complement.sum()))
+    assert seen[100:].mean() > 0.99 and not seen[:100].any()
 
 
-def test_unknown_nucleotides_are_reoriented_too():
+def test_reverse_complements_with_unknown_nucleotides_are_recognised():
     sequence = random_sequences(np.random.default_rng(7), 1, 80)[0]
     known = built([sequence])
-    reoriented, number = known.reorient(['RYSWKMBDHVN' + reverse_complements([sequence])[0]])
-    assert (reoriented, number) == ([sequence + 'NBDHVKMWSRY'], 1)
+    result = similarity(known, ['RYSWKMBDHVN' + reverse_complements([sequence])[0], 'RYSWKMBDHVN' + sequence])
+    assert result.reverse_complement.tolist() == [True, False]
 
 
 def test_a_library_of_mixed_orientation_is_near_in_both(ecam):
@@ -183,10 +180,7 @@ def test_the_same_seed_gives_the_same_references_and_any_order_the_same_answer(e
     full, shuffled = similarity(one, sequences), similarity(one, sequences[order])
     assert np.array_equal(full.similarity[order], shuffled.similarity)
     monkeypatch.setattr(references, 'FLOATS', 4**5 * 7)
-    monkeypatch.setattr(references, 'SEQUENCES', 3)
     assert np.array_equal(similarity(one, sequences).similarity, full.similarity)
-    mixed = list(sequences[:5]) + reverse_complements(sequences[5:10])
-    assert one.reorient(mixed)[0] == list(sequences[:10])
 
 
 def test_a_single_training_asv_is_its_own_reference():

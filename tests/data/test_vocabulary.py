@@ -70,3 +70,23 @@ def test_what_is_no_sequences_is_refused(codes):
     with pytest.raises(ValueError) as error:
         Vocabulary(codes)
     assert str(error.value) == "The model's vocabulary is damaged: it must be sequences; train the model again."
+
+
+def test_abundances_are_sorted_with_their_sequences():
+    codes, lengths = encode(SEQUENCES)
+    abundance = np.array([0.3, 0.1, 0.2, 0.0, 0.05, 0.35])
+    made = Vocabulary.of(codes, lengths, abundance)
+    order = np.argsort(sequence_keys(codes, lengths))
+    assert made.abundance.dtype == np.float32 and made.abundance.tolist() == pytest.approx(list(abundance[order]))
+    assert Vocabulary.of(codes, lengths).abundance is None
+
+
+@pytest.mark.parametrize('abundance', [[0.1] * 5, [0.1] * 5 + [-0.1], [0.1] * 5 + [1.5], [0.1] * 5 + [np.nan]])
+def test_abundances_that_are_no_shares_are_refused(abundance):
+    codes = Vocabulary.of(*encode(SEQUENCES)).codes
+    with pytest.raises(ValueError) as error:
+        Vocabulary(codes, np.array(abundance, dtype=np.float32))
+    assert str(error.value) == (
+        "The model's vocabulary is damaged: the abundances of its sequences must be shares, one for each; train the "
+        'model again.'
+    )

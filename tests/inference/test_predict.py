@@ -230,32 +230,33 @@ def test_samples_like_those_of_training_have_no_flag(tiny, predicted, regressor)
     assert set(details['flag']) == {'ok'} and list(details['share_of_reads_near']) == [1.0] * 24 and messages == []
 
 
-def test_reverse_complements_are_flagged_and_reoriented_on_request(tiny, predicted, regressor):
+def test_reverse_complements_are_complemented_or_with_harmonize_off_flagged(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
     tiny.sequences = {name: reverse_complement(sequence) for name, sequence in tiny.sequences.items()}
-    after, details, messages = warned(predicted, tiny, regressor, 'complements')
+    after, details, messages = warned(predicted, tiny, regressor, 'complements', harmonize='off')
     assert set(details['flag']) == {'reverse_complement'} and set(details['share_of_reads_reverse_complement']) == {1.0}
-    assert (after != before).all()
+    assert set(details['share_of_reads_harmonized']) == {0.0} and (after != before).all()
     assert messages == [
         '100% of the reads of the table are in sequences unlike those that the model learned from (100% '
         'reverse-complemented, 0% like none of them in either direction): they are the reverse complements of such '
-        'sequences; set reverse_complement to True.'
+        'sequences; set harmonize to auto.'
     ]
     lines = []
-    reoriented, details, messages = warned(
-        predicted, tiny, regressor, 'reoriented', reverse_complement=True, say=lines.append
+    complemented, details, messages = warned(predicted, tiny, regressor, 'complemented', say=lines.append)
+    assert complemented.equals(before) and set(details['flag']) == {'ok'} and messages == []
+    assert set(details['share_of_reads_harmonized']) == {1.0} and set(details['offset']) == {0}
+    assert lines[0] == (
+        'Harmonized 100% of reads: 0% are read as training ASVs, 100% are reverse-complemented; start moved by 0.'
     )
-    assert reoriented.equals(before) and set(details['flag']) == {'ok'} and messages == []
-    assert lines[0] == 'Reverse-complemented 30 of 30 sequences.'
 
 
-def test_only_reverse_complements_are_reoriented(tiny, predicted, regressor):
+def test_only_reverse_complements_are_complemented(tiny, predicted, regressor):
     before, _ = predicted(tiny, regressor)
     tiny.sequences['feature07'] = reverse_complement(tiny.sequences['feature07'])
-    lines = []
-    after, details = predicted(tiny, regressor, 'reoriented', reverse_complement=True, say=lines.append)
+    after, details = predicted(tiny, regressor, 'complemented')
     assert after.equals(before) and details['share_of_reads_reverse_complement'].max() == 0
-    assert lines[0] == 'Reverse-complemented 1 of 30 sequences.'
+    expected = tiny.counts['feature07'] / tiny.counts.sum(axis=1)
+    assert list(details['share_of_reads_harmonized']) == pytest.approx(list(expected))
 
 
 def test_sequences_of_another_region_are_said_once(tiny, predicted, regressor):

@@ -10,8 +10,7 @@ import torch
 from q2_aam.data.labels import Labels
 from q2_aam.objectives import Classification
 from q2_aam.stats.metrics import log_loss
-from q2_aam.stats.stacking import stack_log_loss
-from q2_aam.stats.stacking import PRIOR_GROUPS
+from q2_aam.stats.stacking import PRIOR_GROUPS, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 CLASSES = np.array(['b', 'a', 'b', '10', 'b', 'a', '10', 'b'], dtype=object)

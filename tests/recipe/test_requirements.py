@@ -13,7 +13,9 @@ import q2_aam
 yaml = pytest.importorskip('yaml')
 
 ROOT = pathlib.Path(__file__).parents[2]
-ENVIRONMENTS = sorted((ROOT / 'recipe' / 'environment-files').glob('*.yml'))
+# where the QIIME 2 Library looks for them
+ENVIRONMENTS = sorted((ROOT / 'environment-files').glob('*.yml'))
+REPOSITORY = 'https://github.com/q2-aam/q2-aam'
 # distribution on PyPI: package on conda-forge, where they differ
 CONDA_NAMES = {'torch': 'pytorch'}
 BROUGHT_BY_QIIME2 = {
@@ -90,6 +92,17 @@ def test_one_version_and_one_license_are_told_everywhere(declared, recipe):
     assert citation['license'] == recipe['about']['license'] == declared.metadata.license == 'BSD-3-Clause'
 
 
+def test_the_conda_recipe_tells_where_the_plugin_comes_from_and_tests_it(recipe):
+    about = recipe['about']
+    assert about['home'] == about['dev_url'] == REPOSITORY
+    assert {'qiime info', 'qiime aam --help'} <= set(recipe['test']['commands'])
+    assert 'q2_aam.plugin_setup' in recipe['test']['imports']
+    tested = [line for line in recipe['test']['commands'] if 'pytest' in line][0].split()
+    rooms = [word for word in tested if word.startswith('tests/')]
+    assert rooms and all((ROOT / room).is_dir() for room in rooms)
+    assert {'tests', 'pyproject.toml'} <= set(recipe['test']['source_files'])
+
+
 def test_qiime2_finds_the_plugin_in_one_group_only(declared):
     assert declared.metadata.name == 'q2-aam'
     assert declared.entry_points == {'qiime2.plugins': ['q2-aam = q2_aam.plugin_setup:plugin']}
@@ -106,22 +119,22 @@ def test_every_room_is_packaged(declared):
 
 
 def test_there_are_environment_files_for_an_old_and_a_new_release():
-    assert {path.stem for path in ENVIRONMENTS} >= {
-        'q2-aam-qiime2-amplicon-2024.10',
-        'q2-aam-rachis-qiime2-2026.7',
-    }
+    # plugin, distribution (qiime2 since 2026.7, amplicon before) and release
+    assert [path.stem for path in ENVIRONMENTS] == ['q2-aam-qiime2-2026.7', 'q2-aam-qiime2-amplicon-2024.10']
 
 
 @pytest.mark.parametrize('path', ENVIRONMENTS, ids=lambda path: path.stem)
-def test_an_environment_file_has_no_name_and_installs_the_plugin_with_pip_after_qiime2(path):
+def test_an_environment_file_has_no_name_and_installs_the_plugin_without_a_checkout(path):
     environment = yaml.safe_load(path.read_text('utf-8'))
     release = path.stem.rsplit('-', 1)[1]
     assert 'name' not in environment
-    assert f'/{release}/' in environment['channels'][0]
+    distribution = 'amplicon' if 'amplicon' in path.stem else 'qiime2'
+    assert environment['channels'][0] == f'https://packages.qiime2.org/qiime2/{release}/{distribution}/released'
     *conda, with_pip = environment['dependencies']
-    assert 'pip' in conda
+    # pip fetches the plugin with git
+    assert {'pip', 'git'} <= set(conda)
     assert any(line.startswith('qiime2') for line in conda)
-    assert [(path.parent / line).resolve() for line in with_pip['pip']] == [ROOT]
+    assert with_pip == {'pip': [f'q2-aam@git+{REPOSITORY}']}
 
 
 @pytest.mark.parametrize('path', ENVIRONMENTS, ids=lambda path: path.stem)

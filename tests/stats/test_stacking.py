@@ -94,8 +94,12 @@ def test_where_both_say_the_same_the_prior_decides():
 
 def test_outputs_that_are_right_in_everything_have_shares_that_are_numbers():
     right, wrong = np.arange(1.0, 6), np.zeros(5)
-    assert stack_least_squares(right, wrong, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.5 + 2.5 / (5 + PRIOR_GROUPS))
-    assert stack_least_squares(wrong, right, 1.0, right, np.arange(5), 0.5) == pytest.approx(0.5 - 2.5 / (5 + PRIOR_GROUPS))
+    assert stack_least_squares(right, wrong, 1.0, right, np.arange(5), 0.5) == pytest.approx(
+        0.5 + 2.5 / (5 + PRIOR_GROUPS)
+    )
+    assert stack_least_squares(wrong, right, 1.0, right, np.arange(5), 0.5) == pytest.approx(
+        0.5 - 2.5 / (5 + PRIOR_GROUPS)
+    )
     assert stack_least_squares(np.full(5, 1e-200), wrong, 1.0, right, np.arange(5), 0.5) == 0.5
 
 
