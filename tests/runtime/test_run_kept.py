@@ -258,8 +258,8 @@ def test_a_container_without_home_and_with_an_unknown_user_trains(tiny, for_all)
         text=True,
         env=environment | {'PYTHONPATH': os.pathsep.join(path_of_tests()), 'TMPDIR': str(for_all)},
     )
-    if "No module named 'q2_aam'" in done.stderr or "No module named 'conftest'" in done.stderr:
-        pytest.skip('another user cannot read the package')
+    if 'No module named ' in done.stderr:
+        pytest.skip('another user cannot read the package, or Python itself')
     assert done.returncode == 0, done.stderr
     assert f'working files are kept in {for_all}/q2-aam-54321' in done.stderr
     assert (for_all / 'q2-aam-54321').stat().st_mode & 0o777 == 0o700

@@ -170,7 +170,7 @@ def test_memory_cuts_the_work_and_not_the_result(tiny, fitted, monkeypatch, tiny
     assert list(cut.details['prediction']) == pytest.approx(list(tiny_regressor.details['prediction']), abs=1e-3)
 
 
-def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fitted):
+def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fitted, predicted):
     # a rate so high that the error goes up and down
     run = fitted(tiny, epochs=30, patience=3, learning_rate=0.05, abundance_ensemble=False)
     errors = run.history.series('validation', 'mae')
@@ -178,8 +178,11 @@ def test_the_best_epoch_is_kept_and_training_stops_when_patience_is_out(tiny, fi
     assert best == 1 + int(np.argmin(errors))
     assert len(errors) == best + 3 < 30
     assert run.lines[-1] == f'Stopped after epoch {best + 3}: no better mae in 3 epochs.'
+    # what is kept predicts validation samples as that epoch did; their details are of epochs that other groups chose
     scored = run.details.loc[ids_of(run, 'validation')]
-    assert (scored['prediction'] - scored['true']).abs().mean() == pytest.approx(min(errors))
+    kept = predicted(tiny, run.folder)[0].loc[scored.index]
+    assert (kept - scored['true']).abs().mean() == pytest.approx(min(errors), rel=1e-5)
+    assert (scored['prediction'] - scored['true']).abs().mean() > min(errors)
 
 
 @pytest.mark.parametrize(
