@@ -17,8 +17,9 @@ from q2_aam.runtime.recorder import Recorder
 from .prepare import PreparedFit
 from .train import Trained
 
-# Share of the network where there is no telling: on ECAM any share costs accuracy, elsewhere ASVs may be new.
-PRIOR_SHARE = 0.1
+# Share of the network where there is no telling: on ECAM and on oral-age any share costs accuracy. Where ASVs are new, the
+# gate gives the network its say all the same.
+PRIOR_SHARE = 0.0
 # Folds of validation groups, each of which is told by the epoch that the others choose.
 MAX_FOLDS = 5
 # Training samples, of which the network knows the answer, calibrate by the ensemble alone. They do so only where the

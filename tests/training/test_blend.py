@@ -260,7 +260,7 @@ def test_a_network_that_is_right_has_a_larger_share_than_one_that_is_wrong(prepa
     made = prepared()
     right = made.target.target.scaled(made.target.values)[:, None]
     good, bad = blended(made, right)[0].blend, blended(made, -right)[0].blend
-    assert good.network > PRIOR_SHARE > bad.network >= 0 and bad.ensemble > good.ensemble
+    assert good.network > PRIOR_SHARE >= bad.network >= 0 and bad.ensemble > good.ensemble
     assert good.network + good.ensemble == pytest.approx(1) == bad.network + bad.ensemble
 
 
