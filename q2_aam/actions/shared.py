@@ -43,9 +43,10 @@ HISTORY_DESCRIPTION = (
 
 DETAILS_DESCRIPTION = (
     'One row per sample: its split (training, validation, test or new), its prediction, its true value where known, '
-    'its prediction interval or class probabilities, the reads and ASVs that were used, and its applicability: the '
-    'shares of reads in sequences near the training sequences, in reverse complement, of another region or of another '
-    'length, and a flag, which is ok where nothing speaks against the prediction.'
+    'its prediction interval or class probabilities, the reads and ASVs that were used, how its sequences were '
+    'harmonized, and its applicability: the shares of reads in sequences near the training sequences, in reverse '
+    'complement, of another region or of another length, and a flag, which is ok where nothing speaks against the '
+    'prediction.'
 )
 
 
