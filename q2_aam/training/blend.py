@@ -17,8 +17,8 @@ from q2_aam.runtime.recorder import Recorder
 from .prepare import PreparedFit
 from .train import Trained
 
-# Share of the network where there is no telling: on ECAM and on oral-age any share costs accuracy. Where ASVs are new, the
-# gate gives the network its say all the same.
+# Share of the network where there is no telling: on ECAM and on oral-age any share costs accuracy. Where ASVs are new,
+# the gate gives the network its say all the same.
 PRIOR_SHARE = 0.0
 # Folds of validation groups, each of which is told by the epoch that the others choose.
 MAX_FOLDS = 5
