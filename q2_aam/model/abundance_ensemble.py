@@ -128,6 +128,18 @@ class AbundanceEnsemble(nn.Module):
         ]
         return torch.cat(blocks, dim=1).double().cpu().numpy()
 
+    def coverage(self, abundances_BC, totals_B: np.ndarray) -> np.ndarray:
+        """Return the share of each sample in ASVs that each member knows, float64 [M, B].
+
+        Parameters
+        ----------
+        abundances_BC : sparse matrix [B, C]
+        totals_B : float64 [B]
+            Sum of the logarithms of all ASVs of each sample, those outside the vocabulary too.
+        """
+        known_CM = self.known.cpu().numpy().T.astype(np.float32)
+        return (abundances_BC @ known_CM / totals_B[:, None]).T.astype(np.float64)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return {name: array}: everything that :meth:`from_arrays` needs; no id and no sample is in it."""
         return {name: value.cpu().numpy() for name, value in self.state_dict().items()}

@@ -109,9 +109,8 @@ class StudyReader:
         coverage : float64 [M, N]
             Share of a sample, of the sum of its logarithms, in ASVs that the member knows.
         """
-        known_CM = ensemble.known.cpu().numpy().T.astype(np.float32)
         for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
             all_BA = log_abundances(self.study, block, self.augment)
             known_BC = to_vocabulary(all_BA, self.study.keys, vocabulary.keys)
             totals_B = np.asarray(all_BA.sum(axis=1), dtype=np.float64).ravel()
-            yield block, ensemble.outputs(known_BC), (known_BC @ known_CM / totals_B[:, None]).T.astype(np.float64)
+            yield block, ensemble.outputs(known_BC), ensemble.coverage(known_BC, totals_B)

@@ -88,10 +88,9 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     model.max_floats = floats_per_chunk(prepared.config.runtime.max_memory_gb, run.device)
     _train(model, form, prepared, known_NC, samples_of, run)
     totals_N = np.asarray(all_NA.sum(axis=1), dtype=np.float64).ravel()
-    coverage_NM = known_NC @ model.known.cpu().numpy().T.astype(np.float32) / totals_N[:, None]
-    every = np.arange(len(rows))
+    coverage = model.coverage(known_NC, totals_N)[member_N, np.arange(len(rows))]
     outputs = with_less_memory(model, lambda: _out_of_fold(model, known_NC, member_N))
-    return FittedEnsemble(model, vocabulary, outputs, coverage_NM[every, member_N].astype(np.float64))
+    return FittedEnsemble(model, vocabulary, outputs, coverage)
 
 
 def mean_abundances(study: Study, rows: np.ndarray) -> np.ndarray:

@@ -83,6 +83,11 @@ class Prepared:
         """The objectives that are scored after each epoch."""
         return self.objectives
 
+    @property
+    def freezes_asvs(self) -> bool:
+        """Whether the ASV encoder does not learn, so that each ASV is encoded once."""
+        return False
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreparedFit(Prepared):
@@ -102,6 +107,11 @@ class PreparedFit(Prepared):
     def scored(self) -> tuple[Objective, ...]:
         """The target alone."""
         return (self.target,)
+
+    @property
+    def freezes_asvs(self) -> bool:
+        """Every value of `freeze` but none keeps the ASV encoder as it is."""
+        return self.config.training.freeze != 'none'
 
     @property
     def labelled(self) -> np.ndarray:

@@ -76,11 +76,10 @@ def train_fit(prepared: PreparedFit, run: Run) -> Trained:
     training, target = prepared.config.training, prepared.target
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
-    frozen = FROZEN[training.freeze]
-    if frozen:
+    if prepared.freezes_asvs:
         with_less_memory(network, lambda: reader.remember(network))
     slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
-    task = task_of(network, prepared, run, reader, slow_ratio, frozen)
+    task = task_of(network, prepared, run, reader, slow_ratio, FROZEN[training.freeze])
     task = dataclasses.replace(task, score=target.score, patience=training.patience, outputs=_outputs(prepared))
     trained = _run(network, reader, task, prepared, run)
     ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
@@ -122,8 +121,8 @@ def _check_room(prepared, heads, run):
     """Refuse a network that is too large for the memory there is, before it has any."""
     config = prepared.config
     max_floats = floats_per_chunk(config.runtime.max_memory_gb, run.device)
-    # with a frozen encoder every ASV is encoded once, and kept
-    kept = 0 if getattr(config.training, 'freeze', 'none') == 'none' else len(prepared.study.codes)
+    # embeddings of all ASVs are kept then
+    kept = len(prepared.study.codes) if prepared.freezes_asvs else 0
     check_room(build_network(config.model, heads), run.device, max_floats, BYTES_PER_FLOAT * kept * config.model.width)
 
 
