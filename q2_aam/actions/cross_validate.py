@@ -25,6 +25,7 @@ from q2_aam.config import (
 )
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
+from q2_aam.evaluation.sites import plan_sites
 from q2_aam.runtime.content import hash_files, hash_series
 from q2_aam.runtime.pipeline_seed import seed_of_pipeline
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMModelDirectoryFormat, AAMPredictionDetails
@@ -48,6 +49,12 @@ DESCRIPTION = (
     'that were finished.'
 )
 
+SITES_DESCRIPTION = (
+    'Metadata column with the site, run or study of each sample. Beside the folds, each site is left out once: its '
+    'samples are predicted by a model trained on the samples of the others whose group has none at the site, and the '
+    'metrics and the verdict say what happens there. Of more than 20 sites, those with most samples are left out.'
+)
+
 OUTPUT_DESCRIPTIONS = {
     'predictions': 'Out-of-fold prediction of each labelled sample: by a model trained without the sample and its '
     'group; with several repeats, the mean.',
@@ -56,7 +63,9 @@ OUTPUT_DESCRIPTIONS = {
     'baseline, and the applicability of the models to it.',
     'metrics': 'One row per metric: the verdict, then the warnings (both in column note); the difference between this '
     'model and each baseline with its 95 % confidence interval (below 0: this model has the smaller error); the '
-    'metrics of each method in the mean over repeats, over all folds, and in each fold. It can be viewed as metadata.',
+    'metrics of each method in the mean over repeats, over all folds, and in each fold; with sites, those on all sites '
+    'left out and on each (column fold), and the share of samples that are flagged there. It can be viewed as '
+    'metadata.',
 }
 
 
@@ -67,8 +76,6 @@ class _Kind:
     call: str
     fit: str
     config: type[Call]
-    model: str
-    predict: str
     collate: str
     align: typing.Callable
     column: type
@@ -78,8 +85,6 @@ NUMBERS = _Kind(
     'cross-validate',
     'fit_regressor',
     FitRegressorConfig,
-    'regressor',
-    'predict',
     '_collate_numbers',
     align_numbers,
     qiime2.NumericMetadataColumn,
@@ -88,8 +93,6 @@ CLASSES = _Kind(
     'cross-validate-classifier',
     'fit_classifier',
     FitClassifierConfig,
-    'classifier',
-    'predict_classes',
     '_collate_classes',
     align_classes,
     qiime2.CategoricalMetadataColumn,
@@ -98,69 +101,86 @@ CLASSES = _Kind(
 
 @flat(CrossValidateConfig)
 def cross_validate(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, *, config
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sites=None, *, config
 ):  # fmt: skip
-    return _cross_validate(ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups)
+    return _cross_validate(ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups, sites)
 
 
 @flat(CrossValidateClassifierConfig)
 def cross_validate_classifier(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, *, config
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sites=None, *, config
 ):  # fmt: skip
-    return _cross_validate(ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups)
+    return _cross_validate(ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups, sites)
 
 
-def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups):
+def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups, sites):
     names = None if groups is None else group_names(groups)
     file = table.view(BIOMV210Format)
     labels = labels_with_reads(str(file), metadata.to_series(), names, kind.align)
-    hashes = _hashes(file, metadata.to_series(), sequences, encoder, distance_matrix, names)
+    places = None if sites is None else group_names(sites)
+    hashes = _hashes(file, metadata.to_series(), sequences, encoder, distance_matrix, groups=names, sites=places)
     seed = seed_of_pipeline(kind.call, config, hashes, config.training.random_seed)
     how = config.folds
     plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
+    # after the folds, every site is left out once
+    left_out = [] if places is None else _sites(places, labels, kind)
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
-    fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', kind.predict)
+    fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', '_predict_fold')
     filter_samples, score = ctx.get_action('aam', '_filter_samples'), ctx.get_action('aam', '_score_baselines')
     values = config.to_flat()
     # those of this function; those of the fits come with their histories
     warned = warnings_given()
     details, histories, baselines = [], [], []
-    for repeat, of_repeat in enumerate(plan):
-        for fold in range(of_repeat.max() + 1):
-            training = target[of_repeat != fold]
-            column = kind.column(training)
-            seed_of_fold = seed_of_fit(seed, repeat, fold)
-            (training_table,) = filter_samples(table, metadata=_ids(training))
-            # without the labels of these samples
-            (test_table,) = filter_samples(table, metadata=_ids(target[of_repeat == fold]))
-            model, *_, history = fit(
-                table=training_table, metadata=column, sequences=sequences, encoder=encoder,
-                distance_matrix=distance_matrix, groups=groups,
-                **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
+    for seed_of_fold, learned, tested in _parts(plan, left_out, seed):
+        training = target[learned]
+        column = kind.column(training)
+        (training_table,) = filter_samples(table, metadata=_ids(training))
+        # without the labels of these samples
+        (test_table,) = filter_samples(table, metadata=_ids(target[tested]))
+        model, *_, history = fit(
+            table=training_table, metadata=column, sequences=sequences, encoder=encoder,
+            distance_matrix=distance_matrix, groups=groups,
+            **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
+        )  # fmt: skip
+        # predict, whose warnings nobody reads where folds are computed in parallel
+        (predicted,) = predict(
+            test_table=test_table, model=model, sequences=sequences, **_of_call(PredictConfig, values)
+        )
+        details.append(predicted)
+        histories.append(history)
+        if how.baselines:
+            (scored,) = score(
+                training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
+                metadata=column, random_seed=seed_of_fold, threads=values['threads'],
             )  # fmt: skip
-            *_, predicted = predict(
-                table=test_table, sequences=sequences, **{kind.model: model}, **_of_call(PredictConfig, values)
-            )
-            details.append(predicted)
-            histories.append(history)
-            if how.baselines:
-                (scored,) = score(
-                    training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
-                    metadata=column, random_seed=seed_of_fold, threads=values['threads'],
-                )  # fmt: skip
-                baselines.append(scored)
+            baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
     results = collate(
         fold_details=details, histories=histories, baselines=baselines or None, metadata=kind.column(target),
         groups=groups, folds=int(plan.max()) + 1, random_seed=seed, pretrained=encoder is not None,
-        warned=warned or None,
+        warned=warned or None, sites=[site.name for site in left_out] or None,
     )  # fmt: skip
     return tuple(results)
 
 
-def _hashes(table, target, sequences, encoder, distance_matrix, groups):
+def _sites(places, labels, kind):
+    """Return what is left out, site by site."""
+    classes = labels.values if kind is CLASSES else None
+    return plan_sites(places.reindex(labels.sample_ids).to_numpy(dtype=object), labels.groups, classes)
+
+
+def _parts(plan, sites, seed):
+    """Yield the seed of each fit and which samples it learns from and is tested on: of folds first, then of sites."""
+    for repeat, of_repeat in enumerate(plan):
+        for fold in range(of_repeat.max() + 1):
+            yield seed_of_fit(seed, repeat, fold), of_repeat != fold, of_repeat == fold
+    for number, site in enumerate(sites):
+        yield seed_of_fit(seed, len(plan), number), site.learned, site.tested
+
+
+def _hashes(table, target, sequences, encoder, distance_matrix, **columns):
     """Return what the inputs are known by: where no seed is given, the same call goes on with the seed it drew."""
     hashes = hash_files(
         table=str(table),
@@ -169,8 +189,9 @@ def _hashes(table, target, sequences, encoder, distance_matrix, groups):
         distance_matrix=path_of(distance_matrix and distance_matrix.view(LSMatFormat)),
     )
     hashes['metadata'] = hash_series(target)
-    if groups is not None:
-        hashes['groups'] = hash_series(groups)
+    for name, column in columns.items():
+        if column is not None:
+            hashes[name] = hash_series(column)
     return hashes
 
 
@@ -207,6 +228,7 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         parameters={
             'metadata': MetadataColumn[kind],
             'groups': MetadataColumn[Categorical | Numeric],
+            'sites': MetadataColumn[Categorical | Numeric],
             **parameters(config),
         },
         outputs=outputs,
@@ -217,6 +239,7 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         parameter_descriptions={
             'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
             'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
+            'sites': SITES_DESCRIPTION,
             **descriptions(config),
         },
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},

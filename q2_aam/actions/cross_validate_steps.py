@@ -1,38 +1,78 @@
 """The steps of the pipelines in cross_validate: actions that are not for users, hidden by a leading underscore."""
 
 import collections
+import io
+import pathlib
+import tempfile
+from itertools import zip_longest
 
 import pandas as pd
 import qiime2
 from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
 from q2_types.distance_matrix import DistanceMatrix, LSMatFormat
+from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format, FeatureTable, Frequency, RelativeFrequency
 from q2_types.sample_data import SampleData
 from qiime2.plugin import Bool, Categorical, Int, List, Metadata, MetadataColumn, Numeric, Range, Str, TypeMatch
 
-from q2_aam.config import RuntimeConfig
+from q2_aam.config import PredictClassesConfig, PredictConfig, RuntimeConfig
+from q2_aam.data.atomic import writing_output
 from q2_aam.data.details import PROBABILITY
 from q2_aam.data.filter_table import filter_samples
 from q2_aam.data.splits import NEW, TEST
 from q2_aam.evaluation.out_of_fold import OURS, gather_classes, gather_numbers, mean_probabilities, means_of
+from q2_aam.evaluation.sites import compare_sites
 from q2_aam.evaluation.verdict import ALL, compare, table_of
+from q2_aam.runtime.heard import about
 from q2_aam.runtime.limits import available_cpus
 from q2_aam.runtime.pipeline_seed import forget_seed
-from q2_aam.types import AAMMetrics, AAMPredictionDetails, AAMTrainingHistory
+from q2_aam.types import (
+    AAMClassifier,
+    AAMMetrics,
+    AAMModelDirectoryFormat,
+    AAMPredictionDetails,
+    AAMRegressor,
+    AAMTrainingHistory,
+)
 
+from .cross_validate_sites import gathered, of_plan
 from .fit import group_names
-from .messages import print_when_command_ends, warnings_to_user
-from .shared import TABLE, WARNING, cite
-from .signature import qiime_type
+from .messages import print_when_command_ends, warnings_given, warnings_to_user
+from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, cite, path_of
+from .signature import descriptions, flat, parameters, qiime_type
 
 (THREADS,) = (opt for opt in RuntimeConfig.options() if opt.name == 'threads')
 SEED = Int % Range(1, 2**31 - 1, inclusive_end=True)
 
 
 def _filter_samples(table: BIOMV210Format, metadata: qiime2.Metadata) -> BIOMV210Format:
-    filtered = BIOMV210Format()
-    filter_samples(str(table), str(filtered), metadata.ids)
+    # HDF5 may end the process where it writes to a full disk: it writes into memory
+    content = io.BytesIO()
+    filter_samples(str(table), content, metadata.ids)
+    with writing_output(tempfile.gettempdir()):
+        filtered = BIOMV210Format()
+        pathlib.Path(str(filtered)).write_bytes(content.getbuffer())
     return filtered
+
+
+@flat(PredictConfig)
+def _predict_fold(
+    test_table: BIOMV210Format,
+    model: AAMModelDirectoryFormat,
+    sequences: DNAFASTAFormat = None,
+    *,
+    config: PredictConfig,
+) -> pd.DataFrame:
+    # torch comes with them, and QIIME 2 loads this file to run any action of any plugin
+    from q2_aam import bundle
+    from q2_aam.inference.predict import predict, predict_classes
+
+    inputs = {'table': str(test_table), 'model': str(model), 'sequences': path_of(sequences)}
+    if bundle.read_config(str(model)).kind == bundle.REGRESSOR:
+        *_, details = predict(**inputs, config=config)
+    else:
+        *_, details = predict_classes(**inputs, config=PredictClassesConfig.from_flat(config.to_flat()))
+    return _with_warnings(details)
 
 
 def _score_baselines(
@@ -56,10 +96,16 @@ def _score_baselines(
         details = predict_fold(
             counts, target, new_counts, test_ids, random_seed, threads or available_cpus(), distances
         )
-    details.insert(0, 'part', NEW)
-    # each method has a column of its own
-    details.insert(1, 'prediction', float('nan'))
-    return details
+        details.insert(0, 'part', NEW)
+        # each method has a column of its own
+        details.insert(1, 'prediction', float('nan'))
+        return _with_warnings(details)
+
+
+def _with_warnings(details):
+    """Return details of a fold with a column of what the running action has warned of, one a line, where it has."""
+    texts = warnings_given()
+    return details.assign(**{WARNING: '\n'.join(texts)}) if texts else details
 
 
 def _collate_numbers(
@@ -72,9 +118,18 @@ def _collate_numbers(
     groups: qiime2.MetadataColumn = None,
     pretrained: bool = False,
     warned: str = None,
+    sites: str = None,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame):
-    out_of_fold = gather_numbers(metadata.to_series(), _groups(groups), fold_details, _of_methods(baselines), folds)
-    metrics = _judge(out_of_fold, random_seed, pretrained, histories, warned)
+    fold_details, of_predictions = _warnings_taken_off(fold_details)
+    baselines, of_baselines = _warnings_taken_off(baselines)
+    of_folds = zip_longest(_of_fits(histories), of_predictions, of_baselines, fillvalue=())
+
+    def gather(details, baselines, folds):
+        return gather_numbers(metadata.to_series(), _groups(groups), details, _of_methods(baselines), folds)
+
+    out_of_fold, of_sites = gathered(gather, fold_details, baselines, folds, sites)
+    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites)
+    fold_details = of_plan(fold_details, sites)
     means = means_of(out_of_fold)
     frame = _details(fold_details, means['prediction'], metadata, means.drop(columns='prediction'))
     return means['prediction'].dropna().rename(metadata.name), frame, metrics
@@ -90,13 +145,21 @@ def _collate_classes(
     groups: qiime2.MetadataColumn = None,
     pretrained: bool = False,
     warned: str = None,
+    sites: str = None,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame, pd.DataFrame):
-    ours = [
-        one.filter(regex=f'^{PROBABILITY}').rename(columns=lambda name: name[len(PROBABILITY) :])
-        for one in fold_details
-    ]
-    out_of_fold = gather_classes(metadata.to_series(), _groups(groups), ours, _of_methods(baselines), folds)
-    metrics = _judge(out_of_fold, random_seed, pretrained, histories, warned)
+    fold_details, of_predictions = _warnings_taken_off(fold_details)
+    baselines, of_baselines = _warnings_taken_off(baselines)
+    of_folds = zip_longest(_of_fits(histories), of_predictions, of_baselines, fillvalue=())
+
+    def gather(details, baselines, folds):
+        ours = [
+            one.filter(regex=f'^{PROBABILITY}').rename(columns=lambda name: name[len(PROBABILITY) :]) for one in details
+        ]
+        return gather_classes(metadata.to_series(), _groups(groups), ours, _of_methods(baselines), folds)
+
+    out_of_fold, of_sites = gathered(gather, fold_details, baselines, folds, sites)
+    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites)
+    fold_details = of_plan(fold_details, sites)
     probabilities = mean_probabilities(out_of_fold).dropna()
     predictions = probabilities.idxmax(axis=1).rename(metadata.name)
     frame = _details(fold_details, predictions, metadata, means_of(out_of_fold))
@@ -108,36 +171,57 @@ def _groups(column):
 
 
 def _of_methods(baselines):
-    return [frame.drop(columns=['part', 'prediction']) for frame in baselines or ()]
+    return [frame.drop(columns=['part', 'prediction']) for frame in baselines]
 
 
-def _judge(out_of_fold, seed, pretrained, histories, warned):
+def _warnings_taken_off(details):
+    """Return details of folds without their column of warnings, and the texts that each fold had there."""
+    details = details or []
+    texts = [frame[WARNING].iloc[0].split('\n') if WARNING in frame else [] for frame in details]
+    return [frame.drop(columns=WARNING, errors='ignore') for frame in details], texts
+
+
+def _of_fits(histories):
+    return [history.loc[history['part'] == WARNING, 'metric'] for history in histories or ()]
+
+
+def _judge(out_of_fold, seed, pretrained, warned, of_folds, of_sites):
     """Return the metrics, with warnings after the verdict, and print them; the cross-validation is done with that."""
     metrics, verdict = compare(out_of_fold, seed, pretrained)
+    if of_sites is not None:
+        rows, sentence = compare_sites(*of_sites, out_of_fold)
+        verdict = f'{verdict} {sentence}'
+        metrics = pd.concat([metrics, pd.DataFrame(rows, columns=metrics.columns)], ignore_index=True)
+        metrics.loc[0, 'note'] = verdict
     print(*table_of(metrics), verdict, sep='\n', flush=True)
     print_when_command_ends(f'{verdict}\n')
     # the next call without a seed is another cross-validation, and does not take these folds
     with warnings_to_user():
         forget_seed(seed)
     first, *others = metrics.to_dict('records')
-    warned = _warnings(len(set(out_of_fold.sample_ids)), histories, warned)
-    return pd.DataFrame([first, *warned, *others], columns=metrics.columns)
+    rows = _warnings(len(set(out_of_fold.sample_ids)), warned or (), of_folds)
+    return pd.DataFrame([first, *rows, *others], columns=metrics.columns)
 
 
-def _warnings(samples, histories, warned):
-    """Return a row of metrics for each warning of the pipeline and of the fits, with how many models it is about.
+def _warnings(samples, warned, of_folds):
+    """Return a row of metrics for each warning of the pipeline and of its steps, with how many folds it is about.
 
-    Where the framework runs the folds in parallel, nobody reads what they print.
+    Where the framework runs the folds in parallel, nobody reads what they print. `of_folds` has the texts of each step
+    for each fold.
     """
-    fits = [history.loc[history['part'] == WARNING, 'metric'] for history in histories or ()]
-    counts = collections.Counter(text for texts in fits for text in texts)
-    of_all = dict.fromkeys(warned or (), len(fits))
+    folds = [{about(text): text for texts in steps for text in texts} for steps in of_folds]
+    of_all = {about(text): text for text in warned}
+    counts = collections.Counter(what for fold in folds for what in fold)
+    # what the pipeline has said of all samples, a fold may say again of its own
+    rows = [(text, len(folds)) for text in of_all.values()]
+    first = {what: text for fold in reversed(folds) for what, text in fold.items()}
+    rows += [(first[what], number) for what, number in counts.items() if what not in of_all]
     return [
         {
             'method': OURS, 'against': '', 'repeat': ALL, 'fold': ALL, 'metric': WARNING, 'samples': samples,
-            'value': float(models), 'note': text,
+            'value': float(number), 'note': text,
         }
-        for text, models in {**of_all, **counts}.items()
+        for text, number in rows
     ]  # fmt: skip
 
 
@@ -153,7 +237,7 @@ def _details(details, predictions, metadata, more):
 
 
 def register_steps(plugin):
-    """Register the four with the plugin object."""
+    """Register them with the plugin object."""
     of_values = TypeMatch([Frequency, RelativeFrequency])
     plugin.methods.register_function(
         function=_filter_samples,
@@ -167,6 +251,23 @@ def register_steps(plugin):
         description='A step of cross-validate and cross-validate-classifier; use these instead. Keeps samples by ID, '
         'as filter-samples of q2-feature-table does, whatever characters the IDs have.',
         citations=cite('mcdonald2012'),
+    )
+    plugin.methods.register_function(
+        function=_predict_fold,
+        inputs={'test_table': TABLE, 'model': AAMRegressor | AAMClassifier, 'sequences': INPUTS['sequences']},
+        parameters=parameters(PredictConfig),
+        outputs=[('details', SampleData[AAMPredictionDetails])],
+        input_descriptions={
+            'test_table': 'Test samples.',
+            'model': 'The model of the fold.',
+            'sequences': INPUT_DESCRIPTIONS['sequences'],
+        },
+        parameter_descriptions=descriptions(PredictConfig),
+        output_descriptions={'details': 'Predictions for the test samples, as from predict and predict-classes.'},
+        name='Predict one fold with its model',
+        description='A step of cross-validate and cross-validate-classifier; use these instead. Predicts the test '
+        'samples of one fold as predict and predict-classes do, and keeps the warnings in the details.',
+        citations=cite('ukkonen1992'),
     )
     plugin.methods.register_function(
         function=_score_baselines,
@@ -216,6 +317,7 @@ def _register_collate(plugin, function, kind, outputs):
             'random_seed': SEED,
             'pretrained': Bool,
             'warned': List[Str],
+            'sites': List[Str],
         },
         outputs=[*outputs, ('details', SampleData[AAMPredictionDetails]), ('metrics', AAMMetrics)],
         input_descriptions={
@@ -230,6 +332,7 @@ def _register_collate(plugin, function, kind, outputs):
             'random_seed': 'Seed of the bootstrap.',
             'pretrained': 'Whether the models started from an encoder.',
             'warned': 'Warnings about the labelled samples.',
+            'sites': 'Names of the sites that were left out, whose predictions come after those of the folds.',
         },
         output_descriptions={
             **{name: 'Out-of-fold predictions, averaged over repeats.' for name, _ in outputs},

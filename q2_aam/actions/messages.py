@@ -5,11 +5,12 @@ gives (:func:`warnings_given`).
 """
 
 import contextlib
-import contextvars
 import sys
+import threading
 import warnings
 
 from q2_aam.errors import AAMWarning
+from q2_aam.runtime.heard import hear, heard, hearing, is_hearing
 
 try:
     from qiime2.core.exceptions import RachisWarning
@@ -22,46 +23,70 @@ else:
         """A warning of ours that newer frameworks show without --verbose."""
 
 
-_GIVEN = contextvars.ContextVar('given', default=())
+# Of several threads, the first puts the hook into the module warnings, and the last takes it out.
+_LOCK = threading.Lock()
+
+
+class _Hook:
+    """Stands in the place of warnings.showwarning and warnings.formatwarning while any action runs."""
+
+    def __init__(self):
+        self.show, self.form, self.users = warnings.showwarning, warnings.formatwarning, 0
+
+    def __call__(self, message, category, *where, **more):
+        if not issubclass(category, AAMWarning) or not is_hearing():
+            return self.show(message, category, *where, **more)
+        text = ' '.join(str(message).split())
+        if hear(text):
+            self.show(message, Shown, *where, **more)
+            if Shown is AAMWarning:
+                print_when_command_ends(one_line(text), fg='yellow')
+
+    def format(self, message, category, *where, **more):
+        return one_line(message) if issubclass(category, AAMWarning) else self.form(message, category, *where, **more)
 
 
 def warnings_given():
     """Return the texts of our warnings that the running action has given so far, each once."""
-    return list(_GIVEN.get())
+    return heard()
 
 
 @contextlib.contextmanager
 def warnings_to_user():
     """While an action runs, show each of our warnings once, in one line, and remember it.
 
-    Warnings of other packages are shown as ever.
+    Warnings of other packages are shown as ever. Actions may run in several threads: each hears its own warnings.
     """
-    # a dict, for its order
-    shown = {}
-    # a new context shows again what an earlier call has warned of, and restores showwarning at its end
-    with warnings.catch_warnings():
-        show, form = warnings.showwarning, warnings.formatwarning
-
-        def show_ours(message, category, *where, **more):
-            if not issubclass(category, AAMWarning):
-                return show(message, category, *where, **more)
-            text = ' '.join(str(message).split())
-            if text not in shown:
-                shown[text] = True
-                show(message, Shown, *where, **more)
-                if Shown is AAMWarning:
-                    print_when_command_ends(one_line(text), fg='yellow')
-
-        def form_ours(message, category, *where, **more):
-            return one_line(message) if issubclass(category, AAMWarning) else form(message, category, *where, **more)
-
-        warnings.showwarning, warnings.formatwarning = show_ours, form_ours
-        given = _GIVEN.set(shown)
-        try:
+    hook = _put_in()
+    try:
+        with hearing():
             yield
-        finally:
-            _GIVEN.reset(given)
-            warnings.formatwarning = form
+    finally:
+        _take_out(hook)
+
+
+def _put_in():
+    with _LOCK:
+        # Python itself would show once what several actions warn of; behind all other filters, which still hold
+        warnings.simplefilter('always', AAMWarning, append=True)
+        hook = warnings.showwarning
+        if not isinstance(hook, _Hook):
+            hook = _Hook()
+            warnings.showwarning, warnings.formatwarning = hook, hook.format
+        hook.users += 1
+        return hook
+
+
+def _take_out(hook):
+    with _LOCK:
+        hook.users -= 1
+        if hook.users:
+            return
+        # unless another has put its own there meanwhile
+        if warnings.showwarning is hook:
+            warnings.showwarning = hook.show
+        if warnings.formatwarning == hook.format:
+            warnings.formatwarning = hook.form
 
 
 def one_line(message):

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import typing
-import warnings
 
 import numpy as np
 
@@ -76,16 +75,13 @@ def _read_lines(lines):
     ids = _read_header(number, line.rstrip('\n'))
     values = np.empty((len(ids), len(ids)), dtype=np.float32)
     rows = 0
-    with warnings.catch_warnings():
-        # numpy warns where text is no number (an error in later versions)
-        warnings.simplefilter('error', DeprecationWarning)
-        for number, line in lines:
-            if not line.strip():
-                continue
-            if rows == len(ids):
-                _damaged(number, f'the header names {counted(rows, "sample")}, but more lines follow')
-            _read_row(number, line.rstrip('\n'), ids, rows, values)
-            rows += 1
+    for number, line in lines:
+        if not line.strip():
+            continue
+        if rows == len(ids):
+            _damaged(number, f'the header names {counted(rows, "sample")}, but more lines follow')
+        _read_row(number, line.rstrip('\n'), ids, rows, values)
+        rows += 1
     if rows < len(ids):
         _damaged(number, f'it ends there, after {rows:,} of the {counted(len(ids), "sample")} that the header names')
     return ids, values
@@ -114,21 +110,27 @@ def _read_row(number, line, ids, row, values):
             f'Rows and columns of the distance matrix must have the same IDs in the same order: line {number} is for '
             f'{shown(name.strip())}, but column {row + 1} is for {shown(ids[row])}; create it again.'
         )
-    cells = numbers.count('\t') + 1 if numbers else 0
-    if cells != len(ids):
-        _damaged(number, f'it has {counted(cells, "distance")}, but the header names {counted(len(ids), "sample")}')
+    cells = numbers.split('\t') if numbers else []
+    if len(cells) != len(ids):
+        _damaged(
+            number, f'it has {counted(len(cells), "distance")}, but the header names {counted(len(ids), "sample")}'
+        )
     try:
-        parsed = np.fromstring(numbers, sep='\t')
-        complete = len(parsed) == len(ids)
-    except (DeprecationWarning, ValueError):
-        complete = False
-    if not complete:
-        _damaged(number, f'it has {shown(_first_non_number(numbers))} where a distance should be')
-    values[row] = parsed
+        parsed = np.fromiter(map(float, cells), np.float64, len(cells)) if _is_plain(numbers) else None
+    except ValueError:
+        parsed = None
+    if parsed is None:
+        _damaged(
+            number, f'it has {shown(next(cell for cell in cells if not _is_number(cell)))} where a distance should be'
+        )
+    # what is too large for float32 becomes infinite, and is refused with its samples
+    with np.errstate(over='ignore'):
+        values[row] = parsed
 
 
-def _first_non_number(numbers):
-    return next((cell for cell in numbers.split('\t') if not _is_number(cell)), numbers[:20])
+def _is_plain(text):
+    """Return whether text has none of the numbers that Python reads and other programs do not, such as 1_2."""
+    return text.isascii() and '_' not in text
 
 
 def _is_number(cell):
@@ -136,8 +138,7 @@ def _is_number(cell):
         float(cell)
     except ValueError:
         return False
-    # what Python reads and numpy does not
-    return cell.isascii() and '_' not in cell
+    return _is_plain(cell)
 
 
 def _damaged(number, why) -> typing.NoReturn:

@@ -25,6 +25,7 @@ from q2_aam.data.atomic import (
 )
 from q2_aam.errors import AAMWarning
 
+from .heard import heard
 from .history import History
 from .run_root import DAYS_KEPT, FINISHED, RESULT
 
@@ -83,6 +84,8 @@ def save_bundle(directory: pathlib.Path, folder: str | os.PathLike, save: Callab
 def keep(directory: pathlib.Path, seed: int, details: pd.DataFrame | None, history: History) -> Result:
     """Write what belongs to the bundle that :func:`save_bundle` has written, and return both.
 
+    What the run has warned of is kept with it (:func:`q2_aam.runtime.heard.heard`).
+
     Warns
     -----
     AAMWarning
@@ -93,7 +96,7 @@ def keep(directory: pathlib.Path, seed: int, details: pd.DataFrame | None, histo
     bundle = result / BUNDLE
     if not bundle.is_dir():
         return Result(None, details, history, finished)
-    tables = {'details': None if details is None else _to_json(details), 'history': vars(history)}
+    tables = {'details': None if details is None else _to_json(details), 'history': vars(history), 'warnings': heard()}
     try:
         write_json(result / TABLES, tables)
         files = {path.name: hash_file(path) for path in bundle.iterdir()}
@@ -122,7 +125,7 @@ def load(directory: pathlib.Path, seed: int) -> Result | None:
     Warns
     -----
     AAMWarning
-        If it is damaged, or of another seed; it is set aside then.
+        If it is damaged, or of another seed; it is set aside then. Else of all that the run has warned of.
     """
     result = directory / RESULT
     if not os.path.lexists(result / FINISHED):
@@ -135,9 +138,12 @@ def load(directory: pathlib.Path, seed: int) -> Result | None:
             check_file(result / BUNDLE / name, checksum)
         details = tables['details'] and _from_json(tables['details'])
         history = History(**tables['history'])
+        warned = list(map(str, tables.get('warnings', [])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         set_aside(result, f'The result in the run directory, {directory},', error, 'the model is trained again')
         return None
+    for text in warned:
+        warnings.warn(text, AAMWarning, stacklevel=2)
     return Result(result / BUNDLE, details, history, marker['finished'])
 
 

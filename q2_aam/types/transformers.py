@@ -3,9 +3,12 @@
 What they do with the tables is in :mod:`q2_aam.data.frames`, which is tested on stacks without QIIME 2, too.
 """
 
+import tempfile
+
 import pandas as pd
 import qiime2
 
+from q2_aam.data.atomic import writing_output
 from q2_aam.data.frames import for_metadata, numbered, read_frame
 
 from .details import AAMPredictionDetailsFormat
@@ -22,12 +25,7 @@ def details_to_metadata(details: AAMPredictionDetailsFormat) -> qiime2.Metadata:
 
 
 def frame_to_details(frame: pd.DataFrame) -> AAMPredictionDetailsFormat:
-    details = AAMPredictionDetailsFormat()
-    with details.open() as handle:
-        frame.to_csv(handle, sep='\t', index_label='id', lineterminator='\n')
-    # the framework would read the first rows only
-    details.validate('max')
-    return details
+    return _written(AAMPredictionDetailsFormat, frame, index_label='id')
 
 
 def log_to_frame(history: AAMTrainingHistoryFormat) -> pd.DataFrame:
@@ -55,11 +53,7 @@ def metrics_to_metadata(metrics: AAMMetricsFormat) -> qiime2.Metadata:
 
 
 def frame_to_metrics(frame: pd.DataFrame) -> AAMMetricsFormat:
-    metrics = AAMMetricsFormat()
-    with metrics.open() as handle:
-        frame.to_csv(handle, sep='\t', index=False, lineterminator='\n')
-    metrics.validate('max')
-    return metrics
+    return _written(AAMMetricsFormat, frame, index=False)
 
 
 ALL = (
@@ -79,3 +73,15 @@ ALL = (
 def _read(file_format):
     with file_format.open() as handle:
         return read_frame(handle)
+
+
+def _written(kind, frame, **how):
+    """Return a file of this format that holds the frame."""
+    # from making the file to closing it, which writes its end: a full disk may show at any moment
+    with writing_output(tempfile.gettempdir()):
+        file = kind()
+        with file.open() as handle:
+            frame.to_csv(handle, sep='\t', lineterminator='\n', **how)
+    # the framework would read the first rows only
+    file.validate('max')
+    return file

@@ -1,8 +1,15 @@
 """Each labelled sample is predicted once per repeat, by a model trained without its label and its group."""
 
+import errno
+import io
+import os
+import pathlib
+import sys
+import tempfile
 import types
 import warnings
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +19,15 @@ from q2_types.feature_table import BIOMV210Format
 
 from q2_aam.actions import cross_validate as pipelines
 from q2_aam.actions import cross_validate_steps as steps
-from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig, FitRegressorConfig, PredictConfig
+from q2_aam.config import (
+    CrossValidateClassifierConfig,
+    CrossValidateConfig,
+    FitRegressorConfig,
+    PredictClassesConfig,
+    PredictConfig,
+)
 from q2_aam.data.labels import labels_with_reads
-from q2_aam.errors import AAMWarning, UserError
+from q2_aam.errors import AAMWarning, MachineError, UserError
 from q2_aam.runtime.history import HISTORY_COLUMNS
 from q2_aam.runtime.pipeline_seed import forget_seed
 
@@ -40,7 +53,7 @@ class Context:
 
 @pytest.fixture
 def context():
-    return Context({'fit_regressor': 4, 'predict': 2, 'fit_classifier': 5, 'predict_classes': 3, '_collate_numbers': 3})
+    return Context({'fit_regressor': 4, 'fit_classifier': 5, '_collate_numbers': 3})
 
 
 @pytest.fixture
@@ -83,10 +96,10 @@ def test_each_fold_is_predicted_by_its_own_model(run, context):
     run()
     numbers = {id(call): number + 1 for number, call in enumerate(context.calls)}
     for call, fitted, predicted in zip(
-        context.of('_filter_samples')[1::2], context.of('fit_regressor'), context.of('predict')
+        context.of('_filter_samples')[1::2], context.of('fit_regressor'), context.of('_predict_fold')
     ):
-        assert predicted.regressor == f'fit_regressor {numbers[id(fitted)]} 0'
-        assert predicted.table == f'_filter_samples {numbers[id(call)]} 0'
+        assert predicted.model == f'fit_regressor {numbers[id(fitted)]} 0'
+        assert predicted.test_table == f'_filter_samples {numbers[id(call)]} 0'
 
 
 def test_every_parameter_reaches_the_fit_and_seeds_differ(run, context):
@@ -100,7 +113,7 @@ def test_every_parameter_reaches_the_fit_and_seeds_differ(run, context):
         given |= {'test_fraction': 0.0, 'random_seed': call.random_seed}
         assert values == FitRegressorConfig.from_flat(given).to_flat()
     assert len({call.random_seed for call in fits}) == 6
-    assert all(call.precision == 'float32' for call in context.of('predict'))
+    assert all(call.precision == 'float32' for call in context.of('_predict_fold'))
 
 
 @pytest.mark.parametrize('config', [CrossValidateConfig, CrossValidateClassifierConfig])
@@ -159,7 +172,7 @@ def test_baselines_learn_from_the_same_samples_and_can_be_left_out(run, context)
     scored, fits = context.of('_score_baselines'), context.of('fit_regressor')
     assert [ids_of(call) for call in scored] == [ids_of(call) for call in fits]
     assert [call.training_table for call in scored] == [call.table for call in fits]
-    assert [call.test_table for call in scored] == [call.table for call in context.of('predict')]
+    assert [call.test_table for call in scored] == [call.test_table for call in context.of('_predict_fold')]
     (collate,) = context.of('_collate_numbers')
     assert len(collate.baselines) == len(collate.fold_details) == len(collate.histories) == 3
     run(baselines=False)
@@ -179,14 +192,10 @@ def test_results_are_those_of_the_last_step(run):
 
 def test_classes_take_the_classifier(run, context):
     run('stage')
-    fits, predicted = context.of('fit_classifier'), context.of('predict_classes')
+    fits, predicted = context.of('fit_classifier'), context.of('_predict_fold')
     assert len(fits) == len(predicted) == 3
     assert all(isinstance(call.metadata, qiime2.CategoricalMetadataColumn) for call in fits)
-    # the last of its outputs is the details
-    assert all(
-        name.startswith('predict_classes') and name.endswith('2')
-        for name in context.of('_collate_classes')[0].fold_details
-    )
+    assert all(name.startswith('_predict_fold') for name in context.of('_collate_classes')[0].fold_details)
     assert not context.of('fit_regressor')
 
 
@@ -249,6 +258,43 @@ def test_warnings_are_rows_after_the_verdict_with_the_number_of_models_they_are_
     pd.testing.assert_frame_equal(without, metrics[metrics['metric'] != 'warning'].reset_index(drop=True))
 
 
+def test_warnings_of_predictions_and_baselines_are_rows_too_once_a_fold(folds):
+    history = pd.DataFrame([(0, 0, 'warning', 'Few groups.', 1.0)], columns=HISTORY_COLUMNS)
+    for frame in folds.details[:3]:
+        frame['warning'] = 'Few reads.\nFew "groups"\tof 2.'
+    # what several steps of a fold say is said of one fold
+    folds.details[3]['warning'] = folds.baselines[3]['warning'] = 'Few groups.'
+    predictions, details, metrics = steps._collate_numbers(
+        folds.details, folds.true, 2, 1, [history] * 4, folds.baselines, warned=['Few reads.']
+    )
+    warned = metrics[metrics['metric'] == 'warning']
+    assert warned['note'].tolist() == ['Few reads.', 'Few groups.', 'Few "groups"\tof 2.']
+    assert warned['value'].tolist() == [4, 4, 3]
+    assert 'warning' not in details and not any('warning' in name for name in metrics['method'])
+
+
+def test_details_of_a_fold_keep_their_warnings_as_an_artifact(folds):
+    folds.details[0]['warning'] = 'Few reads.\nFew "groups"\tof 2.'
+    artifact = qiime2.Artifact.import_data('SampleData[AAMPredictionDetails]', folds.details[0])
+    _, texts = steps._warnings_taken_off([artifact.view(pd.DataFrame)])
+    assert texts == [['Few reads.', 'Few "groups"\tof 2.']]
+
+
+def test_of_words_that_mean_missing_the_pipeline_alone_warns(folds):
+    def text(samples, column='stage'):
+        return (
+            f"Metadata column '{column}' has classes that mean a missing value: 'NA' ({samples} samples); leave them."
+        )
+
+    history = pd.DataFrame([(0, 0, 'warning', text(3), 1.0)], columns=HISTORY_COLUMNS)
+    other = pd.DataFrame([(0, 0, 'warning', text(9, 'site'), 1.0)], columns=HISTORY_COLUMNS)
+    *_, metrics = steps._collate_numbers(
+        folds.details, folds.true, 2, 1, [history, history, other, history], warned=[text(5)]
+    )
+    warned = metrics[metrics['metric'] == 'warning']
+    assert warned['note'].tolist() == [text(5), text(9, 'site')] and warned['value'].tolist() == [4, 1]
+
+
 def test_the_last_step_forgets_the_seed(folds, monkeypatch):
     forgotten = []
     monkeypatch.setattr(steps, 'forget_seed', forgotten.append)
@@ -292,6 +338,67 @@ def test_the_step_of_baselines_hands_over_paths_and_labels_of_training_samples(s
     assert 'majority|young' in details and details.filter(like='|').notna().all(axis=None)
 
 
+def test_the_step_of_baselines_gives_its_warnings_with_its_details(small, monkeypatch):
+    def predict_fold(*given):
+        warnings.warn('Few\nsamples.', AAMWarning)
+        return pd.DataFrame({'ridge': [1.0, 2.0]}, index=['a', 'b'])
+
+    monkeypatch.setattr('q2_aam.evaluation.baselines.predict_fold', predict_fold)
+    table = small.table.view(BIOMV210Format)
+    with pytest.warns(AAMWarning):
+        details = steps._score_baselines(table, table, small.metadata.get_column('age'), None, 3, 1)
+    assert list(details) == ['part', 'prediction', 'ridge', 'warning']
+    assert details['warning'].tolist() == ['Few samples.'] * 2
+
+
+@pytest.mark.parametrize('kind', ['regressor', 'classifier'])
+def test_the_step_of_predictions_takes_either_model_and_gives_its_warnings_with_the_details(
+    kind, small, recorded, monkeypatch
+):
+    monkeypatch.setattr('q2_aam.bundle.read_config', lambda folder: types.SimpleNamespace(kind=kind))
+    of_kind = sys.modules['q2_aam.inference.predict'], 'predict' if kind == 'regressor' else 'predict_classes'
+    run, warns = getattr(*of_kind), []
+
+    def warn(*given, **more):
+        for text in warns:
+            warnings.warn(text, AAMWarning)
+        return run(more['table'], more['model'], more['config'], sequences=more['sequences'])
+
+    monkeypatch.setattr(*of_kind, warn)
+    table = small.table.view(BIOMV210Format)
+    assert list(steps._predict_fold(test_table=table, model='a folder', threads=2)) == ['part', 'prediction']
+    warns += ['Far samples.', 'Few\n reads.']
+    with pytest.warns(AAMWarning):
+        details = steps._predict_fold(test_table=table, model='a folder', threads=2)
+    assert details['warning'].tolist() == ['Far samples.\nFew reads.'] * 2
+    config = PredictConfig if kind == 'regressor' else PredictClassesConfig
+    assert [call.name for call in recorded] == [of_kind[1]] * 2
+    assert recorded[0].given == (str(table), 'a folder', config.from_flat({'threads': 2}))
+
+
+@pytest.mark.parametrize('what', ['make', 'write'])
+def test_a_full_disk_under_the_table_of_a_fold_is_one_sentence(what, small, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    table = small.table.view(BIOMV210Format)
+    monkeypatch.setattr(*((tempfile, 'mkstemp') if what == 'make' else (pathlib.Path, 'write_bytes')), full)
+    with pytest.raises(MachineError) as error:
+        steps._filter_samples(table, small.metadata)
+    assert str(error.value) == (
+        f'The result cannot be written into {tempfile.gettempdir()} (No space left on device); free space on its disk, '
+        'or set the environment variable TMPDIR to a folder on another disk.'
+    )
+
+
+def test_hdf5_does_not_write_to_the_disk_itself(small, monkeypatch):
+    """On a full disk it ends the process."""
+    opened, file = [], h5py.File
+    monkeypatch.setattr(h5py, 'File', lambda name, mode: opened.append((name, mode)) or file(name, mode))
+    steps._filter_samples(small.table.view(BIOMV210Format), small.metadata)
+    assert [type(name) for name, mode in opened if mode == 'w'] == [io.BytesIO]
+
+
 def test_steps_are_registered_under_names_that_newer_command_lines_hide(plugin):
-    assert {'_score_baselines', '_collate_numbers', '_collate_classes'} < set(plugin.methods)
+    assert {'_predict_fold', '_score_baselines', '_collate_numbers', '_collate_classes'} < set(plugin.methods)
     assert set(plugin.pipelines) >= {'cross_validate', 'cross_validate_classifier'}

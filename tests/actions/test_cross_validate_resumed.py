@@ -7,6 +7,7 @@ import pytest
 import qiime2
 
 from q2_aam.actions.examples_cross_validate import QUICK
+from q2_aam.errors import AAMWarning
 from q2_aam.training import fit
 
 OPTIONS = {name: value for name, value in QUICK.items() if name != 'random_seed'} | {'baselines': False}
@@ -95,3 +96,23 @@ def test_warnings_of_fits_are_the_first_rows_of_histories_and_follow_the_verdict
     assert first['part'] == 'warning' and first['metric'].startswith('Prediction intervals') and first['value'] == 1
     assert second['part'] != 'warning'
     assert fitted.history.view(qiime2.Metadata).get_column('part').to_series().iloc[0] == 'warning'
+
+
+def test_a_result_that_is_taken_again_warns_again(trained, plugin, small):
+    def fit_again():
+        with pytest.warns(UserWarning, match='^Prediction intervals') as caught:
+            fitted = plugin.methods['fit_regressor'](
+                table=small.table,
+                sequences=small.sequences,
+                metadata=small.metadata.get_column('age'),
+                groups=small.metadata.get_column('subject'),
+                **{name: value for name, value in QUICK.items() if name != 'folds'},
+            )
+        texts = [str(warning.message) for warning in caught if issubclass(warning.category, AAMWarning)]
+        return texts, fitted.history.view(pd.DataFrame)
+
+    (texts, history), (again, history_again) = fit_again(), fit_again()
+    assert len(trained) == 1, 'the second takes the result of the first'
+    assert texts == again and len(set(texts)) == len(texts)
+    pd.testing.assert_frame_equal(history, history_again)
+    assert history.loc[history['part'] == 'warning', 'metric'].tolist() == texts

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import types
 import warnings
 
@@ -156,3 +157,68 @@ def test_the_running_action_knows_what_it_has_warned_of_each_once_and_on_one_lin
         # the pipeline heard it, too
         assert warnings_given() == ['of a pipeline', 'of its action']
     assert warnings_given() == []
+
+
+def test_words_that_mean_missing_are_warned_of_once_though_each_fold_counts_its_own(printing, capsys):
+    def warn(samples):
+        text = f"Metadata column 'stage' has classes that mean a missing value: 'unknown' ({samples} samples)."
+        with warnings_to_user():
+            warnings.warn(text, AAMWarning)
+
+    with warnings_to_user():
+        for samples in (5, 3, 2):
+            warn(samples)
+    assert capsys.readouterr().err.count('that mean a missing value') == 1
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The texts that are shown where nobody has chosen what to show, as in a new interpreter."""
+    texts = []
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        monkeypatch.setattr(warnings, 'showwarning', lambda message, *where, **more: texts.append(str(message)))
+        yield texts
+
+
+def test_actions_in_two_threads_hear_their_own_warnings_and_put_everything_back(shown):
+    before = (warnings.formatwarning, warnings.showwarning)
+    given, first_is_in, second_is_in, first_is_out = {}, *(threading.Event() for _ in range(3))
+
+    def warn(name):
+        for text in ('of both', f'of the {name}'):
+            warnings.warn(text, AAMWarning)
+        given[name] = warnings_given()
+
+    def first():
+        with warnings_to_user():
+            first_is_in.set()
+            second_is_in.wait(10)
+            warn('first')
+        first_is_out.set()
+
+    def second():
+        first_is_in.wait(10)
+        with warnings_to_user():
+            second_is_in.set()
+            # the first ends while the second still runs
+            first_is_out.wait(10)
+            warn('second')
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert given == {name: ['of both', f'of the {name}'] for name in ('first', 'second')}
+    assert shown == [*given['first'], *given['second']]
+    assert (warnings.formatwarning, warnings.showwarning) == before
+
+
+def test_what_the_user_filters_stays_filtered(shown):
+    warnings.simplefilter('ignore', AAMWarning)
+    warn_twice()
+    warnings.simplefilter('error', AAMWarning)
+    with pytest.raises(AAMWarning):
+        warn_twice()
+    assert shown == []

@@ -1,5 +1,7 @@
 """A distance matrix is read as it is, or refused in one sentence with the line or the samples."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,9 @@ def test_what_skbio_writes_is_read_back(tmp_path):
             'inf',
             "Distances must be finite: the distance matrix has inf between 'b' and 'c'; provide a distance for ",
         ),
+        ('1e-3', '1e300', "Distances must be finite: the distance matrix has inf between 'b' and 'c'; "),
+        ('1e-3', '１', "The distance matrix is damaged at line 3: it has '１' where a distance should be; "),
+        ('1e-3', '0.1 0.2', "The distance matrix is damaged at line 3: it has '0.1 0.2' where a distance should be; "),
         ('1e-3', '-0.1', "Distances must not be negative: the distance matrix has -0.1 between 'b' and 'c'; "),
         (
             '1e-3',
@@ -114,6 +119,19 @@ def test_a_damaged_matrix_is_refused_with_its_place(read, old, new, sentence):
         read(GOOD.replace(old, new, 1))
     assert str(error.value).startswith(sentence)
     assert str(error.value).endswith('.') and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('cell', ['1e-3', 'far', '1e300'])
+def test_reading_neither_warns_nor_touches_the_filters_of_warnings(read, cell, monkeypatch, recwarn):
+    with monkeypatch.context() as patch:
+        # they are those of the whole process, in which other threads may run
+        patch.setattr(warnings, 'catch_warnings', None)
+        if cell == '1e-3':
+            read(GOOD)
+        else:
+            with pytest.raises(UserError):
+                read(GOOD.replace('1e-3', cell, 1))
+    assert recwarn.list == []
 
 
 def test_binary_data_are_refused(read):

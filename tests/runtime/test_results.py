@@ -9,6 +9,7 @@ import pytest
 from q2_aam.data.atomic import read_json, write_json
 from q2_aam.errors import AAMWarning, MachineError
 from q2_aam.runtime import results
+from q2_aam.runtime.heard import hear, hearing
 from q2_aam.runtime.history import History
 from q2_aam.runtime.results import BUNDLE, TABLES, deliver, keep, load, save_bundle
 from q2_aam.runtime.run_root import FINISHED, RESULT
@@ -74,6 +75,30 @@ def test_a_result_comes_back_exactly(kept, details, history, output):
     deliver(result, output)
     assert (output / 'model.safetensors').read_bytes() == WEIGHTS
     assert sorted(path.name for path in output.iterdir()) == ['config.json', 'model.safetensors']
+
+
+def test_what_the_run_warned_of_is_warned_of_again(directory, output, details, history):
+    texts = ['Ignored: 2 samples (e.g. "S1").', 'Few groups.']
+    with hearing():
+        for text in texts:
+            hear(text)
+        save_bundle(directory, output, save)
+        keep(directory, 7, details, history)
+    for _ in range(2):
+        with pytest.warns(AAMWarning) as caught:
+            assert load(directory, 7) is not None
+        assert [str(one.message) for one in caught] == texts
+
+
+def test_a_run_without_warnings_gives_none(kept, recwarn):
+    assert load(kept, 7) is not None and not recwarn.list
+
+
+def test_a_result_that_was_kept_before_warnings_were_is_taken(kept, recwarn):
+    tables = read_json(kept / RESULT / TABLES)
+    del tables['warnings']
+    write_json(kept / RESULT / TABLES, tables)
+    assert load(kept, 7) is not None and not recwarn.list
 
 
 def test_pretraining_has_no_details(directory, output, history):

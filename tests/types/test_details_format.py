@@ -1,5 +1,7 @@
 """Prediction details are refused where their content is wrong, and keep their numbers and text on the way."""
 
+import tempfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import qiime2
 from q2_types.sample_data import SampleData
 from qiime2.plugin import ValidationError
 
-from q2_aam.errors import AAMWarning
+from q2_aam.errors import AAMWarning, MachineError
 from q2_aam.types import AAMPredictionDetails, AAMPredictionDetailsFormat
 
 DETAILS = SampleData[AAMPredictionDetails]
@@ -220,3 +222,14 @@ def test_samples_whose_id_metadata_refuse_are_left_out_with_a_warning(frame):
         metadata = artifact.view(qiime2.Metadata)
     assert metadata.ids == ('fine',)
     assert artifact.view(pd.DataFrame).index.tolist() == ['#1', 'fine', 'Sample-ID', ' fine']
+
+
+@pytest.mark.parametrize('what', ['make', 'write', 'close'])
+def test_a_full_disk_is_one_sentence(what, frame, full_disk):
+    full_disk(what)
+    with pytest.raises(MachineError) as error:
+        qiime2.Artifact.import_data(DETAILS, frame)
+    assert str(error.value) == (
+        f'The result cannot be written into {tempfile.gettempdir()} (No space left on device); free space on its disk, '
+        'or set the environment variable TMPDIR to a folder on another disk.'
+    )

@@ -1,11 +1,14 @@
 """Metrics are read row by row, and can be looked at as DataFrame and Metadata."""
 
+import tempfile
+
 import numpy as np
 import pandas as pd
 import pytest
 import qiime2
 from qiime2.plugin import ValidationError
 
+from q2_aam.errors import MachineError
 from q2_aam.evaluation.out_of_fold import OURS, OutOfFold
 from q2_aam.evaluation.verdict import compare
 from q2_aam.types import AAMMetrics, AAMMetricsFormat
@@ -62,3 +65,14 @@ def test_metrics_without_rows_are_refused(frame, tmp_path):
     frame[:0].to_csv(path, sep='\t', index=False)
     with pytest.raises(ValidationError, match='The metrics have no rows.'):
         AAMMetricsFormat(str(path), mode='r').validate()
+
+
+@pytest.mark.parametrize('what', ['make', 'write', 'close'])
+def test_a_full_disk_is_one_sentence(what, frame, full_disk):
+    full_disk(what)
+    with pytest.raises(MachineError) as error:
+        qiime2.Artifact.import_data(AAMMetrics, frame)
+    assert str(error.value) == (
+        f'The result cannot be written into {tempfile.gettempdir()} (No space left on device); free space on its disk, '
+        'or set the environment variable TMPDIR to a folder on another disk.'
+    )

@@ -1,0 +1,58 @@
+"""Work knows what it has warned of: each once, in order, and not what other threads have."""
+
+import threading
+
+import pandas as pd
+import pytest
+
+from q2_aam.data.labels import align_classes
+from q2_aam.errors import AAMWarning
+from q2_aam.runtime.heard import OF_MISSING_VALUES, about, hear, heard, hearing, is_hearing
+
+
+def test_nothing_is_kept_where_nobody_hears():
+    assert not is_hearing() and not hear('a') and heard() == []
+
+
+def test_each_text_is_kept_once_in_order_by_the_work_and_by_the_work_around_it():
+    with hearing():
+        assert is_hearing() and [hear(text) for text in 'abab'] == [True, True, False, False]
+        with hearing():
+            assert heard() == []
+            # the outer work has said it
+            assert [hear(text) for text in 'ca'] == [True, False]
+            assert heard() == ['c', 'a']
+        assert heard() == ['a', 'b', 'c']
+    assert heard() == [] and not is_hearing()
+
+
+def test_another_thread_has_its_own():
+    inside = []
+
+    def work():
+        inside.append(is_hearing())
+        with hearing():
+            hear('of the thread')
+            inside.append(heard())
+
+    with hearing():
+        hear('of all')
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert heard() == ['of all']
+    assert inside == [False, ['of the thread']]
+
+
+def test_words_that_mean_missing_are_one_matter_whatever_the_samples():
+    texts = []
+    for samples in (2, 3):
+        stage = ['unknown'] * samples + ['gut'] * 3 + ['missing'] * 2
+        target = pd.Series(stage, [f's{number}' for number in range(len(stage))], name='stage')
+        with pytest.warns(AAMWarning, match=OF_MISSING_VALUES) as caught:
+            align_classes(list(target.index), target)
+        texts += [str(warning.message) for warning in caught]
+    first, second = texts
+    assert first != second and about(first) == about(second) == "Metadata column 'stage' has classes "
+    assert about(first.replace('stage', 'site')) != about(first)
+    assert about('Ignored: 2 samples.') != about('Ignored: 3 samples.')
