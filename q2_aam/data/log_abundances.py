@@ -59,3 +59,16 @@ def most_common(counts_BA: scipy.sparse.csr_matrix, maximum: int) -> np.ndarray:
     samples_A = np.bincount(counts_BA.indices, minlength=counts_BA.shape[1])
     order = np.argsort(-samples_A, kind='stable')[:maximum]
     return np.sort(order[samples_A[order] > 0])
+
+
+def shares_of(log_abundances: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Return the shares of reads of which these are the logarithms."""
+    return log_abundances.expm1() / READS
+
+
+def squares_outside(all_BA: scipy.sparse.csr_matrix, known_BC: scipy.sparse.csr_matrix) -> np.ndarray:
+    """Return the sum of the squared logarithms of ASVs outside the vocabulary, float64 [B]."""
+    every, known = (
+        np.asarray(matrix.multiply(matrix).sum(axis=1), dtype=np.float64).ravel() for matrix in (all_BA, known_BC)
+    )
+    return np.maximum(every - known, 0)

@@ -13,8 +13,8 @@ MAX_LOG_TEMPERATURE = 3.0
 
 
 def softmax(logits, temperature=1.0):
-    """Return the probabilities, float64 [N, C], of logits [N, C] divided by `temperature`."""
-    return scipy.special.softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    """Return the probabilities, float64 [..., C], of logits [..., C] divided by `temperature`."""
+    return scipy.special.softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1)
 
 
 def best_temperature(logits, true, balanced=False):

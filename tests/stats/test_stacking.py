@@ -1,11 +1,21 @@
-"""Stacking gives each of two the share at which their blend errs least, as far as groups prove it."""
+"""Stacking gives each of several models the share at which they err least together, as far as groups prove it."""
 
 import numpy as np
 import pytest
 import scipy.special
 
 from q2_aam.stats.metrics import log_loss
-from q2_aam.stats.stacking import PRIOR_GROUPS, stack_least_squares, stack_log_loss
+from q2_aam.stats.stacking import (
+    MIN_SHARE,
+    MIN_SHRINKAGE,
+    PRIOR_GROUPS,
+    PRIOR_GROUPS_OF_KINDS,
+    combine_log_loss,
+    combine_numbers,
+    shrinkage,
+    stack_least_squares,
+    stack_log_loss,
+)
 
 PRIOR = 0.1
 
@@ -146,3 +156,117 @@ def test_the_share_of_logits_is_shrunk_by_groups():
     groups = np.arange(8) // 4
     result = stack_log_loss(*samples[:2], 1.0, samples[2], groups, PRIOR)
     assert result == pytest.approx((2 * 1 + PRIOR_GROUPS * PRIOR) / (2 + PRIOR_GROUPS))
+
+
+@pytest.mark.parametrize(
+    ('outputs', 'expected'),
+    [
+        ([1.0, -2, 1], 1.0),
+        ([2.0, -4, 2], 0.5),
+        # too small is never made larger: of few samples a slope above 1 is chance
+        ([0.5, -1, 0.5], 1.0),
+        ([-1.0, 2, -1], MIN_SHRINKAGE),
+        ([0.0, 0, 0], 1.0),
+        ([1e-200, 0, 0], 1.0),
+        # half of what it says is so: (1 + 4 + 1) / (1 + 4 + 1 + 6)
+        ([1.0 + 6**0.5 * 0.5**0.5, -2.0, 1.0 - 6**0.5 * 0.5**0.5], 0.5),
+    ],
+)
+def test_outputs_are_shrunk_to_where_they_err_least(outputs, expected):
+    true = np.array([1.0, -2, 1])
+    assert shrinkage(np.array(outputs), true) == pytest.approx(expected)
+
+
+def shrunk(shares, groups):
+    """Return shares of K kinds as so many groups leave them."""
+    equal = 1 / len(shares)
+    return (groups * np.array(shares) + PRIOR_GROUPS_OF_KINDS * equal) / (groups + PRIOR_GROUPS_OF_KINDS)
+
+
+def test_shares_of_kinds_are_those_with_the_smallest_error_by_squares_of_small_ones():
+    # errors at right angles, of squares 1, 2 and 4 (hundredths): shares go with 1, 1/2 and 1/4
+    true = np.array([5.0, 6, 7])
+    outputs = true + np.diag([0.1, 0.1 * 2**0.5, 0.2])
+    shares = combine_numbers(outputs, true, np.arange(3))
+    assert shares == pytest.approx(shrunk([4 / 7, 2 / 7, 1 / 7], 3), abs=1e-4)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_a_kind_that_errs_less_but_for_a_few_samples_keeps_its_share():
+    """By squares alone, one sample of twenty would cost it the greater share."""
+    true, sign = np.zeros(200), np.tile([1.0, -1.0], 100)
+    steady, mostly_right = 0.3 * sign, 0.1 * np.roll(sign, 1) * np.tile([1.0, 1.0, -1.0, -1.0], 50)
+    mostly_right[::20] = 1.5
+    shares = combine_numbers(np.stack([steady, mostly_right]), true, np.arange(200))
+    squares = np.mean(steady**2), np.mean(mostly_right**2)
+    assert shares[1] > 0.55 > 0.45 > squares[0] / sum(squares)
+
+
+@pytest.mark.parametrize('groups', [1, 3, 30, 3000])
+def test_few_groups_leave_shares_nearly_equal(groups):
+    random = np.random.default_rng(2)
+    true = random.normal(size=3000)
+    outputs = np.stack([true, true + random.normal(size=3000)])
+    shares = combine_numbers(outputs, true, np.arange(3000) % groups)
+    expected = shrunk([1, 0], groups)
+    assert shares == pytest.approx([1, 0] if expected[1] < MIN_SHARE else expected, abs=1e-3)
+    assert (groups == 3000) == (shares[1] == 0)
+
+
+def test_a_small_share_is_none_and_the_others_sum_to_1():
+    random = np.random.default_rng(4)
+    true = random.normal(size=2000)
+    # the best two err alike, the third ten times as much
+    outputs = true + np.array([1, 1, 10])[:, None] * random.normal(size=(3, 2000))
+    shares = combine_numbers(outputs, true, np.arange(2000))
+    assert shares[2] == 0 and shares.sum() == pytest.approx(1) and shares[:2] == pytest.approx([0.5, 0.5], abs=0.05)
+    # of 20 groups it keeps what the prior gives it
+    assert combine_numbers(outputs, true, np.arange(2000) % 20)[2] == pytest.approx(1 / 9, abs=0.02)
+
+
+@pytest.mark.parametrize('kinds', [1, 2, 3, 25])
+def test_kinds_that_say_the_same_have_equal_shares(kinds):
+    true = np.arange(40.0)
+    shares = combine_numbers(np.tile(true + 1, (kinds, 1)), true, np.arange(40))
+    # also where each is below what is left out
+    assert shares == pytest.approx(np.full(kinds, 1 / kinds))
+    logits = np.tile(np.random.default_rng(1).normal(size=(40, 3)), (kinds, 1, 1))
+    assert combine_log_loss(logits, np.arange(40) % 3, np.arange(40)) == pytest.approx(np.full(kinds, 1 / kinds))
+
+
+@pytest.mark.parametrize('balanced', [False, True])
+def test_shares_of_logits_have_the_smallest_log_loss(balanced):
+    random = np.random.default_rng(3)
+    one, other, true = drawn_classes(random, 1000)
+    true[random.random(1000) < 0.5] = 0
+    shares = combine_log_loss(np.stack([one, other]), true, np.arange(1000), balanced)
+    grid = np.linspace(0, 1, 201)
+    best = min(grid, key=lambda share: log_loss(share * one + (1 - share) * other, true, balanced))
+    assert shares == pytest.approx(shrunk([best, 1 - best], 1000), abs=0.006)
+    # what tells nothing has no share, where the others are not too sure
+    one, other, true = drawn_classes(random, 1000)
+    noise = random.normal(0, 3, (1000, 3))
+    assert combine_log_loss(np.stack([one, noise, other]), true, np.arange(1000), balanced)[1] == 0
+
+
+@pytest.mark.parametrize('broken', [np.nan, np.inf, 1e200])
+def test_outputs_that_are_no_numbers_leave_shares_equal(broken):
+    true = np.arange(6.0)
+    outputs = np.stack([true, true + 1, true])
+    outputs[0, 3] = broken
+    with np.errstate(all='ignore'):
+        shares = combine_numbers(outputs, true, np.arange(6))
+        logits = np.repeat(outputs[:, :, None], 2, axis=2) * [1, -1]
+        of_logits = combine_log_loss(logits, np.arange(6) % 2, np.arange(6))
+    for result in (shares, of_logits):
+        assert np.isfinite(result).all() and result.sum() == pytest.approx(1) and (result >= 0).all()
+    if not np.isfinite(broken):
+        assert shares == pytest.approx(np.full(3, 1 / 3))
+
+
+def test_the_order_of_kinds_does_not_matter():
+    random = np.random.default_rng(6)
+    true = random.normal(size=50)
+    outputs = true + random.normal(size=(3, 50)) * [[1], [1.5], [2]]
+    shares = combine_numbers(outputs, true, np.arange(50))
+    assert combine_numbers(outputs[::-1], true, np.arange(50)) == pytest.approx(shares[::-1], abs=1e-4)
