@@ -119,7 +119,7 @@ def make_tiny():
     )
 
 
-def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **options):
+def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, groups=None, **options):
     """Pretrain on a tiny study in the folder `place`; return the bundle's folder, history and lines of progress.
 
     `files` are those that were written before, where a call must be the same as another: BIOM files hold their date.
@@ -130,19 +130,33 @@ def run_pretrain(tiny, place, matrix=True, hashed=True, files=None, say=None, **
     files, folder, lines = _prepare(tiny, place, hashed, files)
     config = PretrainConfig.from_flat(TINY | options)
     history = pretrain(
-        files.table, folder, config, files.sequences, files.distance_matrix if matrix else None, say=say or lines.append
-    )
+        files.table, folder, config, files.sequences, files.distance_matrix if matrix else None,
+        say=say or lines.append, groups=groups,
+    )  # fmt: skip
     return types.SimpleNamespace(folder=folder, history=history, lines=lines, files=files)
 
 
-@contextlib.contextmanager
-def few_steps(quick=True):
-    """Let an abundance ensemble take 20 steps instead of the hundreds that are its default, unless `quick` is False."""
-    from q2_aam.training import ensemble
+def few_steps(patch):
+    """Let perceptrons take 20 steps instead of hundreds, and make few trees, until `patch` is undone.
 
+    Perceptrons and the network are then trained to the end however little they give, so that tests see all there is.
+    """
+    from q2_aam.model.member_arrays import EXTRA_TREES
+    from q2_aam.training import effort, ensemble, members, perceptrons
+
+    for name in ('MIN_STEPS', 'MAX_STEPS'):
+        patch.setattr(perceptrons, name, 20)
+    for module in (perceptrons, effort):
+        patch.setattr(module, 'MIN_GAIN', float('-inf'))
+    patch.setattr(members, 'QUICK_TREES', 10)
+    patch.setitem(ensemble.FITS, EXTRA_TREES, lambda data, *_: members.fit_extra_trees(data, 20))
+
+
+@contextlib.contextmanager
+def _perhaps_few_steps(quick):
     with pytest.MonkeyPatch.context() as patch:
-        for name in ('MIN_STEPS', 'MAX_STEPS') if quick else ():
-            patch.setattr(ensemble, name, 20)
+        if quick:
+            few_steps(patch)
         yield
 
 
@@ -156,7 +170,7 @@ def run_fit(
     files, folder, lines = _prepare(tiny, place, hashed, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
-    with few_steps(quick):
+    with _perhaps_few_steps(quick):
         predictions, details, history = fit_regressor(
             files.table, tiny.target, folder, FitRegressorConfig.from_flat(form | options), files.sequences, encoder,
             tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or lines.append,
@@ -176,7 +190,7 @@ def run_fit_classifier(
     files, folder, lines = _prepare(tiny, place, True, files)
     form = {name: value for name, value in TINY.items() if encoder is None or name not in _form_options()}
     form['random_forest'] = False
-    with few_steps(quick):
+    with _perhaps_few_steps(quick):
         predictions, probabilities, details, history = fit_classifier(
             files.table, tiny.stages if target is None else target, folder,
             FitClassifierConfig.from_flat(form | options), files.sequences, encoder, tiny.groups if groups else None,
@@ -227,6 +241,12 @@ def work_dir(tmp_path, monkeypatch):
     monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / 'work'))
     monkeypatch.setattr('q2_aam.runtime.run_directory.DAYS_KEPT', 0)
     return tmp_path / 'work'
+
+
+@pytest.fixture
+def quick_members(monkeypatch):
+    """Few steps and few trees (:func:`few_steps`) in all that a test does."""
+    few_steps(monkeypatch)
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ from q2_aam.data.references import MAX_REFERENCES, References
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import UserError, shown
 from q2_aam.stats.conformal import Calibration
+from q2_aam.stats.difficulty import FEATURES, NAMES, Difficulty
 
+from . import domain
 from .card import CARD_FILE, CONFIG_SHA256, card_to_json, check_card
+from .domain import Domain
 from .schema import CONFIG_FILE, REGRESSOR, WEIGHTS_SHA256, BundleConfig, check_version
 from .untrusted import MAX_BYTES, brief, one_line, read_bytes, read_object
 
@@ -28,12 +31,14 @@ MODEL_FILE = 'model.safetensors'
 FILES = (MODEL_FILE, CONFIG_FILE, CARD_FILE)
 FLOATS = ('F32', 'F64')
 # The types of arrays, as numpy and as safetensors name them.
-TYPES = {'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint8': 'U8'}
+TYPES = {'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'int32': 'I32', 'int16': 'I16', 'uint8': 'U8'}
 # Arrays beside the weights of the network.
 REFERENCES, SCORES, GROUPS = 'references', 'calibration.scores', 'calibration.groups'
 ENSEMBLE, VOCABULARY, ABUNDANCE = 'ensemble.', 'ensemble.vocabulary', 'ensemble.vocabulary_abundance'
-# Arrays that older bundles lack.
-OPTIONAL = {ABUNDANCE}
+DIFFICULTY = 'difficulty.'
+DIFFICULTIES = {DIFFICULTY + name: 'float64' for name in NAMES}
+# Arrays that older bundles lack, and those made with few groups.
+OPTIONAL = {ABUNDANCE, *domain.ARRAYS, *DIFFICULTIES}
 # What arrays of sequences may be, known from the file's header before any is read: the work on them grows with both.
 MAX_VOCABULARY, MAX_LENGTH, MAX_DIMENSIONS = 8192, 2**16, 3
 MAX_SHAPES = {REFERENCES: (MAX_REFERENCES, MAX_LENGTH), VOCABULARY: (MAX_VOCABULARY, MAX_LENGTH)}
@@ -51,10 +56,12 @@ class Bundle:
         Its target has the calibration.
     network : q2_aam.model.network.Network
     references : q2_aam.data.references.References or None
-        None of an encoder.
+        None of an encoder that an older version made.
     ensemble : q2_aam.model.abundance_ensemble.AbundanceEnsemble or None
     vocabulary : q2_aam.data.vocabulary.Vocabulary or None
         Of the ensemble.
+    domain : q2_aam.bundle.domain.Domain or None
+        Of the ensemble, too; older models have none, nor have those of few groups.
     """
 
     config: BundleConfig
@@ -62,6 +69,7 @@ class Bundle:
     references: References | None = None
     ensemble: 'AbundanceEnsemble | None' = None
     vocabulary: Vocabulary | None = None
+    domain: Domain | None = None
 
 
 def heads_to_save(network) -> dict[str, HeadConfig]:
@@ -109,27 +117,35 @@ def _arrays_of(bundle):
     if bundle.references is not None:
         arrays[REFERENCES] = bundle.references.codes
     if bundle.config.kind == REGRESSOR:
-        calibration = bundle.config.target.calibration
-        arrays |= {SCORES: calibration.scores, GROUPS: calibration.groups}
+        target = bundle.config.target
+        arrays |= {SCORES: target.calibration.scores, GROUPS: target.calibration.groups}
+        if target.difficulty is not None:
+            arrays |= {DIFFICULTY + name: array for name, array in target.difficulty.arrays().items()}
     if bundle.ensemble is not None:
         arrays |= {ENSEMBLE + name: array for name, array in bundle.ensemble.arrays().items()}
         arrays[VOCABULARY] = bundle.vocabulary.codes
         if bundle.vocabulary.abundance is not None:
             arrays[ABUNDANCE] = bundle.vocabulary.abundance
+    if bundle.domain is not None:
+        arrays |= bundle.domain.arrays()
     return arrays
 
 
 def array_types(config: BundleConfig) -> dict[str, str]:
     """Return the type, as safetensors names it, of each array beside the network's weights, by its name."""
-    from q2_aam.model.abundance_ensemble import ARRAYS
+    from q2_aam.model.abundance_ensemble import array_types as types_of
 
     types = {}
     if config.references is not None:
         types[REFERENCES] = 'uint8'
     if config.kind == REGRESSOR:
         types |= {SCORES: 'float64', GROUPS: 'int64'}
+        if config.blend is not None:
+            # it follows from what the ensemble knows of a sample
+            types |= DIFFICULTIES
     if config.blend is not None:
-        types |= {ENSEMBLE + name: kind for name, kind in ARRAYS.items()} | {VOCABULARY: 'uint8', ABUNDANCE: 'float32'}
+        types |= {ENSEMBLE + name: kind for name, kind in types_of(config.blend.kinds).items()}
+        types |= {VOCABULARY: 'uint8', ABUNDANCE: 'float32'} | domain.ARRAYS
     return {name: TYPES[kind] for name, kind in types.items()}
 
 
@@ -170,21 +186,34 @@ def _bundle(config, network, arrays):
     """Return the Bundle of a network and the arrays beside it; ValueError if these are damaged."""
     from q2_aam.model.abundance_ensemble import AbundanceEnsemble
 
-    references = ensemble = vocabulary = None
+    references = ensemble = vocabulary = known = None
     if config.references is not None:
         references = References(arrays[REFERENCES], **config.references)
     if config.kind == REGRESSOR:
-        calibration = Calibration(arrays[SCORES], arrays[GROUPS], config.target.quantiles)
-        config = dataclasses.replace(config, target=dataclasses.replace(config.target, calibration=calibration))
+        config = dataclasses.replace(config, target=_calibrated(config.target, arrays))
     if config.blend is not None:
         vocabulary = Vocabulary(arrays[VOCABULARY], arrays.get(ABUNDANCE))
+        known = Domain.from_arrays(arrays, len(vocabulary))
         weights = {
             name.removeprefix(ENSEMBLE): array
             for name, array in arrays.items()
             if name.startswith(ENSEMBLE) and name not in (VOCABULARY, ABUNDANCE)
         }
-        ensemble = AbundanceEnsemble.from_arrays(weights, len(vocabulary), config.blend.members, config.target.outputs)
-    return Bundle(config, network, references, ensemble, vocabulary)
+        ensemble = AbundanceEnsemble.from_arrays(
+            weights, len(vocabulary), config.blend.kinds, config.blend.members, config.target.outputs
+        )
+    return Bundle(config, network, references, ensemble, vocabulary, known)
+
+
+def _calibrated(target, arrays):
+    """Return a numeric target with what its intervals are made from."""
+    difficulty = None
+    if given := {name.removeprefix(DIFFICULTY): array for name, array in arrays.items() if name in DIFFICULTIES}:
+        if missing := sorted(set(NAMES) - set(given)):
+            raise ValueError(f'The model lacks the numbers {DIFFICULTY}{missing[0]}; train it again.')
+        difficulty = Difficulty.from_arrays(given, FEATURES)
+    calibration = Calibration(arrays[SCORES], arrays[GROUPS], target.quantiles or difficulty is not None)
+    return dataclasses.replace(target, calibration=calibration, difficulty=difficulty)
 
 
 def read_config(folder) -> BundleConfig:

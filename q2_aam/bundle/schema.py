@@ -67,6 +67,8 @@ class BundleConfig:
         The numbers of :class:`q2_aam.data.references.References`, whose sequences are an array; None of an encoder.
     blend : Blend or None
         Where an abundance ensemble stands beside the network.
+    min_coverage : tuple of two floats
+        Share of a sample in ASVs of the vocabulary below which it is low: by logarithms and by reads.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class BundleConfig:
     target: NumericTarget | ClassTarget | None = None
     references: dict | None = None
     blend: Blend | None = None
+    min_coverage: tuple[float, float] = (0.0, 0.0)
 
     def to_json(self, weights_sha256: str) -> str:
         """Return the text of `config.json`; it holds the checksum of the weights, too."""
@@ -114,6 +117,7 @@ class BundleConfig:
             target,
             _references(kind, fields.get('references')),
             _blend(kind, fields.get('blend')),
+            _min_coverage(fields.get('min_coverage', [0.0, 0.0])),
         )
 
 
@@ -170,7 +174,10 @@ def _check_heads(heads, target, divisor):
 
 def _target(kind, fields):
     """Return what `config.json` says of the target of a model of this kind."""
-    _check_there('target', kind, fields)
+    if (fields is None) == (kind in TARGETS):
+        raise ValueError(
+            f"The model's {CONFIG_FILE} must have target if, and only if, it is a regressor or a classifier."
+        )
     if fields is None:
         return None
     _check_fields(fields, TARGETS[kind], f'target of {CONFIG_FILE}')
@@ -200,7 +207,11 @@ def _check_names(target):
 
 
 def _references(kind, fields):
-    _check_there('references', kind, fields)
+    if fields is None and kind in TARGETS:
+        raise ValueError(
+            f"The model's {CONFIG_FILE} lacks references, which a {kind} must have; train the model again."
+        )
+    # encoders that older versions made have none
     if fields is not None:
         _check_fields(fields, References, f'references of {CONFIG_FILE}', without='codes')
         # their sequences are an array, which is read later; what is said of one goes for all
@@ -222,11 +233,13 @@ def _blend(kind, fields):
     return Blend(**fields)
 
 
-def _check_there(name, kind, fields):
-    if (fields is None) == (kind in TARGETS):
+def _min_coverage(shares):
+    if not isinstance(shares, list) or len(shares) != 2 or not all(is_number(share, 0, 1) for share in shares):
         raise ValueError(
-            f"The model's {CONFIG_FILE} must have {name} if, and only if, it is a regressor or a classifier."
+            f"The least coverage of the model's {CONFIG_FILE} must be two numbers from 0 to 1, but it is "
+            f'{brief(shares)}.'
         )
+    return tuple(shares)
 
 
 def check_version(fields: dict, name: str) -> None:
@@ -260,10 +273,14 @@ def _check_fields(fields, cls, where, without=None, more=None):
             f"The model's {where} has a field that format version {FORMAT_VERSION} does not know: "
             f'{shown(unknown[0])}; use the version of q2-aam that made it, or train the model again.'
         )
-    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING} & set(names)
+    needed = {field.name for field in dataclasses.fields(cls) if _has_no_default(field)} & set(names)
     needed |= {more} if more else set()
     if missing := sorted(needed - set(fields)):
         raise ValueError(
             f"The model's {where} lacks the field {missing[0]} of format version {FORMAT_VERSION}, so that it cannot "
             'be read; train the model again with this version of q2-aam.'
         )
+
+
+def _has_no_default(field):
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -10,8 +10,11 @@ import typing
 import numpy as np
 
 from q2_aam.data.details import LOWER, PROBABILITY, UPPER
+from q2_aam.data.signs import Signs
 from q2_aam.errors import UserError
+from q2_aam.model.member_arrays import KINDS, PERCEPTRONS
 from q2_aam.stats.conformal import Calibration
+from q2_aam.stats.difficulty import Difficulty, difficulty_features
 from q2_aam.stats.temperature import softmax
 
 from .untrusted import MAX_BYTES, brief
@@ -46,9 +49,13 @@ class NumericTarget:
     quantiles : bool
         Whether there are three outputs: the median, and the quantiles that end an interval. Prediction intervals are
         then wider where these are farther apart.
+    lowest : float or None
+        Least value that is predicted; None: there is no such limit.
     calibration : q2_aam.stats.conformal.Calibration or None
         What prediction intervals are made from; of a square root, on that scale, so that intervals are wider for
         large values and never below 0. Its arrays stand beside the weights of a bundle, not in its config.json.
+    difficulty : q2_aam.stats.difficulty.Difficulty or None
+        How hard samples are to predict, by which prediction intervals are wider or narrower; an array, too.
     """
 
     name: str
@@ -57,7 +64,9 @@ class NumericTarget:
     coverage: float | None = None
     sqrt: bool = False
     quantiles: bool = False
+    lowest: float | None = None
     calibration: Calibration | None = dataclasses.field(default=None, metadata={'array': True})
+    difficulty: Difficulty | None = dataclasses.field(default=None, metadata={'array': True})
 
     def __post_init__(self):
         _check_name(self.name)
@@ -71,8 +80,13 @@ class NumericTarget:
                 raise ValueError(f'{name} of the target must be true or false, but it is {brief(getattr(self, name))}.')
         if self.coverage is not None and not (is_number(self.coverage, 0, 1) and 0 < self.coverage < 1):
             raise ValueError(f'The coverage of the target must lie between 0 and 1, but it is {brief(self.coverage)}.')
-        if self.calibration is not None and self.calibration.by_difficulty != self.quantiles:
-            raise ValueError('The calibration of the target must be by difficulty if, and only if, it has quantiles.')
+        if self.lowest is not None and not is_number(self.lowest, -MAX_CENTER, MAX_CENTER):
+            raise ValueError(f'The lowest value of the target must be a number, but it is {brief(self.lowest)}.')
+        by_difficulty = self.quantiles or self.difficulty is not None
+        if self.calibration is not None and self.calibration.by_difficulty != by_difficulty:
+            raise ValueError(
+                'The calibration of the target must be by difficulty if, and only if, it has quantiles or a difficulty.'
+            )
 
     @property
     def outputs(self) -> int:
@@ -91,20 +105,28 @@ class NumericTarget:
         """Return predicted minus true value on the scale of the calibration: of a square root, of that."""
         return self._linear(outputs[:, 0]) - (np.sqrt(np.maximum(true, 0)) if self.sqrt else true)
 
-    def difficulty(self, outputs: np.ndarray) -> np.ndarray | None:
-        """Return half the distance of the outer quantiles, float64 [N], on the scale of the calibration; else None."""
-        if not self.quantiles:
-            return None
-        half = (self._linear(outputs[:, 2]) - self._linear(outputs[:, 1])) / 2
-        return np.maximum(half, MIN_DIFFICULTY * self.scale)
+    def difficulty_of(self, outputs: np.ndarray, signs: Signs | None) -> np.ndarray | None:
+        """Return how hard samples are to predict, float64 [N]; None where all are as hard.
 
-    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        With quantiles it is half the distance of the outer ones, on the scale of the calibration, else it follows from
+        the outputs [N, O] and the signs of the samples (:mod:`q2_aam.stats.difficulty`).
+        """
+        if self.quantiles:
+            half = (self._linear(outputs[:, 2]) - self._linear(outputs[:, 1])) / 2
+            return np.maximum(half, MIN_DIFFICULTY * self.scale)
+        if self.difficulty is None:
+            return None
+        if signs is None:
+            raise ValueError('Intervals of this target need the signs of the samples.')
+        return self.difficulty(features_of(outputs, signs))
+
+    def columns(self, outputs: np.ndarray, signs: Signs | None = None) -> dict[str, np.ndarray]:
         """Return what outputs [N, O] say, as columns in the unit of the target: prediction and interval."""
         centers = self._linear(outputs[:, 0])
         predictions = self._to_unit(centers)
         if self.calibration is None:
             return {'prediction': predictions}
-        lower, upper = self.calibration.bounds(centers, self.coverage, self.difficulty(outputs))
+        lower, upper = self.calibration.bounds(centers, self.coverage, self.difficulty_of(outputs, signs))
         return {'prediction': predictions, LOWER: self._to_unit(lower), UPPER: self._to_unit(upper)}
 
     def _linear(self, outputs):
@@ -113,7 +135,13 @@ class NumericTarget:
         return np.maximum(values, 0) if self.sqrt else values
 
     def _to_unit(self, values):
-        return np.square(np.maximum(values, 0)) if self.sqrt else values
+        values = np.square(np.maximum(values, 0)) if self.sqrt else values
+        return values if self.lowest is None else np.maximum(values, self.lowest)
+
+
+def features_of(outputs: np.ndarray, signs: Signs) -> np.ndarray:
+    """Return what the difficulty of a numeric target depends on, float64 [N, F], of outputs [N, O] and signs."""
+    return difficulty_features(outputs[:, 0], signs.disagreement, signs.vocabulary_coverage, signs.familiarity)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +194,11 @@ class ClassTarget:
         """Return the probability of each class, float64 [N, O], from outputs of that shape."""
         return softmax(outputs, self.temperature)
 
-    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what outputs [N, O] say, as columns: the most probable class, the probability of each."""
+    def columns(self, outputs: np.ndarray, signs: Signs | None = None) -> dict[str, np.ndarray]:
+        """Return what outputs [N, O] say, as columns: the most probable class, the probability of each.
+
+        The signs of the samples, which make intervals of numbers wider, change no probability.
+        """
         probabilities = self.probabilities(outputs)
         predictions = np.array(self.classes, dtype=object)[probabilities.argmax(axis=1)]
         named = {PROBABILITY + name: column for name, column in zip(self.classes, probabilities.T)}
@@ -188,7 +219,9 @@ class Blend:
         Weights where one of them is all there is: the network for a sample of unknown ASVs, the ensemble for training
         samples, of which the network knows the answer.
     members : int
-        Those of the ensemble.
+        Those of the ensemble, of each kind.
+    kinds : dict
+        {kind of member: what its outputs are multiplied by before those of all kinds are added up}.
     """
 
     network: float
@@ -196,6 +229,8 @@ class Blend:
     network_alone: float
     ensemble_alone: float
     members: int
+    # the first bundles have members of one kind
+    kinds: dict = dataclasses.field(default_factory=lambda: {PERCEPTRONS: 1.0})
 
     def __post_init__(self):
         # where both readers are there, one may have no say
@@ -213,6 +248,16 @@ class Blend:
                 f'The members of a blend must be a whole number from 1 to {MAX_MEMBERS:,}, but they are '
                 f'{brief(self.members)}.'
             )
+        if not isinstance(self.kinds, dict) or not self.kinds or not set(self.kinds) <= set(KINDS):
+            raise ValueError(
+                f'The kinds of a blend must be some of {", ".join(KINDS)}, but they are {brief(self.kinds)}.'
+            )
+        for kind, weight in self.kinds.items():
+            if not is_number(weight, MIN_FACTOR, MAX_FACTOR):
+                raise ValueError(
+                    f'The weight of the kind {kind} of a blend must be a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}, '
+                    f'but it is {brief(weight)}.'
+                )
 
     def outputs(self, network: np.ndarray, ensemble: np.ndarray, coverage: np.ndarray) -> np.ndarray:
         """Return outputs of both.

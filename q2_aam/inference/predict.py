@@ -14,6 +14,7 @@ from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.details import details_of, probabilities_of
 from q2_aam.data.harmonize import describe, harmonize
 from q2_aam.data.inputs import read_study
+from q2_aam.data.signs import Signs
 from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted, shown
 from q2_aam.runtime.device import choose_device, device_name, place, use_threads
@@ -21,6 +22,8 @@ from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run_directory import temporary_directory
 from q2_aam.stats.conformal import warn_of_few_groups
+from q2_aam.stats.separation import describe as describe_separation
+from q2_aam.stats.separation import separation
 from q2_aam.training.blend import blended_outputs
 from q2_aam.training.train import describe_study
 
@@ -109,14 +112,17 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
         reader = StudyReader(study, make_augmentation(model.config.call.data))
         # what overflows is named below, and needs no warnings of numpy
         with np.errstate(all='ignore'):
-            outputs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
-            columns = target.columns(outputs)
+            outputs, signs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
+            columns = target.columns(outputs, signs)
         numbers = [column for column in columns.values() if column.dtype != object]
         check_finite(np.column_stack([outputs, *numbers]), study.sample_ids, GIVEN)
         details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
         similarity = model.references.similarity(study.codes, study.lengths)
         harmonized, shifted = harmonizer.columns(study.sample_ids)
-        details = details.join([harmonized, applicability(study, similarity, reader.augment, shifted)])
+        more = {} if signs is None else vars(signs) | {'min_coverage': model.config.min_coverage}
+        details = details.join([harmonized, applicability(study, similarity, reader.augment, shifted, **more)])
+    if model.domain is not None:
+        say(describe_separation(separation(details['familiarity'].to_numpy(), model.domain.quantiles)))
     _warn_of_strangers(details)
     if config.data.abstain:
         details = _abstained(details, list(columns), say)
@@ -124,14 +130,19 @@ def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
     return target, _with_samples_without_reads(details, without_reads), predicted
 
 
-def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> np.ndarray:
-    """Return the outputs of a model, of both its parts, for all samples of a study, float64 [samples, outputs]."""
+def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> tuple[np.ndarray, Signs | None]:
+    """Return the outputs of a model, of both its parts, for all samples of a study, float64 [samples, outputs].
+
+    Their signs are None where the model has no abundance ensemble.
+    """
     rows = np.arange(len(reader.study))
     reader.remember(model.network)
     network = reader.outputs(model.network, 'target', rows)
-    if model.ensemble is None or model.config.blend is None:
-        return network
-    return blended_outputs(reader, model.ensemble.to(device), model.vocabulary, model.config.blend, network, rows)
+    if model.ensemble is None or model.vocabulary is None or model.config.blend is None:
+        return network, None
+    return blended_outputs(
+        reader, model.ensemble.to(device), model.vocabulary, model.config.blend, model.domain, network, rows
+    )
 
 
 def _with_coverage(target, coverage):

@@ -1,181 +1,158 @@
 """The abundance ensemble: outputs from how much a sample holds of each ASV of a vocabulary.
 
 It stands beside the transformer because it keeps ASVs apart that the encoder, which reads sequences, finds alike: with
-a hundred labels as with two thousand that is where most of what can be learned lies (docs/accuracy.md). It holds
-weights of ASVs, no sample and no id.
+a hundred labels as with two thousand that is where most of what can be learned lies (docs/accuracy.md). Its members are
+of several kinds, those that researchers have used for long among them. It holds weights and trees, no sample and no id.
+A new kind is an entry in KINDS here, and one in :data:`q2_aam.training.ensemble.FITS`.
 
-Shapes: M members, B samples, C ASVs of the vocabulary, W width, O outputs.
+Shapes: M members, B samples, C ASVs of the vocabulary, O outputs.
 """
 
 import dataclasses
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import nn
 
-# Samples whose outputs are computed at a time.
-SAMPLES_AT_ONCE = 256
-# The standard deviation of logarithms: those of reads are up to 9.2, those of shares of 1e-9 are 1e-5.
-MIN_SCALE = 1e-20
+from q2_aam.stats.difficulty import disagreement_of
+from q2_aam.stats.temperature import softmax
+
+from .linear_members import LinearMembers
+from .member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
+from .perceptrons import Perceptrons
+from .tree_members import TreeMembers
+
 # What the shares of members, float32, may miss 1 by.
 ROUNDING = 1e-3
-ARRAYS = {'known': 'uint8', 'scale': 'float32', 'shares': 'float32'} | {
-    f'{layer}.{kind}': 'float32'
-    for layer in ('first', 'first_norm', 'second', 'second_norm', 'out')
-    for kind in ('weight', 'bias')
-}
+KINDS: dict[str, Any] = {PERCEPTRONS: Perceptrons, LINEAR: LinearMembers, EXTRA_TREES: TreeMembers}
+# Of the arrays of all kinds.
+COMMON = {'known': 'uint8', 'shares': 'float32'}
 
 
-@dataclasses.dataclass
-class EnsembleBatch:
-    """What an ensemble learns from.
+class Members(Protocol):
+    """M models of one kind, each of which has learned from other samples.
 
     Attributes
     ----------
-    abundances : [M, B, C], or [B, C] where all members are given the same samples
-        See :func:`q2_aam.data.log_abundances.log_abundances`.
-    dropout : tuple of [M, B, W]
-        What hidden values are multiplied by: 0, or more than 1. Empty: nothing is dropped.
-    labels : tensor
-        Of the M * B samples, member after member.
+    ARRAYS : dict
+        {name: type} of its arrays.
     """
 
-    abundances: torch.Tensor
-    dropout: tuple[torch.Tensor, ...] = ()
-    labels: torch.Tensor | None = None
+    ARRAYS: dict[str, str]
 
-
-class MemberLinear(nn.Module):
-    """M linear maps side by side, each with weights of its own."""
-
-    def __init__(self, members: int, inputs: int, outputs: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs))
-
-    def forward(self, x_MBI):
-        return x_MBI @ self.weight + self.bias
-
-
-class MemberNorm(nn.Module):
-    """M layer norms side by side."""
-
-    def __init__(self, members: int, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(members, 1, width))
-        self.bias = nn.Parameter(torch.zeros(members, 1, width))
-
-    def forward(self, x_MBW):
-        return F.layer_norm(x_MBW, x_MBW.shape[-1:]) * self.weight + self.bias
-
-
-class AbundanceEnsemble(nn.Module):
-    """M perceptrons of two hidden layers on the logarithms of abundances; their outputs are averaged.
-
-    Members differ in the samples that they have learned from, so that each sample has a member that knows nothing of it
-    (:mod:`q2_aam.training.ensemble`). A member reads only the ASVs that its own training samples hold: weights of
-    others were never trained.
-
-    Buffers
-    -------
-    scale : [1]
-        What abundances are divided by.
-    shares : [M]
-        Weight of each member in the mean.
-    known : uint8 [M, C]
-        1 where the training samples of a member hold an ASV.
-    """
-
-    def __init__(self, size: int, members: int, outputs: int, width: int):
-        super().__init__()
-        self.first = MemberLinear(members, size, width)
-        self.first_norm = MemberNorm(members, width)
-        self.second = MemberLinear(members, width, width)
-        self.second_norm = MemberNorm(members, width)
-        self.out = MemberLinear(members, width, outputs)
-        self.register_buffer('scale', torch.ones(1))
-        self.register_buffer('shares', torch.full((members,), 1 / members))
-        self.register_buffer('known', torch.ones(members, size, dtype=torch.uint8))
-
-    @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights as torch's Linear does."""
-        for layer in (self.first, self.second, self.out):
-            bound = layer.weight.shape[1] ** -0.5
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)
-
-    def forward(self, batch: EnsembleBatch) -> torch.Tensor:
-        """Return the outputs of every member, [M, B, O]."""
-        x = batch.abundances / self.scale
-        if not self.training:
-            # what a member learns from holds nothing else
-            x = x * self.known[:, None]
-        first, second = batch.dropout or (1.0, 1.0)
-        x = F.gelu(self.first_norm(self.first(x))) * first
-        x = F.gelu(self.second_norm(self.second(x))) * second
-        return self.out(x)
-
-    @torch.no_grad()
     def outputs(self, abundances_BC) -> np.ndarray:
         """Return the outputs of every member, float64 [M, B, O], for samples in a sparse matrix of the vocabulary."""
-        self.eval()
-        starts = range(0, abundances_BC.shape[0], SAMPLES_AT_ONCE)
-        blocks = [
-            self(EnsembleBatch(dense(abundances_BC[start : start + SAMPLES_AT_ONCE], self.scale.device)))
-            for start in starts
-        ]
-        return torch.cat(blocks, dim=1).double().cpu().numpy()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return {name: array}: everything that `from_arrays` needs."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbundanceEnsemble:
+    """M members of each of several kinds.
+
+    Members of one number, of whatever kind, have learned from the same samples, so that each sample has members that
+    know nothing of it (:mod:`q2_aam.training.ensemble`). The outputs of a number are the weighted sum of those of its
+    kinds.
+
+    Attributes
+    ----------
+    members : dict
+        {kind: Members}.
+    weights : dict
+        {kind: weight of its outputs in the sum}.
+    shares : float32 [M]
+        Weight of each number in the mean over members.
+    known : uint8 [M, C]
+        1 where the training samples of a number hold an ASV. Its members read no others.
+    """
+
+    members: dict[str, Members]
+    weights: dict[str, float]
+    shares: np.ndarray
+    known: np.ndarray
+
+    def to(self, device) -> 'AbundanceEnsemble':
+        """Move what computes on a device there; return the ensemble."""
+        for members in self.members.values():
+            if isinstance(members, Perceptrons):
+                members.to(device)
+        return self
+
+    def outputs_by_kind(self, abundances_BC) -> dict[str, np.ndarray]:
+        """Return {kind: float64 [M, B, O]} for samples in a sparse matrix of the vocabulary, not weighted."""
+        return {kind: members.outputs(abundances_BC) for kind, members in self.members.items()}
+
+    def combine(self, by_kind: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the weighted sum of what :meth:`outputs_by_kind` gave, or of part of each."""
+        return np.sum([self.weights[kind] * outputs for kind, outputs in by_kind.items()], axis=0)
+
+    def outputs(self, abundances_BC) -> np.ndarray:
+        """Return the outputs of every number, float64 [M, B, O], for samples in a sparse matrix of the vocabulary."""
+        return self.combine(self.outputs_by_kind(abundances_BC))
+
+    def disagreement(self, by_kind: dict[str, np.ndarray]) -> np.ndarray:
+        """Return how far the kinds are apart, float64 [B]: of scaled numbers, of probabilities of classes.
+
+        `by_kind` is what :meth:`outputs_by_kind` gave, or out-of-fold outputs [B, O]; see
+        :func:`q2_aam.stats.difficulty.disagreement_of`.
+        """
+        outputs = np.stack(list(by_kind.values()))
+        return disagreement_of(softmax(outputs, 1.0) if outputs.shape[-1] > 1 else outputs)
 
     def coverage(self, abundances_BC, totals_B: np.ndarray) -> np.ndarray:
-        """Return the share of each sample in ASVs that each member knows, float64 [M, B].
+        """Return the share of each sample in ASVs that each number knows, float64 [M, B].
 
         Parameters
         ----------
         abundances_BC : sparse matrix [B, C]
+            Logarithms of abundances, or shares of reads.
         totals_B : float64 [B]
-            Sum of the logarithms of all ASVs of each sample, those outside the vocabulary too.
+            Their sum over all ASVs of each sample, those outside the vocabulary too.
         """
-        known_CM = self.known.cpu().numpy().T.astype(np.float32)
-        return (abundances_BC @ known_CM / totals_B[:, None]).T.astype(np.float64)
+        coverage_BM = abundances_BC @ self.known.T.astype(np.float32) / totals_B[:, None]
+        # rounding of float32 sums
+        return np.minimum(coverage_BM, 1).T.astype(np.float64)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return {name: array}: everything that :meth:`from_arrays` needs; no id and no sample is in it."""
-        return {name: value.cpu().numpy() for name, value in self.state_dict().items()}
+        arrays = {'known': self.known, 'shares': self.shares}
+        for kind, members in self.members.items():
+            arrays |= {_named(kind, name): array for name, array in members.arrays().items()}
+        return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], size: int, members: int, outputs: int) -> 'AbundanceEnsemble':
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], size: int, weights: dict[str, float], members: int, outputs: int
+    ) -> 'AbundanceEnsemble':
         """Read what :meth:`arrays` gave; ValueError unless it is an ensemble of these sizes."""
-        width = max((1, *arrays['first.weight'].shape[-1:]))
-        _check_shape('first.weight', arrays, (members, size, width))
-        # without memory: what the arrays say of their sizes is not to be believed yet
-        with torch.device('meta'):
-            ensemble = cls(size, members, outputs, width)
-        for name, value in ensemble.state_dict().items():
-            _check_shape(name, arrays, tuple(value.shape))
-        scale, shares = arrays['scale'][0], arrays['shares'].astype(np.float64)
-        # written so that NaN fails
-        if not MIN_SCALE <= scale <= 1 / MIN_SCALE or not (shares >= 0).all() or not abs(shares.sum() - 1) <= ROUNDING:
+        known, shares = arrays['known'], arrays['shares']
+        if known.shape != (members, size) or shares.shape != (members,):
             raise ValueError(
-                "The model's abundance ensemble is damaged: its scale must be above 0, and the shares of its members "
-                'must sum to 1; train the model again.'
+                f"The model's abundance ensemble belongs to another model: known has the shape {known.shape} and "
+                f'shares {shares.shape} instead of {(members, size)} and {(members,)}; train the model again.'
             )
-        if arrays['known'].max() > 1:
+        # written so that NaN fails
+        if not (shares >= 0).all() or not abs(shares.astype(np.float64).sum() - 1) <= ROUNDING:
+            raise ValueError(
+                "The model's abundance ensemble is damaged: the shares of its members must sum to 1; train the model "
+                'again.'
+            )
+        if known.max() > 1:
             raise ValueError("The model's abundance ensemble is damaged: known must be 0 or 1; train the model again.")
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        ensemble.load_state_dict(tensors, assign=True)
-        return ensemble.eval()
+        read = {
+            kind: KINDS[kind].from_arrays(
+                {name: arrays[_named(kind, name)] for name in KINDS[kind].ARRAYS}, known, outputs
+            )
+            for kind in weights
+        }
+        return cls(read, weights, shares, known)
 
 
-def _check_shape(name, arrays, shape):
-    if arrays[name].shape != shape:
-        raise ValueError(
-            f"The model's abundance ensemble belongs to another model: {name} has the shape {arrays[name].shape} "
-            f'instead of {shape}; train the model again.'
-        )
+def array_types(kinds) -> dict[str, str]:
+    """Return {name: type} of the arrays of an ensemble of these kinds."""
+    return COMMON | {_named(kind, name): type_ for kind in kinds for name, type_ in KINDS[kind].ARRAYS.items()}
 
 
-def dense(matrix, device) -> torch.Tensor:
-    """Return a sparse matrix as a tensor on `device`."""
-    return torch.from_numpy(matrix.toarray()).to(device)
+def _named(kind, name):
+    # the first bundles had perceptrons alone, without the name of a kind
+    return name if kind == PERCEPTRONS else f'{kind}.{name}'

@@ -15,8 +15,8 @@ from q2_aam.data.labels import align_classes
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import shown
 from q2_aam.model.losses import class_loss
-from q2_aam.stats.metrics import classification_metrics, log_loss
-from q2_aam.stats.stacking import stack_log_loss
+from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_loss, sample_weights
+from q2_aam.stats.stacking import combine_log_loss, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 from .protocol import TargetObjective
@@ -47,9 +47,19 @@ class Classification(TargetObjective):
         return labels.values
 
     @staticmethod
-    def resolved(training, labels, rows):
+    def resolved(training, labels, rows, predict):
         """Return the training configuration: nothing of it depends on the labels."""
         return training
+
+    def learned(self, rows):
+        return self.values[rows].astype(np.int64), self.target.outputs, self.balanced
+
+    def combine(self, outputs, rows):
+        """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.combine_log_loss`."""
+        true = self.values[rows]
+        scales = np.array([1 / best_temperature(logits, true, self.balanced) for logits in outputs])
+        logits_KNC = scales[:, None, None] * np.stack(outputs)
+        return combine_log_loss(logits_KNC, true, self.groups[rows], self.balanced), scales
 
     def labels_of(self, rows):
         return torch.from_numpy(self.values[rows].astype(np.int64))
@@ -79,7 +89,7 @@ class Classification(TargetObjective):
         )
         return share, *scales
 
-    def calibrated(self, outputs, rows):
+    def calibrated(self, outputs, rows, signs=None, thinned=(), generator=None):
         """Return the target with the temperature that fits out-of-fold outputs for `rows`."""
         temperature = best_temperature(outputs, self.values[rows], self.balanced)
         return dataclasses.replace(self.target, temperature=temperature)
@@ -91,7 +101,19 @@ class Classification(TargetObjective):
         true = self.values[rows]
         return log_loss(outputs / best_temperature(outputs, true, self.balanced), true, self.balanced)
 
-    def test_metrics(self, target, outputs, rows):
+    def beside_guess(self, target, outputs, rows, fold):
+        """Return losses; the guess is how often each class occurs or, where classes are balanced, all as likely."""
+        true, number_of_classes = self.values[rows], self.target.outputs
+        every = np.arange(len(rows))
+        losses = -np.log(np.maximum(target.probabilities(outputs)[every, true], MIN_PROBABILITY))
+        guesses = np.full(len(rows), np.log(number_of_classes))
+        for number in [] if self.balanced else np.unique(fold):
+            # half a sample more of each: one that no other group has must be possible
+            samples_C = np.bincount(true[fold != number], minlength=number_of_classes) + 0.5
+            guesses[fold == number] = -np.log(samples_C / samples_C.sum())[true[fold == number]]
+        return losses, guesses, sample_weights(true, self.balanced)
+
+    def test_metrics(self, target, outputs, rows, signs=None):
         """Return nothing: every metric of classes means something on every split."""
         return {}
 

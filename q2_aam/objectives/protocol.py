@@ -5,7 +5,7 @@ Shapes: N samples, O outputs of the target's head.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,9 @@ from q2_aam.bundle import ClassTarget, NumericTarget
 from q2_aam.config import HeadConfig
 from q2_aam.data.batches import Batch, Budget, Drawn
 from q2_aam.data.labels import Labels
+from q2_aam.data.signs import Signs
 from q2_aam.data.study import Study
+from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.model.network import Network, Outputs
 from q2_aam.runtime.encode import StudyReader
 
@@ -115,6 +117,8 @@ class TargetObjective(Objective, Protocol):
         Before calibration.
     score : str
         The metric of the validation split that is to be small.
+    kinds : tuple of str
+        The kinds of members of the abundance ensemble that can learn it, the cheapest first.
     headline : str
         The metric of the test split that its user is told.
     validation_rows : int64
@@ -129,6 +133,7 @@ class TargetObjective(Objective, Protocol):
     groups: np.ndarray
     target: NumericTarget | ClassTarget
     score: str
+    kinds: tuple[str, ...] = (LINEAR, EXTRA_TREES, PERCEPTRONS)
     headline: str
     validation_rows: np.ndarray
     validation_outputs: np.ndarray
@@ -157,8 +162,11 @@ class TargetObjective(Objective, Protocol):
         yield from self.points_of(self.target, outputs, self.validation_rows)
 
     @staticmethod
-    def resolved(training: Any, labels: Labels, rows: np.ndarray) -> Any:
-        """Return the training configuration with each 'auto' that depends on the labels of `rows` resolved."""
+    def resolved(training: Any, labels: Labels, rows: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """Return the training configuration with each 'auto' that depends on the labels of `rows` resolved.
+
+        `predict` takes numbers for `rows`, float64 [N], and returns out-of-fold predictions of them.
+        """
 
     @staticmethod
     def strata(labels: Labels) -> np.ndarray | None:
@@ -166,6 +174,30 @@ class TargetObjective(Objective, Protocol):
 
     def outputs_loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of outputs [N, O], whichever model they are of."""
+
+    def learned(self, rows: np.ndarray) -> tuple[np.ndarray, int, bool]:
+        """Return what members of the abundance ensemble that take no steps learn for `rows`.
+
+        Returns
+        -------
+        values : float64 [N] or int64 [N]
+            Numbers as they are scaled, or the number of the class.
+        classes : int
+            How many; 0 of numbers.
+        balanced : bool
+            Whether all classes count the same.
+        """
+
+    def combine(self, outputs: list[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how out-of-fold outputs [N, O] for `rows` of several kinds of members are best put together.
+
+        Returns
+        -------
+        shares : float64 [kinds]
+            With a sum of 1.
+        scales : float64 [kinds]
+            What outputs of each are multiplied by first.
+        """
 
     def labels_of(self, rows: np.ndarray) -> torch.Tensor:
         """Return what :meth:`outputs_loss` compares outputs for `rows` with."""
@@ -183,8 +215,25 @@ class TargetObjective(Objective, Protocol):
             What outputs of each are multiplied by first.
         """
 
-    def calibrated(self, outputs: np.ndarray, rows: np.ndarray) -> NumericTarget | ClassTarget:
-        """Return the target calibrated on out-of-fold outputs [N, O] for `rows`."""
+    def calibrated(
+        self,
+        outputs: np.ndarray,
+        rows: np.ndarray,
+        signs: Signs | None = None,
+        thinned: Iterable[tuple[np.ndarray, Signs]] = (),
+        generator: np.random.Generator | None = None,
+    ) -> NumericTarget | ClassTarget:
+        """Return the target calibrated on out-of-fold outputs [N, O] for `rows`.
+
+        Parameters
+        ----------
+        signs : Signs, optional
+            Of these samples, by which some may be harder to predict than others.
+        thinned : iterable of (float64 [N, O], Signs)
+            Outputs and signs where a share of the vocabulary was hidden.
+        generator : numpy.random.Generator, optional
+            Needed with signs.
+        """
 
     def metrics_of(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """Return metrics of outputs [N, O] for `rows`, read as `target` tells."""
@@ -192,7 +241,25 @@ class TargetObjective(Objective, Protocol):
     def score_of(self, outputs: np.ndarray, rows: np.ndarray) -> float:
         """Return the score of outputs [N, O] for `rows`, as an epoch is scored; the smaller, the better."""
 
-    def test_metrics(self, target: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    def beside_guess(
+        self, target: Any, outputs: np.ndarray, rows: np.ndarray, fold: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what outputs [N, O] for `rows` miss, what a guess misses that looks at no sample, and weights.
+
+        Parameters
+        ----------
+        fold : int64 [N]
+            Samples of one number are guessed from the labels of the others. There are two or more.
+
+        Returns
+        -------
+        errors, guesses, weights : float64 [N]
+            The weighted mean of the errors is the score.
+        """
+
+    def test_metrics(
+        self, target: Any, outputs: np.ndarray, rows: np.ndarray, signs: Signs | None = None
+    ) -> dict[str, float]:
         """Return metrics, too, that mean something only where `rows` had no part in the calibration."""
 
     def points_of(

@@ -4,27 +4,30 @@ Shapes: N samples, O outputs: one, or with the quantile loss three.
 """
 
 import dataclasses
-import warnings
 
 import numpy as np
-import scipy.stats
 import torch
 
 from q2_aam.bundle import NumericTarget
+from q2_aam.bundle.targets import features_of
 from q2_aam.config import AUTO, HeadConfig
 from q2_aam.data.details import LOWER, UPPER
 from q2_aam.data.labels import align_numbers
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import UserError, shown
 from q2_aam.model.losses import TARGET_LOSSES, quantile_loss
+from q2_aam.model.member_arrays import PERCEPTRONS
 from q2_aam.stats.conformal import calibrate, warn_of_few_groups
+from q2_aam.stats.difficulty import Difficulty
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
-from q2_aam.stats.stacking import stack_least_squares
+from q2_aam.stats.stacking import combine_numbers, shrinkage, stack_least_squares
 
 from .protocol import TargetObjective
 
-# A square root must make a target this much less skewed: among few samples it may look so by chance.
-MIN_GAIN = 0.1
+# A square root must take away this share of the error: among few samples it may seem better by chance.
+MIN_GAIN = 0.01
+# Differences among numbers, as a share of the largest of them, that may be rounding alone.
+MIN_SPREAD = 1e-14
 
 
 class Regression(TargetObjective):
@@ -37,8 +40,13 @@ class Regression(TargetObjective):
         labels, training = context.labels, context.config.training
         self.values, self.groups, self.coverage = labels.values, labels.groups, training.coverage
         scaling = scaling_of(labels.name, labels.values[context.rows[TRAINING]], training.target_scaling)
-        self.target = dataclasses.replace(scaling, quantiles=training.loss == 'quantile')
+        learned = np.concatenate([context.rows[TRAINING], context.rows[VALIDATION]])
+        lowest = 0.0 if labels.values[learned].min() >= 0 else None
+        self.target = dataclasses.replace(scaling, quantiles=training.loss == 'quantile', lowest=lowest)
         self.head = HeadConfig('target', self.target.outputs)
+        if self.target.quantiles:
+            # others know no quantiles
+            self.kinds = (PERCEPTRONS,)
         self.loss_name, self.levels = training.loss, (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
         self.validation_rows = context.rows[VALIDATION]
 
@@ -47,9 +55,19 @@ class Regression(TargetObjective):
         return None
 
     @staticmethod
-    def resolved(training, labels, rows):
+    def resolved(training, labels, rows, predict):
         """Return the training configuration with 'auto' of its target_scaling resolved on `rows`."""
-        return dataclasses.replace(training, target_scaling=choose_scaling(labels, rows, training.target_scaling))
+        scaling = choose_scaling(labels, rows, training.target_scaling, predict)
+        return dataclasses.replace(training, target_scaling=scaling)
+
+    def learned(self, rows):
+        return self.target.scaled(self.values[rows]), 0, False
+
+    def combine(self, outputs, rows):
+        """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.combine_numbers`."""
+        numbers_KN = np.stack([numbers[:, 0] for numbers in outputs])
+        shares = combine_numbers(numbers_KN, self.target.scaled(self.values[rows]), self.groups[rows])
+        return shares, np.ones(len(shares))
 
     def labels_of(self, rows):
         return torch.from_numpy(self.target.scaled(self.values[rows]).astype(np.float32))
@@ -68,20 +86,28 @@ class Regression(TargetObjective):
         return f'Target: {shown(self.target.name)}, {how}.'
 
     def share(self, network, ensemble, gate, rows, prior):
-        """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`."""
-        true = self.target.scaled(self.values[rows])
-        return (
-            stack_least_squares(network[:, 0], ensemble[:, 0], gate, true, self.groups[rows], prior),
-            1.0,
-            1.0,
-        )
+        """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`.
 
-    def calibrated(self, outputs, rows):
+        Outputs of the network are shrunk to the mean of the target first: where it is alone, one that has learned
+        little is not to err more than a guess.
+        """
+        true = self.target.scaled(self.values[rows])
+        scale = shrinkage(network[:, 0], true)
+        share = stack_least_squares(scale * network[:, 0], ensemble[:, 0], gate, true, self.groups[rows], prior)
+        return share, scale, 1.0
+
+    def calibrated(self, outputs, rows, signs=None, thinned=(), generator=None):
         """Return the target whose prediction intervals are as wide as out-of-fold errors on `rows` ask for."""
-        errors = self.target.errors(outputs, self.values[rows])
-        calibration = calibrate(errors, self.groups[rows], self.target.difficulty(outputs))
+        target, true, groups = self.target, self.values[rows], self.groups[rows]
+        errors, hardness, difficulty = target.errors(outputs, true), target.difficulty_of(outputs, None), None
+        if signs is not None and not target.quantiles:
+            more = [(target.errors(other, true), features_of(other, found)) for other, found in thinned]
+            fitted, honest = Difficulty.fit(errors, features_of(outputs, signs), groups, generator, more)
+            if fitted.coefficients.any():
+                difficulty, hardness = fitted, honest
+        calibration = calibrate(errors, groups, hardness)
         warn_of_few_groups(calibration, self.coverage)
-        return dataclasses.replace(self.target, calibration=calibration, coverage=self.coverage)
+        return dataclasses.replace(target, calibration=calibration, difficulty=difficulty, coverage=self.coverage)
 
     def metrics_of(self, target, outputs, rows):
         return regression_metrics(target.predictions(outputs), self.values[rows])
@@ -89,8 +115,16 @@ class Regression(TargetObjective):
     def score_of(self, outputs, rows):
         return float(np.abs(self.target.predictions(outputs) - self.values[rows]).mean())
 
-    def test_metrics(self, target, outputs, rows):
-        columns = target.columns(outputs)
+    def beside_guess(self, target, outputs, rows, fold):
+        """Return absolute errors; the guess is the median."""
+        true = self.values[rows]
+        guesses = np.empty(len(rows))
+        for number in np.unique(fold):
+            guesses[fold == number] = np.median(true[fold != number])
+        return np.abs(target.predictions(outputs) - true), np.abs(guesses - true), np.ones(len(rows))
+
+    def test_metrics(self, target, outputs, rows, signs=None):
+        columns = target.columns(outputs, signs)
         return interval_metrics(columns[LOWER], columns[UPPER], self.values[rows])
 
     def points_of(self, target, outputs, rows):
@@ -104,11 +138,11 @@ class Regression(TargetObjective):
         return regression_metrics(predictions, self.values[new_rows])
 
 
-def choose_scaling(labels, rows, how):
+def choose_scaling(labels, rows, how, predict):
     """Return `how` a numeric target is to be scaled, with 'auto' resolved.
 
-    The square root is taken of a target that is never below 0 where it is nearer to symmetric: a few large values
-    would dominate the loss otherwise.
+    The square root is taken of a target that is never below 0 where left-out groups are predicted better with it: a few
+    large values would dominate the loss otherwise.
 
     Parameters
     ----------
@@ -117,6 +151,8 @@ def choose_scaling(labels, rows, how):
         Rows that may be learned from; no others are looked at.
     how : str
         The parameter target_scaling.
+    predict : callable
+        Takes scaled numbers for `rows`, float64 [N], and returns out-of-fold predictions of them.
 
     Raises
     ------
@@ -131,13 +167,13 @@ def choose_scaling(labels, rows, how):
         )
     if how != AUTO:
         return how
-    if values.min() < 0 or values.min() == values.max():
+    if values.min() < 0 or np.ptp(np.sqrt(values)) <= MIN_SPREAD * np.sqrt(values.max()):
         return 'standard'
-    with np.errstate(all='ignore'), warnings.catch_warnings():
-        # values that hardly differ have no skew to speak of
-        warnings.simplefilter('ignore', RuntimeWarning)
-        as_it_is, of_sqrt = (abs(scipy.stats.skew(numbers)) for numbers in (values, np.sqrt(values)))
-    return 'sqrt' if of_sqrt < as_it_is - MIN_GAIN else 'standard'
+    errors = {}
+    for name in ('standard', 'sqrt'):
+        scaling = scaling_of(labels.name, values, name)
+        errors[name] = np.abs(scaling.predictions(predict(scaling.scaled(values))[:, None]) - values).mean()
+    return 'sqrt' if errors['sqrt'] < (1 - MIN_GAIN) * errors['standard'] else 'standard'
 
 
 def _standard(values):

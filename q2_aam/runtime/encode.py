@@ -1,20 +1,27 @@
 """The network over many samples: each distinct ASV encoded once, then samples streamed.
 
-Shapes: A ASVs of the study, N samples, D width, O outputs, M members of the abundance ensemble.
+Shapes: A ASVs of the study, N samples, D width, O outputs, M members of the abundance ensemble, C ASVs
+of its vocabulary.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from q2_aam.data.batches import Batch, draw_samples, make_batch, read_sequences, sequence_chunks
-from q2_aam.data.log_abundances import log_abundances, to_vocabulary
+from q2_aam.data.log_abundances import log_abundances, shares_of, squares_outside, to_vocabulary
 from q2_aam.data.study import Study
 from q2_aam.data.vocabulary import Vocabulary
+from q2_aam.errors import MachineError
 from q2_aam.model.abundance_ensemble import AbundanceEnsemble
 from q2_aam.model.heads import SampleEmbeddings
 from q2_aam.model.network import Network
+
+from .limits import available_memory_gb, held_memory_gb
+from .memory import BYTES_PER_FLOAT, CPU_GB
 
 SAMPLES_AT_ONCE = 256
 # Sequences that go to the device together; the network cuts them further to its memory.
@@ -28,13 +35,73 @@ def device_of(network: torch.nn.Module) -> torch.device:
 
 @torch.no_grad()
 def embed_asvs(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor:
-    """Return the embeddings [len(asvs), D] of rows of the study's ASVs."""
-    parts = []
+    """Return the embeddings [len(asvs), D] of rows of the study's ASVs.
+
+    Raises
+    ------
+    q2_aam.errors.MachineError
+        If there is no memory for them, before the first is computed.
+    """
+    _check_room(network, len(asvs))
+    embeddings = None
     for start in range(0, len(asvs), ASVS_AT_ONCE):
         codes, lengths = read_sequences(study, asvs[start : start + ASVS_AT_ONCE])
         batch = Batch(sequences=sequence_chunks(codes, lengths, network.budget()))
-        parts.append(network(batch.to(device_of(network))).asvs)
-    return torch.cat(parts)
+        part = network(batch.to(device_of(network))).asvs
+        if embeddings is None:
+            # in place: joined at the end, all would be there twice
+            embeddings = part.new_empty((len(asvs), part.shape[1]))
+        embeddings[start : start + len(part)] = part
+    return embeddings
+
+
+def _check_room(network, asvs):
+    """Refuse to keep embeddings for which there is no memory: the system would end the process without a word."""
+    needed = BYTES_PER_FLOAT * asvs * network.config.width / 1e9
+    if needed <= CPU_GB:
+        # as any chunk of work takes, where less memory may be held but free
+        return
+    device = device_of(network)
+    if device.type == 'cuda':
+        room, where = torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
+    else:
+        room, where = max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
+    if needed > room:
+        raise MachineError(
+            f'Keeping the embeddings of {asvs:,} ASVs takes {needed:,.2f} GB of memory, but {room:,.2f} GB {where}; '
+            'give more memory, or divide the samples of the table among several tables.'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleOutputs:
+    """What an abundance ensemble gives for B samples.
+
+    Attributes
+    ----------
+    rows : int64 [B]
+        Of the study.
+    by_kind : dict
+        {kind of member: float64 [M, B, O]}.
+    coverage, reads : float64 [M, B]
+        Share of a sample in ASVs that the member knows: of the sum of its logarithms, and of its reads.
+    abundances : csr float32 [B, C]
+        Logarithms of the ASVs of the vocabulary.
+    outside : float64 [B]
+        Sum of the squared logarithms of all other ASVs.
+    """
+
+    rows: np.ndarray
+    by_kind: dict[str, np.ndarray]
+    coverage: np.ndarray
+    reads: np.ndarray
+    abundances: scipy.sparse.csr_matrix
+    outside: np.ndarray
+
+
+def sums(matrix: scipy.sparse.csr_matrix) -> np.ndarray:
+    """Return the sum of each row of a sparse matrix, float64."""
+    return np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
 
 
 class StudyReader:
@@ -99,18 +166,16 @@ class StudyReader:
 
     def ensemble_outputs(
         self, ensemble: AbundanceEnsemble, vocabulary: Vocabulary, rows: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield, some hundred samples at a time, their rows, what each member of an ensemble gives, and its coverage.
-
-        Yields
-        ------
-        rows : int64 [N]
-        outputs : float64 [M, N, O]
-        coverage : float64 [M, N]
-            Share of a sample, of the sum of its logarithms, in ASVs that the member knows.
-        """
+    ) -> Iterator['EnsembleOutputs']:
+        """Yield what an ensemble gives for `rows` of the study, in order, some hundred at a time."""
         for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
             all_BA = log_abundances(self.study, block, self.augment)
             known_BC = to_vocabulary(all_BA, self.study.keys, vocabulary.keys)
-            totals_B = np.asarray(all_BA.sum(axis=1), dtype=np.float64).ravel()
-            yield block, ensemble.outputs(known_BC), ensemble.coverage(known_BC, totals_B)
+            yield EnsembleOutputs(
+                block,
+                ensemble.outputs_by_kind(known_BC),
+                ensemble.coverage(known_BC, sums(all_BA)),
+                ensemble.coverage(shares_of(known_BC), sums(shares_of(all_BA))),
+                known_BC,
+                squares_outside(all_BA, known_BC),
+            )

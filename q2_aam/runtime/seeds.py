@@ -31,14 +31,23 @@ class Stream(enum.IntEnum):
     # the network: the samples that its memberships start from; its first weights
     INITIALISE = 17
     WEIGHTS = 18
-    # the abundance ensemble: the groups that each member leaves out; batches; dropout; first weights
+    # the abundance ensemble: the groups that each member leaves out; batches; dropout; first weights; trees;
+    # dropped ASVs
     ENSEMBLE = 20
     ENSEMBLE_BATCHES = 21
     ENSEMBLE_DROPOUT = 22
     ENSEMBLE_WEIGHTS = 23
+    ENSEMBLE_TREES = 24
+    ENSEMBLE_ASVS = 25
+    # how far samples lie from training samples; hidden ASVs; how hard samples are to predict
+    FAMILIARITY = 26
+    THINNED = 27
+    DIFFICULTY = 28
     # the random forest: the samples that it learns from where there are many; its first seed
     FOREST = 30
     CHOSEN = 31
+    # folds by which a scaling of the target is chosen
+    CHOICE = 40
 
 
 def numpy_generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:

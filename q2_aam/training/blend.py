@@ -4,22 +4,27 @@ Shapes: N samples of the study, O outputs.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from q2_aam.bundle import Blend
+from q2_aam.bundle.domain import Domain
 from q2_aam.bundle.targets import gate_of
+from q2_aam.data.signs import Signs
 from q2_aam.data.splits import TRAINING, VALIDATION
+from q2_aam.data.vocabulary import Vocabulary
+from q2_aam.model.abundance_ensemble import AbundanceEnsemble
 from q2_aam.objectives import TargetObjective
+from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.recorder import Recorder
 
+from .effort import PRIOR_SHARE
+from .ensemble import FittedEnsemble
 from .prepare import PreparedFit
 from .train import Trained
 
-# Share of the network where there is no telling: on ECAM and on oral-age any share costs accuracy. Where ASVs are new,
-# the gate gives the network its say all the same.
-PRIOR_SHARE = 0.0
 # Folds of validation groups, each of which is told by the epoch that the others choose.
 MAX_FOLDS = 5
 # Training samples, of which the network knows the answer, calibrate by the ensemble alone. They do so only where the
@@ -41,11 +46,17 @@ class Blended:
         None without an ensemble.
     calibrating : int64
         Rows of the study whose outputs calibrate intervals and probabilities.
+    network : float64 [N, O]
+        Of the network alone.
+    signs : q2_aam.data.signs.Signs or None
+        Of all samples; None without an ensemble.
     """
 
     outputs: np.ndarray
     blend: Blend | None
     calibrating: np.ndarray
+    network: np.ndarray
+    signs: Signs | None = None
 
 
 def blend(prepared: PreparedFit, trained: Trained, recorder: Recorder) -> Blended:
@@ -58,20 +69,24 @@ def blend(prepared: PreparedFit, trained: Trained, recorder: Recorder) -> Blende
     network = with_less_memory(trained.network, lambda: trained.reader.outputs(trained.network, target.name, every))
     network[rows[VALIDATION]] = out_of_fold(target, trained.outputs, network[rows[VALIDATION]], rows[VALIDATION])
     if trained.ensemble is None:
-        return Blended(network, None, rows[VALIDATION])
+        return Blended(network, None, rows[VALIDATION], network)
     fitted, labelled = trained.ensemble, prepared.labelled
-    ensemble, coverage = np.zeros_like(network), np.zeros(len(network))
-    ensemble[labelled], coverage[labelled] = fitted.outputs, fitted.coverage
-    weights = _weigh(target, network, ensemble, coverage, rows[VALIDATION], len(fitted.model.shares), recorder)
+    ensemble, signs = np.zeros_like(network), Signs.unknown(len(network))
+    ensemble[labelled] = fitted.outputs
+    signs.put(labelled, fitted.signs)
+    coverage = signs.vocabulary_coverage
+    weights = _weigh(target, network, ensemble, coverage, rows[VALIDATION], trained, recorder)
     outputs = weights.outputs(network, ensemble, coverage)
     outputs[rows[TRAINING]] = weights.ensemble_alone * ensemble[rows[TRAINING]]
     others = np.setdiff1d(every, labelled)
-    outputs[others] = with_less_memory(
-        fitted.model,
-        lambda: blended_outputs(trained.reader, fitted.model, fitted.vocabulary, weights, network, others),
-    )
+    if len(others):
+        model = fitted.model, fitted.vocabulary, weights, fitted.domain
+        outputs[others], found = with_less_memory(
+            trained.network, lambda: blended_outputs(trained.reader, *model, network, others)
+        )
+        signs.put(others, found)
     gate = gate_of(coverage[rows[VALIDATION]]).mean()
-    return Blended(outputs, weights, labelled if gate >= OPEN_GATE else rows[VALIDATION])
+    return Blended(outputs, weights, labelled if gate >= OPEN_GATE else rows[VALIDATION], network, signs)
 
 
 def out_of_fold(
@@ -109,26 +124,77 @@ def out_of_fold(
     return honest
 
 
-def blended_outputs(reader, ensemble, vocabulary, weights: Blend, network: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the outputs of a model for `rows` of a study, float64 [rows, O]: the mean over members, each gated.
+def blended_outputs(
+    reader: StudyReader,
+    ensemble: AbundanceEnsemble,
+    vocabulary: Vocabulary,
+    weights: Blend,
+    domain: Domain | None,
+    network: np.ndarray,
+    rows: np.ndarray,
+) -> tuple[np.ndarray, Signs]:
+    """Return the outputs of a model for `rows` of a study, the mean over members, each gated, and their signs.
 
-    `network` [N, O] are the outputs of the network for all samples of the study.
+    Parameters
+    ----------
+    reader, ensemble, vocabulary, weights, domain
+        Of the study and of the model.
+    network : float64 [N, O]
+        Outputs of the network for all samples of the study.
+    rows : int64 [B]
+
+    Returns
+    -------
+    outputs : float64 [B, O]
+    signs : Signs
     """
-    outputs = np.empty((len(rows), network.shape[1]))
-    shares = ensemble.shares.double().cpu().numpy()
+    outputs, signs = np.empty((len(rows), network.shape[1])), Signs.unknown(len(rows))
+    shares = ensemble.shares.astype(np.float64)
     done = 0
-    for block, members, coverage in reader.ensemble_outputs(ensemble, vocabulary, rows) if len(rows) else ():
-        parts = weights.outputs(network[block], members, coverage)
-        outputs[done : done + len(block)] = np.average(parts, axis=0, weights=shares)
+    for part in reader.ensemble_outputs(ensemble, vocabulary, rows):
+        block = np.arange(done, done + len(part.rows))
+        parts = weights.outputs(network[part.rows], ensemble.combine(part.by_kind), part.coverage)
+        outputs[block] = np.average(parts, axis=0, weights=shares)
+        coverage, reads = (np.average(each, axis=0, weights=shares) for each in (part.coverage, part.reads))
+        familiarity = np.full(len(block), np.nan)
+        if domain is not None:
+            familiarity = domain.familiarity.distance(part.abundances, part.outside)
+        signs.put(block, Signs(coverage, reads, familiarity, ensemble.disagreement(part.by_kind)))
         done += len(block)
-    return outputs
+    return outputs, signs
 
 
-def _weigh(target, network, ensemble, coverage, rows, members, recorder):
+def thinned_outputs(
+    prepared: PreparedFit, blended: Blended, fitted: FittedEnsemble, generator: np.random.Generator
+) -> Iterator[tuple[np.ndarray, Signs]]:
+    """Yield outputs [N, O] and signs of the samples that calibrate, where a share of the vocabulary is hidden.
+
+    The network, which knows the answers of training samples, is silent there: they get the mean of the target instead.
+    """
+    labelled, rows, weights = prepared.labelled, blended.calibrating, blended.blend
+    assert weights is not None
+    place = np.searchsorted(labelled, rows)
+    network = np.zeros_like(blended.network[rows])
+    validation = np.isin(rows, prepared.rows[VALIDATION])
+    network[validation] = blended.network[rows[validation]]
+    for ensemble, signs in fitted.thinned(generator):
+        signs = signs.of(place)
+        outputs = weights.outputs(network, ensemble[place], signs.vocabulary_coverage)
+        alone = gate_of(signs.vocabulary_coverage)[:, None] * weights.ensemble_alone * ensemble[place]
+        yield np.where(validation[:, None], outputs, alone), signs
+
+
+def _weigh(target, network, ensemble, coverage, rows, trained, recorder):
     """Return the blend that stacking finds on `rows`, and log what the network contributes to it."""
     gate = gate_of(coverage[rows])
     share, of_network, of_ensemble = target.share(network[rows], ensemble[rows], gate, rows, PRIOR_SHARE)
-    weights = Blend(share * of_network, (1 - share) * of_ensemble, of_network, of_ensemble, members)
+    if not trained.worthwhile:
+        # that one epoch is better by chance is no reason to heed it
+        share = 0.0
+    model = trained.ensemble.model
+    weights = Blend(
+        share * of_network, (1 - share) * of_ensemble, of_network, of_ensemble, len(model.shares), model.weights
+    )
     without = dataclasses.replace(weights, network=0.0, ensemble=of_ensemble)
     errors = {}
     for name, outputs in (

@@ -4,12 +4,13 @@ import functools
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 
 from q2_aam import bundle
 from q2_aam.bundle.card import make_card
 from q2_aam.bundle.files import heads_to_save
 from q2_aam.bundle.finite import TRAINED, check_finite
-from q2_aam.data.applicability import applicability
+from q2_aam.data.applicability import applicability, least_coverage
 from q2_aam.data.batches import positions_of
 from q2_aam.data.counts import counts_of
 from q2_aam.data.details import LOWER, UPPER, details_of
@@ -21,8 +22,9 @@ from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
-from .blend import Blended, blend
+from .blend import Blended, blend, thinned_outputs
 from .prepare import Prepared, PreparedFit
+from .skill import check_skill
 from .train import Trained
 
 # Samples by which an encoder is tried that may have no validation split.
@@ -44,7 +46,9 @@ def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -
             recorder.add_points(plot, VALIDATION, predicted, true, generator)
     recorder.log(0, 0, 'run', random_seed=run.seed)
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
-    _save(folder, bundle.Bundle(_config(prepared, trained), trained.network), prepared, run, metrics, None)
+    references = references_of(prepared, run.seed)
+    model = bundle.Bundle(_config(prepared, trained, references=references.numbers), trained.network, references)
+    _save(folder, model, prepared, run, metrics, None)
 
 
 def _points(objective, trained):
@@ -66,22 +70,49 @@ def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
         check_finite(fitted.outputs, [sample_ids[row] for row in prepared.labelled], TRAINED)
     blended = blend(prepared, trained, run.recorder)
     check_finite(blended.outputs, sample_ids, TRAINED)
-    calibrating = blended.calibrating
-    target = prepared.target.calibrated(blended.outputs[calibrating], calibrating)
+    target = _calibrated(prepared, blended, fitted, run)
+    check_skill(prepared.target, target, blended, run.recorder)
     references = references_of(prepared, run.seed)
     metrics = _score(prepared, trained, blended, target, run)
     _compare_with_forest(prepared, run, metrics)
     run.recorder.log(0, 0, 'run', random_seed=run.seed)
-    config = _config(prepared, trained, target=target, references=references.numbers, blend=blended.blend)
+    least = _min_coverage(prepared, blended)
+    config = _config(
+        prepared, trained, target=target, references=references.numbers, blend=blended.blend, min_coverage=least
+    )
     model = bundle.Bundle(
         config,
         trained.network,
         references,
         None if fitted is None else fitted.model,
         None if fitted is None else fitted.vocabulary,
+        None if fitted is None else fitted.domain,
     )
     _save(folder, model, prepared, run, metrics, prepared.labels.name)
-    return target, _details(prepared, target, blended, references)
+    return target, _details(prepared, target, blended, references, least)
+
+
+def _calibrated(prepared, blended, fitted, run):
+    """Return the target with what its intervals or probabilities are made from."""
+    rows = blended.calibrating
+    if fitted is None:
+        return prepared.target.calibrated(blended.outputs[rows], rows)
+    thinned = thinned_outputs(prepared, blended, fitted, numpy_generator(run.seed, Stream.THINNED))
+    generator = numpy_generator(run.seed, Stream.DIFFICULTY)
+    # sums in another order are other sums: the number of threads must change nothing
+    with threadpoolctl.threadpool_limits(1, 'blas'):
+        return prepared.target.calibrated(blended.outputs[rows], rows, blended.signs.of(rows), thinned, generator)
+
+
+def _min_coverage(prepared, blended):
+    """Return the coverage by logarithms and by reads below which a sample is flagged."""
+    if blended.signs is None:
+        return (0.0, 0.0)
+    rows, signs = prepared.labelled, blended.signs
+    return tuple(
+        least_coverage(shares[rows], prepared.target.groups[rows])
+        for shares in (signs.vocabulary_coverage, signs.share_of_reads_in_vocabulary)
+    )
 
 
 def _config(prepared: Prepared, trained: Trained, **more) -> bundle.BundleConfig:
@@ -123,7 +154,8 @@ def _score(prepared: PreparedFit, trained: Trained, blended: Blended, target, ru
         outputs = blended.outputs[rows]
         metrics[part] = prepared.target.metrics_of(target, outputs, rows)
         if part == TEST:
-            metrics[part] |= prepared.target.test_metrics(target, outputs, rows)
+            signs = None if blended.signs is None else blended.signs.of(rows)
+            metrics[part] |= prepared.target.test_metrics(target, outputs, rows, signs)
         final = {f'final_{name}': value for name, value in metrics[part].items()}
         run.recorder.log(trained.step, trained.epoch, part, **final)
         for plot, predicted, true in prepared.target.points_of(target, outputs, rows):
@@ -154,12 +186,15 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
     )
 
 
-def _details(prepared: PreparedFit, target, blended: Blended, references: References) -> pd.DataFrame:
+def _details(prepared: PreparedFit, target, blended: Blended, references: References, least) -> pd.DataFrame:
     """Return one row a sample, with how well the training samples cover it."""
     study, parts = prepared.study, prepared.parts
-    columns = target.columns(blended.outputs)
+    columns = target.columns(blended.outputs, blended.signs)
     for name in {LOWER, UPPER} & set(columns):
         # training samples taught the model and helped to calibrate it: an interval for them would promise nothing
         columns[name] = np.where(parts == TRAINING, np.nan, columns[name])
     details = details_of(study, parts, columns, prepared.labels.values, prepared.augment)
-    return details.join(applicability(study, references.similarity(study.codes, study.lengths), prepared.augment))
+    similarity, signs = references.similarity(study.codes, study.lengths), blended.signs
+    return details.join(
+        applicability(study, similarity, prepared.augment, min_coverage=least, **({} if signs is None else vars(signs)))
+    )

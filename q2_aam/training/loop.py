@@ -54,6 +54,8 @@ class Task:
         The validation metric that is to be small: the best epoch is kept and `patience` counts. None keeps the last.
     patience : int or None
         Epochs without a better score after which to stop.
+    verdict : callable, optional
+        (step, {epoch: outputs}) -> why training on is not worth it, or None.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Task:
     precision: torch.dtype = torch.float32
     score: str | None = None
     patience: int | None = None
+    verdict: Callable[[int, dict], str | None] | None = None
 
 
 def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint: Checkpoint | None = None) -> State:
@@ -94,8 +97,8 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
     clock, tidy = Clock(recorder, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
     scaler = _scaler(module, task, state)
     for epoch in range(state.epoch + 1, epochs + 1):
-        if task.patience is not None and epoch - 1 - state.best_epoch >= task.patience:
-            recorder.say(f'Stopped after epoch {epoch - 1}: no better {task.score} in {task.patience} epochs.')
+        if reason := _reason_to_stop(task, state):
+            recorder.say(f'Stopped after epoch {epoch - 1}: {reason}.')
             break
         module.train()
         first, end = (epoch - 1) * task.steps_per_epoch, min(epoch * task.steps_per_epoch, steps)
@@ -132,6 +135,15 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
         recorder.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)
     module.eval()
     return state
+
+
+def _reason_to_stop(task, state):
+    """Return why not to train for another epoch, or None."""
+    if task.patience is not None and state.epoch - state.best_epoch >= task.patience:
+        return f'no better {task.score} in {task.patience} epochs'
+    # steps up to the last complete epoch: a run that resumes within one is asked what it was asked before
+    steps = state.epoch * task.steps_per_epoch
+    return None if task.verdict is None else task.verdict(steps, state.outputs)
 
 
 def _resume(module, task, recorder, checkpoint, steps):

@@ -5,12 +5,13 @@ Shapes: U distinct ASVs, D width.
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import torch
 
 from q2_aam.config import HeadConfig
-from q2_aam.data.augmentation import add_nucleotide_noise, make_augmentation
+from q2_aam.data.augmentation import make_augmentation, vary_sequences
 from q2_aam.data.batches import Batch, batches_of_epoch, draw_samples, make_batch
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import counted
@@ -24,6 +25,7 @@ from q2_aam.runtime.memory import BYTES_PER_FLOAT, check_room, floats_per_chunk,
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
+from .effort import TRIAL_SHARE, Trial
 from .ensemble import FittedEnsemble, fit_ensemble
 from .loop import Task, run_loop
 from .optimizer import make_optimizer, warmup_cosine
@@ -31,8 +33,8 @@ from .prepare import Prepared, PreparedFit
 
 # Outputs of the validation split that are kept, 128 MB.
 MAX_OUTPUTS = 2**24
-# Samples from which memberships begin.
-SAMPLES_TO_INITIALISE = 256
+# Samples from which memberships begin; fewer do where no distances are learned.
+SAMPLES_TO_INITIALISE, SAMPLES_WITHOUT_DISTANCES = 256, 32
 # What initialise_memberships aims at where no distances are given: a common mean of unweighted UniFrac.
 USUAL_MEAN_DISTANCE = 0.65
 # The parts of a pretrained encoder, and those that each value of `freeze` keeps as they are.
@@ -54,6 +56,8 @@ class Trained:
     ensemble : FittedEnsemble or None
     outputs : dict
         {epoch: float64 [validation samples, O]} of the target's head, where there is one and they were kept.
+    worthwhile : bool
+        Whether the network has shown that it can lower the ensemble's error.
     """
 
     network: Network
@@ -62,6 +66,7 @@ class Trained:
     step: int
     ensemble: FittedEnsemble | None = None
     outputs: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    worthwhile: bool = True
 
 
 def train(prepared: Prepared, run: Run) -> Trained:
@@ -74,16 +79,32 @@ def train(prepared: Prepared, run: Run) -> Trained:
 def train_fit(prepared: PreparedFit, run: Run) -> Trained:
     """Train a network on the target and what is learned beside it, and the abundance ensemble beside the network."""
     training, target = prepared.config.training, prepared.target
+    # the cheap one first: it tells how long the network is worth training
+    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
     if prepared.freezes_asvs:
         with_less_memory(network, lambda: reader.remember(network))
     slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
     task = task_of(network, prepared, run, reader, slow_ratio, FROZEN[training.freeze])
-    task = dataclasses.replace(task, score=target.score, patience=training.patience, outputs=_outputs(prepared))
+    trial = None if ensemble is None else _trial(prepared, ensemble, task)
+    task = dataclasses.replace(
+        task,
+        score=target.score,
+        patience=training.patience,
+        outputs=_outputs(prepared),
+        verdict=None if trial is None else trial.verdict,
+    )
     trained = _run(network, reader, task, prepared, run)
-    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
-    return dataclasses.replace(trained, ensemble=ensemble)
+    worthwhile = trial is None or trial.reason(trained.outputs) is None
+    return dataclasses.replace(trained, ensemble=ensemble, worthwhile=worthwhile)
+
+
+def _trial(prepared, ensemble, task):
+    rows = prepared.rows[VALIDATION]
+    place = np.searchsorted(prepared.labelled, rows)
+    steps = math.ceil(TRIAL_SHARE * task.epochs * task.steps_per_epoch)
+    return Trial(prepared.target, rows, ensemble.outputs[place], ensemble.signs.vocabulary_coverage[place], steps)
 
 
 def _outputs(prepared):
@@ -131,7 +152,8 @@ def _initialise_memberships(network, prepared, run):
     if not reads_samples(prepared.objectives):
         return
     generator = numpy_generator(run.seed, Stream.INITIALISE)
-    rows = generator.permutation(prepared.rows[TRAINING])[:SAMPLES_TO_INITIALISE]
+    samples = SAMPLES_WITHOUT_DISTANCES if distances is None else SAMPLES_TO_INITIALISE
+    rows = generator.permutation(prepared.rows[TRAINING])[:samples]
     augment = None
     if distances is not None and distances.drawn:
         augment = rarefaction(prepared.config, numpy_generator(run.seed, Stream.DRAWN, 1))
@@ -185,14 +207,9 @@ def task_of(
 def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, generator):
     """Return the loss of a batch, the metrics of its objectives, and its number of samples."""
     training, objectives = prepared.config.training, prepared.objectives
-    noise = None
-    if training.nucleotide_noise and reader.asvs is None:
-
-        def noise(codes):
-            return add_nucleotide_noise(codes, training.nucleotide_noise, generator)
-
     augment = make_augmentation(prepared.config.data, training, generator)
-    drawn = draw_samples(prepared.study, rows, augment, sequences=reader.asvs is None, noise=noise)
+    drawn = draw_samples(prepared.study, rows, augment, sequences=reader.asvs is None)
+    drawn = vary_sequences(drawn, training, generator)
     batch, budget = _batch(network, objectives, reader, drawn)
     for objective in objectives:
         objective.label(batch, drawn, budget, generator)

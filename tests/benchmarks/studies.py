@@ -42,7 +42,7 @@ from q2_aam.evaluation.baselines import DEPTH, RIDGE_PENALTIES
 from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
 from q2_aam.evaluation.out_of_fold import OURS
 from q2_aam.inference.predict import predict_classes
-from q2_aam.training import ensemble
+from q2_aam.training import perceptrons
 
 STUDIES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'studies'
 QUICK_TASKS = ('morgan_ibd.uc', 'hmp_vaginal.posterior_fornix_ph')
@@ -116,7 +116,7 @@ def read_arguments():
     options = parser.parse_args()
     if options.quick:
         options.folds, options.tasks = 3, options.tasks or QUICK_TASKS
-        ensemble.MIN_STEPS = ensemble.MAX_STEPS = QUICK_STEPS
+        perceptrons.MIN_STEPS = perceptrons.MAX_STEPS = QUICK_STEPS
     return options
 
 

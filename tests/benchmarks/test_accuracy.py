@@ -10,7 +10,7 @@ import biom
 import numpy as np
 import pytest
 
-from q2_aam.training import ensemble
+from q2_aam.training import perceptrons
 
 HERE = pathlib.Path(__file__).parent
 
@@ -43,7 +43,7 @@ def run(accuracy, monkeypatch, folder, *more):
     given = ['--data', folder, '--target', 'age', '--distances', folder / 'distances.qza', '--folds', 3, *more]
     monkeypatch.setattr(sys, 'argv', ['accuracy.py', *map(str, given)])
     for name in ('MIN_STEPS', 'MAX_STEPS'):
-        monkeypatch.setattr(ensemble, name, 20)
+        monkeypatch.setattr(perceptrons, name, 20)
     accuracy.main()
 
 

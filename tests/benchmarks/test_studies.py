@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from q2_aam.training import ensemble
+from q2_aam.training import perceptrons
 
 BASELINES = ('random_forest', 'extra_trees', 'linear', 'guess')
 
@@ -28,8 +28,8 @@ def studies(load, monkeypatch):
     monkeypatch.setenv('AAM_WORK_DIR', '')
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     # --quick sets them
-    monkeypatch.setattr(ensemble, 'MIN_STEPS', ensemble.MIN_STEPS)
-    monkeypatch.setattr(ensemble, 'MAX_STEPS', ensemble.MAX_STEPS)
+    monkeypatch.setattr(perceptrons, 'MIN_STEPS', perceptrons.MIN_STEPS)
+    monkeypatch.setattr(perceptrons, 'MAX_STEPS', perceptrons.MAX_STEPS)
     return module
 
 

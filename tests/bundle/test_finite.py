@@ -109,8 +109,8 @@ NOT_TRAINED = (
 
 
 def test_an_ensemble_without_finite_outputs_ends_training_in_a_sentence(tiny, fitted, classified, monkeypatch):
-    outputs = AbundanceEnsemble.outputs
-    monkeypatch.setattr(AbundanceEnsemble, 'outputs', lambda self, abundances: outputs(self, abundances) * np.nan)
+    combine = AbundanceEnsemble.combine
+    monkeypatch.setattr(AbundanceEnsemble, 'combine', lambda self, by_kind: combine(self, by_kind) * np.nan)
     for train in (fitted, classified):
         with pytest.raises(UserError, match=NOT_TRAINED):
             train(tiny)

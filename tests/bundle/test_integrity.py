@@ -107,11 +107,14 @@ def test_a_checksum_that_is_none_does_not_match(model, checksum):
 
 
 def test_saving_again_gives_the_same_bytes(model, tmp_path):
-    (tmp_path / 'again').mkdir()
     card = json.loads((model / bundle.CARD_FILE).read_text())
-    bundle.save(tmp_path / 'again', bundle.load(model), card)
+    # of the frozen model, whose config.json newer versions say more in, and of what they have made
+    for source, folder in ((model, tmp_path / 'once'), (tmp_path / 'once', tmp_path / 'again')):
+        folder.mkdir()
+        bundle.save(folder, bundle.load(source), card)
     for name in bundle.FILES:
-        assert (tmp_path / 'again' / name).read_bytes() == (model / name).read_bytes()
+        assert (tmp_path / 'again' / name).read_bytes() == (tmp_path / 'once' / name).read_bytes()
+    assert (tmp_path / 'once' / bundle.MODEL_FILE).read_bytes() == (model / bundle.MODEL_FILE).read_bytes()
 
 
 @pytest.mark.parametrize('mask', [0o022, 0o077, 0o002])

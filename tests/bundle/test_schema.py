@@ -30,10 +30,21 @@ def refusal(fields):
     return str(error.value)
 
 
+def whole(old, new):
+    """Tell whether an object has all that another has, and each object in it, too."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(name in new and whole(value, new[name]) for name, value in old.items())
+    return old == new
+
+
 @pytest.mark.parametrize('kind', bundle.CALLS)
 def test_what_was_read_is_written_as_it_was(kind):
     text = (FIXTURE / kind / bundle.CONFIG_FILE).read_text()
-    assert BundleConfig.from_json(text).to_json(json.loads(text)['weights_sha256']) == text
+    config, checksum = BundleConfig.from_json(text), json.loads(text)['weights_sha256']
+    again = config.to_json(checksum)
+    assert BundleConfig.from_json(again) == config and config.to_json(checksum) == again
+    # newer versions say more, and nothing else
+    assert whole(json.loads(text), json.loads(again))
     # an encoder has nothing that only models with a target have
     there = {name for name in ('target', 'references', 'blend') if json.loads(text).get(name) is not None}
     assert there == (set() if kind == bundle.ENCODER else {'target', 'references', 'blend'})
@@ -226,13 +237,22 @@ def test_a_target_that_cannot_be_told_is_refused(change, sentence):
     assert refusal(fields) == sentence
 
 
-@pytest.mark.parametrize('name', ['target', 'references'])
-def test_what_goes_with_a_kind_of_model_is_there_with_it_only(name):
+def test_what_goes_with_a_kind_of_model_is_there_with_it_only():
     of_regressor = fields_of('regressor')
-    sentence = f"The model's config.json must have {name} if, and only if, it is a regressor or a classifier."
+    sentence = "The model's config.json must have target if, and only if, it is a regressor or a classifier."
     for kind in ('regressor', 'classifier'):
-        assert refusal(fields_of(kind) | {name: None}) == sentence
-    assert refusal(fields_of('encoder') | {name: of_regressor[name]}) == sentence
+        assert refusal(fields_of(kind) | {'target': None}) == sentence
+        assert refusal(fields_of(kind) | {'references': None}) == (
+            f"The model's config.json lacks references, which a {kind} must have; train the model again."
+        )
+    assert refusal(fields_of('encoder') | {'target': of_regressor['target']}) == sentence
+
+
+def test_an_encoder_may_have_references_and_need_not():
+    fields = fields_of('encoder')
+    assert BundleConfig.from_json(json.dumps(fields)).references is None
+    numbers = fields_of('regressor')['references']
+    assert BundleConfig.from_json(json.dumps(fields | {'references': numbers})).references == numbers
 
 
 def test_references_with_other_numbers_are_refused_by_name():
@@ -255,6 +275,8 @@ def test_a_model_with_a_target_needs_no_blend_and_an_encoder_has_none():
 
 WEIGHT = 'The weight {} of a blend must be a number from {} to 1e+06, but it is {}.'
 MEMBERS = 'The members of a blend must be a whole number from 1 to 1,024, but they are {}.'
+KINDS = 'The kinds of a blend must be some of perceptrons, linear, extra_trees, but they are {}.'
+KIND = 'The weight of the kind {} of a blend must be a number from 1e-06 to 1e+06, but it is {}.'
 
 
 @pytest.mark.parametrize(
@@ -264,6 +286,16 @@ MEMBERS = 'The members of a blend must be a whole number from 1 to 1,024, but th
         ({'network': 1.7e308, 'ensemble': 1}, WEIGHT.format('network', 0, '1.7e+308')),
         ({'network': 1, 'ensemble': float('nan')}, WEIGHT.format('ensemble', 0, 'nan')),
         ({'network': 1, 'ensemble': True}, WEIGHT.format('ensemble', 0, True)),
+        ({'kinds': {}}, KINDS.format('{}')),
+        ({'kinds': {'forest': 1.0}}, KINDS.format("{'forest': 1.0}")),
+        ({'kinds': {'linear': 1.0, 'Linear': 1.0}}, KINDS.format("{'linear': 1.0, 'Linear': 1.0}")),
+        ({'kinds': ['linear']}, KINDS.format("['linear']")),
+        ({'kinds': None}, KINDS.format('None')),
+        ({'kinds': {'linear': 0}}, KIND.format('linear', 0)),
+        ({'kinds': {'linear': 1.0, 'extra_trees': -1}}, KIND.format('extra_trees', -1)),
+        ({'kinds': {'linear': 1e7}}, KIND.format('linear', '10000000.0')),
+        ({'kinds': {'linear': '1'}}, KIND.format('linear', "'1'")),
+        ({'kinds': {'linear': True}}, KIND.format('linear', 'True')),
         ({'network': 0, 'ensemble': 0}, 'The weights network and ensemble of a blend must not both be 0.'),
         ({'network': 0, 'ensemble': 5e-324}, 'The weights network and ensemble of a blend must not both be 0.'),
         ({'network_alone': 0}, WEIGHT.format('network_alone', 1e-06, 0)),

@@ -38,13 +38,13 @@ def test_intervals_of_quantiles_are_as_wide_as_these_are_apart():
     assert target.outputs == 3
     # outer quantiles 4 and 16, 9 and 10; crossed ones count as a tenth of a standard deviation
     outputs = np.array([[0.0, -3.0, 3.0], [1.0, -0.5, 0.0], [2.0, 1.0, -1.0]])
-    assert target.difficulty(outputs) == pytest.approx([6, 0.5, 0.2])
+    assert target.difficulty_of(outputs, None) == pytest.approx([6, 0.5, 0.2])
     columns = target.columns(outputs)
     assert columns['prediction'] == pytest.approx([10, 12, 14])
     # three quarters of two groups and a new one: the larger of the scores 2 and 4
     assert columns['upper_bound'] - columns['prediction'] == pytest.approx([6 * 4, 0.5 * 4, 0.2 * 4])
     assert columns['prediction'] - columns['lower_bound'] == pytest.approx([6 * 4, 0.5 * 4, 0.2 * 4])
-    assert NumericTarget('age', 0.0, 1.0).difficulty(outputs) is None
+    assert NumericTarget('age', 0.0, 1.0).difficulty_of(outputs, None) is None
 
 
 def test_a_square_root_is_scaled_and_squared_again_and_never_predicts_below_0():
@@ -87,7 +87,7 @@ def test_a_calibration_by_difficulty_goes_with_quantiles_only():
         with pytest.raises(ValueError) as error:
             NumericTarget('age', 0.0, 1.0, 0.5, quantiles=quantiles, calibration=calibration)
         assert str(error.value) == (
-            'The calibration of the target must be by difficulty if, and only if, it has quantiles.'
+            'The calibration of the target must be by difficulty if, and only if, it has quantiles or a difficulty.'
         )
 
 

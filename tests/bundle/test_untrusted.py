@@ -18,8 +18,9 @@ from q2_aam.bundle.untrusted import MAX_BYTES, brief, one_line, read_object
 from q2_aam.config import HeadConfig, ModelConfig
 from q2_aam.errors import UserError
 from q2_aam.model.network import build_network
+from q2_aam.model.tree_members import MAX_TREES
 from q2_aam.stats.conformal import Calibration
-from q2_aam.training import ensemble
+from q2_aam.training import ensemble, members
 
 FIXTURE = pathlib.Path(__file__).parents[1] / 'data' / 'bundle-v1'
 
@@ -186,7 +187,9 @@ def test_arrays_too_large_are_refused_by_the_header_of_the_file(model, change_we
 
 def test_what_training_makes_is_never_too_large():
     assert ensemble.MAX_VOCABULARY <= MAX_VOCABULARY
-    assert max(ensemble.OF_FEW.members, ensemble.OF_MANY.members) <= 1024
+    assert max(ensemble.MEMBERS_OF_FEW, ensemble.MEMBERS_OF_MANY) <= 1024
+    # one for each member, where they are more than trees
+    assert members.TREES + max(ensemble.MEMBERS_OF_FEW, ensemble.MEMBERS_OF_MANY) <= MAX_TREES
 
 
 def test_a_calibration_of_a_hundred_thousand_groups_takes_no_time(tmp_path):

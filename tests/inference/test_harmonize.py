@@ -1,9 +1,15 @@
 """Reads of another trimming or orientation are predicted as those of the trimming that a model was trained on."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
+from q2_aam import bundle
+from q2_aam.config import DistancesConfig, EmbedConfig
 from q2_aam.data.sequences import reverse_complement
+from q2_aam.inference.embed import embed, predict_distances
 
 START, END = 10, 110
 SCALE = 12.0  # the range of the target
@@ -104,3 +110,54 @@ def test_samples_without_reads_have_nothing_harmonized(tiny, full, predicted, re
     row = details.iloc[3]
     assert (row['share_of_reads_harmonized'], row['offset'], row['flag']) == (0, 0, 'no_reads')
     assert details['offset'].dtype.kind == 'i'
+
+
+@pytest.fixture
+def encoder(tiny, full, pretrained):
+    tiny.sequences = trimmed(full)
+    return pretrained(tiny).folder
+
+
+@pytest.fixture
+def placed(tiny, encoder, tmp_path):
+    """Distances and an embedding of the tiny study, one array each: (name of a new folder, options) -> both, lines."""
+
+    def run(name, **options):
+        files, lines, given = tiny.write(tmp_path / name), [], {'threads': 1, 'device': 'cpu'} | options
+        config = DistancesConfig.from_flat(given)
+        distances = predict_distances(files.table, encoder, config, files.sequences, lines.append)
+        config = EmbedConfig.from_flat(given)
+        _, embedding = embed(files.table, encoder, config, files.sequences, lambda line: None)
+        return np.stack([distances.to_numpy(), embedding.to_numpy()]), lines
+
+    return run
+
+
+@pytest.mark.parametrize('start, end', [(1, 1), (8, 8), (-1, -1), (0, -20), (5, -15)])
+def test_an_encoder_places_samples_of_other_trimmings_where_they_were(tiny, full, placed, start, end):
+    before, lines = placed('before')
+    assert not [line for line in lines if line.startswith('Harmonized')]
+    tiny.sequences = trimmed(full, START + start, END + end)
+    after, lines = placed('after')
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert [line for line in lines if line.startswith('Harmonized 100% of reads')]
+    as_they_are, lines = placed('off', harmonize='off')
+    assert np.abs(as_they_are - before).max(axis=(1, 2)).min() > 1e-3
+    assert not [line for line in lines if line.startswith('Harmonized')]
+
+
+def test_an_encoder_without_training_sequences_reads_all_as_they_are_and_says_so(tiny, full, placed, encoder):
+    tiny.sequences = trimmed(full, START + 1, END + 1)
+    expected, _ = placed('off', harmonize='off')
+    config = json.loads((encoder / bundle.CONFIG_FILE).read_text())
+    model = bundle.load(encoder)
+    card = json.loads((encoder / bundle.CARD_FILE).read_text())
+    older = dataclasses.replace(model, config=dataclasses.replace(model.config, references=None), references=None)
+    assert config['references'] is not None
+    bundle.save(encoder, older, card)
+    found, lines = placed('auto')
+    assert np.array_equal(found, expected)
+    assert lines[0] == (
+        'The encoder was made by an older version and holds no training sequences, so that sequences of another '
+        'trimming or orientation are read as they are.'
+    )

@@ -63,7 +63,7 @@ def partial_ensemble(regressor, tmp_path):
     known_MC = model.ensemble.known
     random = np.random.default_rng(3)
     shares_M = random.uniform(0.33, 0.67, (len(known_MC), 1))
-    known_MC.copy_(torch.from_numpy((random.random(known_MC.shape) < shares_M).astype(np.uint8)))
+    known_MC[:] = random.random(known_MC.shape) < shares_M
     folder = tmp_path / 'partial'
     folder.mkdir()
     bundle.save(folder, model, json.loads((regressor / bundle.CARD_FILE).read_text()))
@@ -95,14 +95,16 @@ def test_each_member_is_gated_by_its_own_coverage(tiny, partial_ensemble, tmp_pa
     files = tiny.write(tmp_path / 'study')
     model, reader = bundle.load(partial_ensemble), StudyReader(read_study(files.table, files.sequences)[0])
     rows, blend = np.arange(24), model.config.blend
-    ((_, members_MNO, coverage_MN),) = reader.ensemble_outputs(model.ensemble, model.vocabulary, rows)
+    (part,) = reader.ensemble_outputs(model.ensemble, model.vocabulary, rows)
+    members_MNO, coverage_MN = model.ensemble.combine(part.by_kind), part.coverage
     assert np.ptp(coverage_MN, axis=0).min() > 0.1 and (coverage_MN < 0.5).any() and (coverage_MN > 0.5).any()
     gate_MN1 = np.minimum(coverage_MN / 0.5, 1)[..., None]
     network_NO = reader.outputs(model.network, 'target', rows)
     both_MNO = blend.network * network_NO + blend.ensemble * members_MNO
     gated_MNO = gate_MN1 * both_MNO + (1 - gate_MN1) * blend.network_alone * network_NO
-    expected = np.average(gated_MNO, axis=0, weights=model.ensemble.shares.double().numpy())
-    np.testing.assert_allclose(outputs_of(model, reader, torch.device('cpu')), expected, rtol=0, atol=1e-6)
+    expected = np.average(gated_MNO, axis=0, weights=model.ensemble.shares.astype(float))
+    outputs, _ = outputs_of(model, reader, torch.device('cpu'))
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-6)
 
 
 def test_the_order_of_samples_and_features_and_features_of_no_sample_change_no_prediction(tiny, predicted, regressor):
@@ -201,17 +203,21 @@ def test_intervals_are_as_wide_as_fitting_made_them_or_as_asked_for(tiny, predic
         assert list(details.loc[held_out, name]) == pytest.approx(list(fitted.loc[held_out, name]), abs=1e-4 * SCALE)
     # 20 samples of 10 groups were left out once each: 0.3 of 11 groups is 3.3, up to which 7 errors are needed
     _, narrow, messages = warned(predicted, tiny, tiny_regressor.folder, 'narrow', coverage=0.3)
-    expected = fitted[fitted['part'] != 'test']
-    reach = np.sort((expected['prediction'] - expected['true']).abs())[6]
-    assert messages == [] and len(expected) == 20
-    assert list(narrow['upper_bound'] - narrow['prediction']) == pytest.approx([reach] * 24)
-    assert list(narrow['prediction'] - narrow['lower_bound']) == pytest.approx([reach] * 24)
+    target = bundle.load(tiny_regressor.folder).config.target
+    scores = target.calibration.scores
+    assert messages == [] and len(scores) == 20 and target.difficulty is not None
     _, wide, messages = warned(predicted, tiny, tiny_regressor.folder, 'wide', coverage=0.95)
     assert len(messages) == 1
     assert messages[0].startswith('Prediction intervals with a guaranteed coverage of 0.95 need at least 19 groups ')
-    # 0.95 of a group of two samples is the larger error, and of all groups the one with the largest decides
-    reach = (expected['prediction'] - expected['true']).abs().max()
-    assert list(wide['upper_bound'] - wide['prediction']) == pytest.approx([reach] * 24)
+    reach = [frame['upper_bound'] - frame['prediction'] for frame in (narrow, wide)]
+    # 0.95 of a group of two samples is the larger error, and of all groups the one with the largest decides; each
+    # sample is as hard in both
+    assert list(reach[0] / reach[1]) == pytest.approx([scores[6] / scores[-1]] * 24)
+    difficulty = reach[1] / scores[-1]
+    assert difficulty.min() >= 1 / 3 and difficulty.max() <= 5 and difficulty.max() > 1.01 * difficulty.min()
+    # age is never below 0
+    lower = np.maximum(wide['prediction'] - reach[1], 0)
+    assert list(wide['lower_bound']) == pytest.approx(list(lower), abs=1e-9) and (wide['lower_bound'] == 0).any()
 
 
 def test_where_no_asv_is_known_the_network_predicts_alone(tiny, fitted, predicted, regressor):
@@ -222,7 +228,11 @@ def test_where_no_asv_is_known_the_network_predicts_alone(tiny, fitted, predicte
     tiny.sequences = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}
     both, _, _ = warned(predicted, tiny, regressor, 'both')
     network, _, _ = warned(predicted, tiny, alone, 'strange')
-    assert list(both) == pytest.approx(list(network), abs=1e-6 * SCALE)
+    config = bundle.read_config(regressor)
+    # nearer to the mean of the target, as far as what it says of validation samples is wrong
+    expected = config.target.center + config.blend.network_alone * (network - config.target.center)
+    assert config.blend.network_alone < 1 and expected.std() > 0
+    assert list(both) == pytest.approx(list(expected), abs=1e-6 * SCALE)
 
 
 def test_samples_like_those_of_training_have_no_flag(tiny, predicted, regressor):
@@ -284,17 +294,26 @@ def strangers(tiny):
 
 def test_a_model_abstains_from_samples_that_it_does_not_cover(tiny, predicted, regressor, strangers):
     every, before = predicted(tiny, regressor)
-    assert list(before.index[before['flag'] != 'ok']) == list(strangers) and len(every) == 24
+    flagged = before.index[before['flag'] != 'ok']
+    # of samples with many, but not most of their reads in such ASVs, too little is in the vocabulary
+    assert set(strangers) < set(flagged) and len(every) == 24
+    others = before.loc[flagged.difference(strangers)]
+    unlike = (others['flag'] == 'unlike_training').sum()
+    low = (others['flag'] == 'low_vocabulary_coverage').sum()
+    assert 0 < unlike < low == len(others) - unlike and others['share_of_reads_other_region'].min() > 0.05
     tiny.counts.iloc[20] = 0
     empty = tiny.counts.index[20]
     lines = []
     given, details, messages = warned(predicted, tiny, regressor, 'abstained', abstain=True, say=lines.append)
-    assert list(given.index) == [name for name in tiny.counts.index if name not in {*strangers, empty}]
+    assert list(given.index) == [name for name in tiny.counts.index if name not in {*flagged, empty}]
     assert list(given) == pytest.approx(list(every[given.index]), abs=1e-4 * SCALE)
-    assert details.loc[strangers, ['prediction', *BOUNDS]].isna().all(axis=None)
+    assert details.loc[flagged, ['prediction', *BOUNDS]].isna().all(axis=None)
     assert details.loc[given.index, ['prediction', *BOUNDS]].notna().all(axis=None)
     assert set(details.loc[strangers, 'flag']) == {'other_region'} and len(details) == 24
-    assert lines[-1] == f'Abstained: {len(strangers)} samples ({len(strangers)} other_region).'
+    assert lines[-1] == (
+        f'Abstained: {len(flagged)} samples ({len(strangers)} other_region, {low} low_vocabulary_coverage, {unlike} '
+        'unlike_training).'
+    )
     assert messages == ["Ignored: 1 sample without reads (e.g. 'sample-of-visit-20')."]
 
 

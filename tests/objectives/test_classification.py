@@ -10,7 +10,7 @@ import torch
 from q2_aam.data.labels import Labels
 from q2_aam.objectives import Classification
 from q2_aam.stats.metrics import log_loss
-from q2_aam.stats.stacking import PRIOR_GROUPS, stack_log_loss
+from q2_aam.stats.stacking import PRIOR_GROUPS, combine_log_loss, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 CLASSES = np.array(['b', 'a', 'b', '10', 'b', 'a', '10', 'b'], dtype=object)
@@ -126,6 +126,26 @@ def test_the_same_logits_twice_leave_the_share_to_the_prior(classification):
     share, network, ensemble = objective.share(logits, logits, np.ones(8), np.arange(8), 0.1)
     assert (share, network) == (pytest.approx(0.1), ensemble)
     assert ensemble == pytest.approx(1 / best_temperature(logits, objective.values))
+
+
+@pytest.mark.parametrize('class_weights', ['none', 'balanced'])
+def test_kinds_of_members_are_combined_each_as_sure_as_it_may_be(classification, class_weights):
+    random = np.random.default_rng(3)
+    logits, other = random.normal(0, 2, (2, 400, 3))
+    true = (logits + other + random.gumbel(size=logits.shape)).argmax(axis=1)
+    objective = classification(class_weights, np.array(['a', 'b', 'c'], dtype=object)[true])
+    rows, balanced = np.arange(0, 400, 2), class_weights == 'balanced'
+    values, classes, is_balanced = objective.learned(rows)
+    assert (values.tolist(), classes, is_balanced) == (true[rows].tolist(), 3, balanced)
+    parts = [4 * logits[rows], other[rows] / 4, random.normal(0, 5, (200, 3))]
+    shares, scales = objective.combine(parts, rows)
+    assert scales == pytest.approx([1 / best_temperature(part, true[rows], balanced) for part in parts])
+    scaled = np.stack([scale * part for scale, part in zip(scales, parts)])
+    assert shares == pytest.approx(combine_log_loss(scaled, true[rows], rows, balanced))
+    # logits that say nothing are as sure as nothing, whatever their share
+    assert scales[2] < 0.2 * scales[1] and shares.sum() == pytest.approx(1)
+    # what does not depend on the labels does not either on what predicts them
+    assert objective.resolved('training', None, rows, None) == 'training'
 
 
 def test_what_is_learned_is_described(classification):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from q2_aam.bundle import NumericTarget
 from q2_aam.data.labels import Labels
 from q2_aam.errors import AAMWarning, UserError
+from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.objectives import Regression
 from q2_aam.objectives.regression import choose_scaling, scaling_of
-from q2_aam.stats.stacking import stack_least_squares
+from q2_aam.stats.stacking import MIN_SHRINKAGE, combine_numbers, stack_least_squares
 
 AGES = np.linspace(0, 12, 25)
 
@@ -128,16 +130,46 @@ def test_validation_samples_are_scored_in_the_unit_of_the_column(regression):
     assert asked == [('network', 'target', [5, 6])] * 2
 
 
-def test_the_share_of_the_network_is_stacked_on_the_scaled_target_of_the_rows_that_are_asked_about(context_of):
+@pytest.fixture
+def stacked(context_of):
+    """The objective of square roots 0, 3 and 6 of groups a, a and b, scaled -1, 0 and 1; other rows are 0 and 4."""
     objective = Regression.align(context_of([1e6, 0.0, 9.0, 36.0, -1e6], target_scaling='none'))
-    # square roots 0, 3 and 6, scaled -1, 0 and 1
     objective.target = NumericTarget('stage', 3.0, 3.0, sqrt=True)
     objective.groups = np.array(['x', 'a', 'a', 'b', 'x'])
+    return objective
+
+
+ROWS, SCALED = np.array([1, 2, 3]), np.array([-1.0, 0, 1])
+
+
+def test_the_share_of_the_network_is_stacked_on_the_scaled_target_of_the_rows_that_are_asked_about(stacked):
     network, ensemble = np.array([[-0.9, 7], [0.2, 7], [0.8, 7]]), np.array([[-1.2, 8], [0.5, 8], [2, 8]])
-    gate, rows = np.array([1.0, 0.5, 0.25]), np.array([1, 2, 3])
-    share = stack_least_squares(network[:, 0], ensemble[:, 0], gate, np.array([-1.0, 0, 1]), ['a', 'a', 'b'], 0.1)
-    assert objective.share(network, ensemble, gate, rows, 0.1) == (pytest.approx(share), 1, 1)
+    gate = np.array([1.0, 0.5, 0.25])
+    share = stack_least_squares(network[:, 0], ensemble[:, 0], gate, SCALED, ['a', 'a', 'b'], 0.1)
+    assert stacked.share(network, ensemble, gate, ROWS, 0.1) == (pytest.approx(share), 1, 1)
     assert 0.1 < share < 1
+
+
+@pytest.mark.parametrize(('times', 'scale'), [(2.0, 0.5), (-1.0, MIN_SHRINKAGE), (0.5, 1.0)])
+def test_a_network_that_errs_more_than_a_guess_is_shrunk_to_the_mean(stacked, times, scale):
+    network, ensemble = times * SCALED[:, None], np.array([[-0.7], [0.5], [1]])
+    result = stacked.share(network, ensemble, np.ones(3), ROWS, 0.1)
+    share = stack_least_squares(scale * network[:, 0], ensemble[:, 0], 1.0, SCALED, ['a', 'a', 'b'], 0.1)
+    assert result == (pytest.approx(share), pytest.approx(scale), 1)
+
+
+def test_members_learn_the_scaled_target_and_are_combined_by_its_squared_error(stacked):
+    values, classes, balanced = stacked.learned(ROWS)
+    assert (values.tolist(), classes, balanced) == ([-1, 0, 1], 0, False)
+    outputs = [np.array([[-0.9, 7], [0.2, 7], [0.8, 7]]), np.array([[-1.2, 8], [0.5, 8], [2, 8]])]
+    shares, scales = stacked.combine(outputs, ROWS)
+    expected = combine_numbers(np.stack([one[:, 0] for one in outputs]), SCALED, ['a', 'a', 'b'])
+    assert shares == pytest.approx(expected) and scales.tolist() == [1, 1] and shares[0] > shares[1]
+
+
+def test_quantiles_are_for_perceptrons_alone(regression):
+    assert regression().kinds == (LINEAR, EXTRA_TREES, PERCEPTRONS)
+    assert regression(loss='quantile').kinds == (PERCEPTRONS,)
 
 
 @pytest.mark.parametrize(
@@ -151,60 +183,109 @@ def test_the_scaling_of_a_target_is_that_of_a_calculation_by_hand(how, center, s
 @pytest.mark.parametrize(
     ('values', 'chosen'),
     [
-        # symmetric as it is, and not so as its square root
+        # linear as it is, and not so as its square root
         (AGES, 'standard'),
+        (100 + AGES, 'standard'),
         (AGES**2, 'sqrt'),
         (AGES**3, 'sqrt'),
         (np.exp(AGES / 2), 'sqrt'),
-        # a long tail to the left grows longer
-        (144 - AGES**2, 'standard'),
-        # less skewed, but hardly
-        (AGES + 100 + AGES**2 / 20, 'standard'),
+        # a long tail, which nothing tells of: skew alone chooses nothing
+        (np.roll(AGES, 12), 'standard'),
         # one below 0
-        (AGES**3 - 1, 'standard'),
+        (AGES**2 - 1, 'standard'),
         (np.full(25, 4.0), 'standard'),
         (np.zeros(25), 'standard'),
     ],
 )
-def test_the_square_root_is_taken_where_it_is_nearer_to_symmetric(values, chosen):
-    assert choose_scaling(labels(values), np.arange(25), 'auto') == chosen
+def test_the_square_root_is_taken_where_left_out_groups_are_predicted_better_with_it(values, chosen):
+    assert choose_scaling(labels(values), np.arange(25), 'auto', line) == chosen
 
 
-def test_the_skew_is_compared_whatever_its_sign():
-    # a skew of 0.7 becomes one of -0.7 at about the power of 3/4
-    values = np.array([0.0, 1, 2, 3, 4, 10])
-    skew = [abs(((some - some.mean()) ** 3).mean() / some.std() ** 3) for some in (values, np.sqrt(values))]
-    assert skew[1] < skew[0] and choose_scaling(labels(values), np.arange(6), 'auto') == 'sqrt'
-    values = np.array([0.0, 9, 9, 10, 11, 11, 13])
-    skew = [((some - some.mean()) ** 3).mean() / some.std() ** 3 for some in (values, np.sqrt(values))]
-    assert skew[1] < skew[0] < 0 and choose_scaling(labels(values), np.arange(7), 'auto') == 'standard'
+def line(values):
+    """Predict by a straight line on age, each of five folds by the others."""
+    ages, fold = np.linspace(0, 12, 25), np.arange(25) % 5
+    predictions = np.empty(25)
+    for number in range(5):
+        learned = fold != number
+        predictions[~learned] = np.polyval(np.polyfit(ages[learned], values[learned], 1), ages[~learned])
+    return predictions
+
+
+def test_predictions_are_compared_in_the_unit_of_the_column():
+    given = []
+
+    def predict(values):
+        given.append(values)
+        # one standard deviation too much
+        return values + 1
+
+    values = AGES**2
+    assert choose_scaling(labels(values), np.arange(25), 'auto', predict) == 'standard'
+    for one, scaled in zip(given, (values, np.sqrt(values))):
+        assert one == pytest.approx((scaled - scaled.mean()) / scaled.std())
+    # of squares, 144 at most, one is 43; of their roots it is 3.6, which squared again is 55 on average
+    assert np.abs((np.sqrt(values) + np.sqrt(values).std()) ** 2 - values).mean() > values.std()
+
+
+@pytest.mark.parametrize(('gain', 'chosen'), [(0.02, 'sqrt'), (0.005, 'standard')])
+def test_a_square_root_must_be_better_by_more_than_chance(gain, chosen):
+    values = np.array([1.0, 9.0])
+
+    def predict(scaled):
+        # errors of 1 as they are, and of 1 - gain with square roots of 1 and 3
+        if len(seen) == 0:
+            seen.append(1)
+            return scaled + 1 / 4
+        return np.sqrt(values + 1 - gain) - 2
+
+    seen = []
+    assert choose_scaling(labels(values), np.arange(2), 'auto', predict) == chosen
 
 
 @pytest.mark.parametrize('how', ['standard', 'sqrt', 'minmax', 'none'])
 def test_a_scaling_that_is_given_is_taken(how):
-    assert choose_scaling(labels(AGES**3), np.arange(25), how) == how
-    assert choose_scaling(labels(AGES), np.arange(25), how) == how
+    # nothing is predicted for it
+    assert choose_scaling(labels(AGES**3), np.arange(25), how, None) == how
+    assert choose_scaling(labels(AGES), np.arange(25), how, None) == how
 
 
 def test_samples_that_are_not_to_be_learned_from_choose_no_scaling():
     values = np.concatenate([AGES, [1e9, 1e9, -5.0]])
-    assert choose_scaling(labels(values), np.arange(25), 'auto') == 'standard'
+    assert choose_scaling(labels(values), np.arange(25), 'auto', line) == 'standard'
     values[:25] **= 3
-    assert choose_scaling(labels(values), np.arange(25), 'auto') == 'sqrt'
-    assert choose_scaling(labels(values), np.arange(25), 'sqrt') == 'sqrt'
+    assert choose_scaling(labels(values), np.arange(25), 'auto', line) == 'sqrt'
+    assert choose_scaling(labels(values), np.arange(25), 'sqrt', line) == 'sqrt'
 
 
 def test_a_square_root_of_a_negative_value_is_refused():
     rows = np.array([1, 2, 4])
     with pytest.raises(UserError) as error:
-        choose_scaling(labels(np.array([-9.0, 4, 3, -8, -0.5])), rows, 'sqrt')
+        choose_scaling(labels(np.array([-9.0, 4, 3, -8, -0.5])), rows, 'sqrt', line)
     assert str(error.value) == "Parameter target_scaling is sqrt, but 'stage' is -0.5 for sample 's4'; choose standard."
+
+
+@pytest.mark.parametrize(
+    'values', [1 + np.arange(25) * 1e-16, 1e9 + np.arange(25) % 2 * 1e-7, [1.0] * 24 + [1 + 1e-15]]
+)
+def test_values_that_hardly_differ_have_no_square_root_and_nothing_warns_of_them(values, monkeypatch, recwarn):
+    with monkeypatch.context() as patch:
+        # the filters are those of the whole process, in which other threads may run
+        patch.setattr(warnings, 'catch_warnings', None)
+        assert choose_scaling(labels(np.array(values)), np.arange(25), 'auto', line) == 'standard'
+    assert recwarn.list == []
+
+
+@pytest.mark.parametrize('unit', [1e-15, 1e-3, 1.0, 1e7, 1e15])
+def test_the_unit_of_a_target_does_not_matter_to_its_scaling(unit, recwarn):
+    assert choose_scaling(labels(AGES**2 * unit), np.arange(25), 'auto', line) == 'sqrt'
+    assert choose_scaling(labels(AGES * unit), np.arange(25), 'auto', line) == 'standard'
+    assert recwarn.list == []
 
 
 def test_auto_is_resolved_in_the_configuration_of_training(context_of):
     training = context_of(AGES**3).config.training
     assert training.target_scaling == 'auto'
-    resolved = Regression.resolved(training, labels(AGES**3), np.arange(25))
+    resolved = Regression.resolved(training, labels(AGES**3), np.arange(25), line)
     assert resolved == dataclasses.replace(training, target_scaling='sqrt')
 
 

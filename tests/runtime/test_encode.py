@@ -10,6 +10,8 @@ from q2_aam import bundle
 from q2_aam.data.inputs import read_study
 from q2_aam.data.log_abundances import log_abundances, to_vocabulary
 from q2_aam.data.vocabulary import Vocabulary
+from q2_aam.errors import MachineError
+from q2_aam.model.member_arrays import PERCEPTRONS
 from q2_aam.runtime import encode
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
 
@@ -68,6 +70,35 @@ def test_a_reader_that_remembers_encodes_nothing_again(study, reader, network, e
     encoded.clear()
     assert reader.outputs(network, 'target', SOME) == pytest.approx(before, abs=1e-5)
     assert encoded == []
+
+
+@pytest.mark.parametrize(
+    'work', ['remember', 'outputs'], ids=['of all ASVs, which are kept', 'of those that the samples have']
+)
+def test_without_room_for_the_embeddings_it_is_said_before_the_first_is_computed(
+    work, study, reader, network, encoded, monkeypatch
+):
+    # 30 ASVs of 16 numbers; what is held already takes the rest
+    monkeypatch.setattr(encode, 'CPU_GB', 1e-6)
+    monkeypatch.setattr(encode, 'available_memory_gb', lambda: 2.0)
+    monkeypatch.setattr(encode, 'held_memory_gb', lambda: 2.0 - 1e-6)
+    with pytest.raises(MachineError) as error:
+        reader.remember(network) if work == 'remember' else reader.outputs(network, 'target', np.arange(24))
+    assert str(error.value) == (
+        'Keeping the embeddings of 30 ASVs takes 0.00 GB of memory, but 0.00 GB are left for this process; give more '
+        'memory, or divide the samples of the table among several tables.'
+    )
+    assert encoded == [] and reader.asvs is None
+    # 1,920 bytes
+    monkeypatch.setattr(encode, 'held_memory_gb', lambda: 2.0 - 1.93e-6)
+    reader.remember(network)
+    assert len(reader.asvs) == 30
+
+
+def test_few_embeddings_are_not_asked_about(reader, network, monkeypatch):
+    monkeypatch.setattr(encode, 'available_memory_gb', lambda: 0.0)
+    reader.remember(network)
+    assert len(reader.asvs) == 30
 
 
 def test_the_size_of_chunks_changes_no_output(reader, network, monkeypatch):
@@ -140,9 +171,10 @@ def test_distances_are_0_to_oneself_symmetric_and_bounded(study, reader, encoder
 
 def ensemble_outputs(reader, model, rows, vocabulary=None):
     """Outputs of every member [M, N, O] and its coverage [M, N], of all blocks."""
-    rows_of, outputs, coverage = zip(*reader.ensemble_outputs(model.ensemble, vocabulary or model.vocabulary, rows))
-    assert np.concatenate(rows_of).tolist() == list(rows)
-    return np.concatenate(outputs, axis=1), np.concatenate(coverage, axis=1)
+    parts = list(reader.ensemble_outputs(model.ensemble, vocabulary or model.vocabulary, rows))
+    assert np.concatenate([part.rows for part in parts]).tolist() == list(rows)
+    outputs = [model.ensemble.combine(part.by_kind) for part in parts]
+    return np.concatenate(outputs, axis=1), np.concatenate([part.coverage for part in parts], axis=1)
 
 
 def test_outputs_of_an_ensemble_are_those_of_its_members_in_the_order_of_the_rows(study, reader, model):
@@ -158,7 +190,7 @@ def test_the_coverage_of_a_member_is_the_share_of_logarithms_in_asvs_that_it_kno
     rows = np.array([2, 20])
     random = np.random.default_rng(3)
     known_MC = (random.random((10, 30)) < np.linspace(0, 1, 10)[:, None]).astype(np.uint8)
-    model.ensemble.known.copy_(torch.from_numpy(known_MC))
+    model.ensemble.known[:] = known_MC
     # 10,000 times the share of reads, plus 1; columns of the vocabulary are in the order of their keys
     dense_BA = np.log(1e4 * dense_shares(study, rows) + 1)
     place_C = [study.keys.tolist().index(key) for key in model.vocabulary.keys.tolist()]
@@ -185,7 +217,7 @@ def test_asvs_that_the_vocabulary_lacks_are_covered_by_no_member(study, reader, 
     codes[foreign] = np.where(codes[foreign] > 0, codes[foreign] % 4 + 1, 0)
     lengths = (codes > 0).sum(axis=1)
     vocabulary = Vocabulary.of(codes, lengths)
-    model.ensemble.known.fill_(1)
+    model.ensemble.known[:] = 1
     shared_A = np.isin(study.keys, vocabulary.keys)
     assert shared_A.sum() == 20
     logs_BA = np.log(1e4 * dense_shares(study, rows) + 1)
@@ -196,7 +228,11 @@ def test_asvs_that_the_vocabulary_lacks_are_covered_by_no_member(study, reader, 
 
 
 def test_a_sample_of_which_a_member_knows_nothing_is_to_it_as_one_that_is_empty(reader, model):
-    model.ensemble.known[3] = 0
+    # of the kinds, perceptrons have weights for ASVs that they do not read
+    perceptrons = model.ensemble.members[PERCEPTRONS]
+    model.ensemble.known[3] = perceptrons.known[3] = 0
+    alone = dataclasses.replace(model.ensemble, members={PERCEPTRONS: perceptrons}, weights={PERCEPTRONS: 1.0})
+    model = dataclasses.replace(model, ensemble=alone)
     outputs, coverage = ensemble_outputs(reader, model, SOME)
     assert coverage[3].tolist() == [0] * 7 and np.isfinite(outputs).all()
     assert outputs[3].ravel() == pytest.approx(np.full(7, outputs[3, 0, 0])) and outputs[2].std() > 1e-3
@@ -219,7 +255,7 @@ def test_an_ensemble_reads_what_the_augmentation_leaves(study, reader, model):
     def augment(abundances, offsets):
         return abundances > 0.1, abundances
 
-    model.ensemble.known.fill_(1)
+    model.ensemble.known[:] = 1
     outputs, coverage = ensemble_outputs(StudyReader(study, augment), model, SOME)
     abundances_BC = to_vocabulary(log_abundances(study, SOME, augment), study.keys, model.vocabulary.keys)
     assert np.array_equal(outputs, model.ensemble.outputs(abundances_BC))

@@ -4,19 +4,24 @@ import types
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from q2_aam import bundle
 from q2_aam.bundle.targets import ENOUGH_COVERAGE
 from q2_aam.data.inputs import read_study
 from q2_aam.data.labels import Labels, align_classes, align_numbers
+from q2_aam.data.signs import Signs
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION
+from q2_aam.model.abundance_ensemble import AbundanceEnsemble
+from q2_aam.model.member_arrays import LINEAR
+from q2_aam.objectives import regression
 from q2_aam.runtime.checkpoint import Checkpoint, State
-from q2_aam.runtime.encode import StudyReader
+from q2_aam.runtime.encode import EnsembleOutputs, StudyReader
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.stats.stacking import PRIOR_GROUPS
 from q2_aam.stats.temperature import best_temperature
-from q2_aam.training import ensemble
+from q2_aam.training import members, perceptrons
 from q2_aam.training.blend import OPEN_GATE, PRIOR_SHARE, blend, out_of_fold
 from q2_aam.training.ensemble import FittedEnsemble, fit_ensemble
 from q2_aam.training.train import Trained
@@ -46,7 +51,11 @@ class Outputs:
     def ensemble_outputs(self, model, vocabulary, rows):
         # in blocks of two samples
         for block in np.split(rows, range(2, len(rows), 2)):
-            yield block, self.members[:, block], self.coverage[:, block]
+            by_kind = {LINEAR: self.members[:, block]}
+            nothing = scipy.sparse.csr_matrix((len(block), 1))
+            yield EnsembleOutputs(
+                block, by_kind, self.coverage[:, block], self.coverage[:, block], nothing, np.zeros(1)
+            )
 
 
 # By hand: eight samples, each a group; the target is learned as it is.
@@ -59,8 +68,9 @@ COVERAGE = np.array([1.0, 0.9, 0.5, 0.25, 0.0])
 
 
 @pytest.fixture
-def by_hand(prepare_labels):
-    """Blend what is made up; return the result, its history and the lines of progress."""
+def by_hand(prepare_labels, monkeypatch):
+    """Blend what is made up; return the result, its history and the lines of progress. The network is not shrunk."""
+    monkeypatch.setattr(regression, 'shrinkage', lambda outputs, true: 1.0)
 
     def make(coverage=COVERAGE, network=NETWORK, kind='regressor', true=TRUE, out_of_fold=OUT_OF_FOLD[:, None]):
         ids = [f's{row}' for row in range(8)]
@@ -70,8 +80,9 @@ def by_hand(prepare_labels):
         # of two members, one of which counts three times as much
         members = np.stack([np.full(network.shape, 10.0), np.full(network.shape, 20.0)])
         of_members = np.array([[1.0] * 8, [0.25] * 5 + [0.5, 0.25, 0.0]])
-        model = types.SimpleNamespace(shares=torch.tensor([0.25, 0.75]), max_floats=2**20)
-        fitted = FittedEnsemble(model, None, out_of_fold, coverage)
+        model = AbundanceEnsemble({}, {LINEAR: 1.0}, np.array([0.25, 0.75]), np.ones((2, 1), dtype=np.uint8))
+        signs = Signs(coverage, coverage, np.full(5, np.nan), np.zeros(5))
+        fitted = FittedEnsemble(model, None, None, {LINEAR: out_of_fold}, signs, None, np.ones(5), np.zeros(5))
         lines = []
         recorder = Recorder(lines.append)
         trained = Trained(MODULE, Outputs(network, members, of_members), 1, 1, fitted)
@@ -96,7 +107,7 @@ def test_weighing_sees_outputs_through_the_gate_of_prediction(by_hand):
     # difference of network and ensemble, gated: 2, -1, 0; what lacks to the ensemble gated: 1 - 1, 2 - 3, 3 - 9
     best = (2 * 0 + -1 * -1) / (4 + 1)
     share = (3 * best + PRIOR_GROUPS * PRIOR_SHARE) / (3 + PRIOR_GROUPS)
-    assert blended.blend == bundle.Blend(share, 1 - share, 1.0, 1.0, 2)
+    assert blended.blend == bundle.Blend(share, 1 - share, 1.0, 1.0, 2, {LINEAR: 1.0})
     expected = [share * 3 + (1 - share) * 1, 0.5 * (share * 2 + (1 - share) * 4) + 0.5 * 2, 9]
     assert blended.outputs[HAND[VALIDATION], 0] == pytest.approx(expected)
     # training samples are read by the ensemble alone, whatever it covers of them
@@ -182,10 +193,11 @@ def test_logits_are_blended_each_as_sure_as_it_may_be(by_hand):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Some steps: enough to learn something, which most tests here do not ask about."""
-    monkeypatch.setattr(ensemble, 'MIN_STEPS', 40)
-    monkeypatch.setattr(ensemble, 'MAX_STEPS', 40)
+def quick(quick_members, monkeypatch):
+    """Some steps: enough to learn something, which most tests here do not ask about. One penalty for all members."""
+    monkeypatch.setattr(perceptrons, 'MIN_STEPS', 40)
+    monkeypatch.setattr(perceptrons, 'MAX_STEPS', 40)
+    monkeypatch.setattr(members, 'RIDGE_PENALTIES', np.array([0.1]))
 
 
 @pytest.fixture
@@ -231,7 +243,9 @@ def test_labels_of_a_group_do_not_reach_its_own_outputs(tiny, prepared, blended,
 
     def outputs(change):
         made = prepared(change)
+        # what is chosen for all samples
         made.target.share = lambda *_: (0.0, 1.0, 1.0)
+        made.target.combine = lambda parts, rows: (np.full(len(parts), 1 / len(parts)), np.ones(len(parts)))
         return blended(made)[0].outputs
 
     before = outputs(lambda ages: ages)
@@ -268,14 +282,15 @@ def test_test_samples_are_read_as_training_samples_are(prepared, blended):
     made = prepared(max_asvs_per_sample=5)
     result, fitted = blended(made)
     reader = StudyReader(made.study, made.augment)
-    ((_, members, coverage),) = reader.ensemble_outputs(fitted.model, fitted.vocabulary, ROWS[TEST])
+    (part,) = reader.ensemble_outputs(fitted.model, fitted.vocabulary, ROWS[TEST])
+    outputs = fitted.model.combine(part.by_kind)
     expected = np.average(
-        result.blend.outputs(np.zeros((4, 1)), members, coverage), axis=0, weights=fitted.model.shares
+        result.blend.outputs(np.zeros((4, 1)), outputs, part.coverage), axis=0, weights=fitted.model.shares
     )
     np.testing.assert_allclose(result.outputs[ROWS[TEST]], expected, rtol=1e-9)
     everything = StudyReader(made.study)
-    ((_, others, _),) = everything.ensemble_outputs(fitted.model, fitted.vocabulary, ROWS[TEST])
-    assert not np.allclose(members, others)
+    (part,) = everything.ensemble_outputs(fitted.model, fitted.vocabulary, ROWS[TEST])
+    assert not np.allclose(outputs, fitted.model.combine(part.by_kind))
 
 
 def test_of_samples_that_the_ensemble_does_not_know_the_network_speaks(tiny, prepare_labels, tmp_path, blended):
@@ -289,17 +304,15 @@ def test_of_samples_that_the_ensemble_does_not_know_the_network_speaks(tiny, pre
     labels = align_numbers(study.sample_ids, tiny.target, tiny.groups)
     result, fitted = blended(prepare_labels(study, labels, ROWS), np.full((24, 1), 3.0))
     assert len(fitted.vocabulary) == 30
-    ((_, members, coverage),) = StudyReader(study).ensemble_outputs(fitted.model, fitted.vocabulary, np.array([18, 19]))
-    assert coverage[:, 0].min() > ENOUGH_COVERAGE and (coverage[:, 1] == 0).all()
-    mean = np.average(members[:, 0, 0], weights=fitted.model.shares)
+    (part,) = StudyReader(study).ensemble_outputs(fitted.model, fitted.vocabulary, np.array([18, 19]))
+    assert part.coverage[:, 0].min() > ENOUGH_COVERAGE and (part.coverage[:, 1] == 0).all()
+    mean = np.average(fitted.model.combine(part.by_kind)[:, 0, 0], weights=fitted.model.shares)
     weights = result.blend
     assert result.outputs[18, 0] == pytest.approx(weights.network * 3 + weights.ensemble * mean)
-    assert result.outputs[19, 0] == pytest.approx(3.0)
+    assert result.outputs[19, 0] == pytest.approx(weights.network_alone * 3) and weights.network_alone < 1
 
 
-def test_classes_that_the_ensemble_tells_apart_are_most_probable(prepared, blended, monkeypatch):
-    monkeypatch.setattr(ensemble, 'MIN_STEPS', 200)
-    monkeypatch.setattr(ensemble, 'MAX_STEPS', 200)
+def test_classes_that_the_ensemble_tells_apart_are_most_probable(prepared, blended):
     made = prepared(kind='classifier')
     result, fitted = blended(made)
     assert result.outputs.shape == (24, 3)

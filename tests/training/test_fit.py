@@ -284,7 +284,10 @@ def test_the_saved_model_reads_no_more_asvs_than_the_one_in_memory_did(tiny, fit
 
 
 def test_a_skewed_target_is_learned_as_its_square_root_and_said(tiny, fitted):
-    tiny.target **= 3
+    # what a sum over logarithms of abundances tells, squared
+    logs = np.log1p(1e4 * tiny.counts.div(tiny.counts.sum(axis=1), axis=0)).to_numpy()
+    sums = logs @ np.random.default_rng(11).normal(size=logs.shape[1])
+    tiny.target[:] = ((sums - sums.min()) / np.ptp(sums) + 0.02) ** 2
     run = fitted(tiny)
     config = bundle.read_config(run.folder)
     assert config.call.training.target_scaling == 'sqrt' and config.target.sqrt
@@ -362,13 +365,31 @@ def test_a_matrix_of_no_weight_is_not_read(tiny, fitted, tiny_regressor):
 
 
 def test_what_is_derived_is_written_into_the_bundle_and_said(tiny, fitted, monkeypatch):
-    monkeypatch.setattr('q2_aam.training.prepare.FIT_STEPS', 30)
+    monkeypatch.setattr('q2_aam.training.effort.STEPS_FROM_SCRATCH', 30)
     run = fitted(tiny, epochs='auto', patience='auto', batch_size=64)
     training = bundle.read_config(run.folder).call.training
     # batches small enough for 4 steps an epoch, epochs for 30 steps, a quarter of them patience
     assert (training.batch_size, training.epochs, training.patience) == (4, 8, 2)
     assert training.learning_rate == 3e-4
-    assert run.lines[0].startswith('Samples: 24 (16 training, 4 validation, 4 test); median richness ')
-    assert run.lines[4].startswith('Training: up to 8 epochs, batches of up to 4 samples, ')
-    assert run.lines[2] == "Target: 'age', a number."
-    assert run.lines[5].startswith('epoch 1/8 loss ')
+    (first,) = [place for place, line in enumerate(run.lines) if line.startswith('Samples: ')]
+    lines = run.lines[first:]
+    assert lines[0].startswith('Samples: 24 (16 training, 4 validation, 4 test); median richness ')
+    assert lines[2] == "Target: 'age', a number."
+    assert lines[4].startswith('Training: up to 8 epochs, batches of up to 4 samples, ')
+    assert lines[5].startswith('epoch 1/8 loss ')
+
+
+def test_a_network_that_learns_nothing_is_stopped_early_and_has_no_say(tiny, fitted):
+    """As by default, but for trees: it is asked after a share of the steps what it gives."""
+    options = {'epochs': 20, 'patience': 20, 'learning_rate': 1e-7, 'target_scaling': 'standard'}
+    run = fitted(tiny, quick=False, **options)
+    stopped = [line for line in run.lines if line.startswith('Stopped after epoch ')]
+    assert len(stopped) == 1 and stopped[0].endswith(', too little to train on.')
+    # 0.15 of 20 epochs
+    assert stopped[0].startswith('Stopped after epoch 3: the network would lower the error of the abundance ensemble')
+    assert sum(line.startswith('epoch ') for line in run.lines) == 3
+    blend = bundle.read_config(run.folder).blend
+    assert blend.network == 0 and blend.ensemble == 1
+    # without an ensemble there is nothing that it must be better than
+    alone = fitted(tiny, 'alone', abundance_ensemble=False, quick=False, **options)
+    assert sum(line.startswith('epoch ') for line in alone.lines) == 20

@@ -214,6 +214,65 @@ def test_what_has_a_name_reports_no_epochs_and_logs_no_losses():
     assert (history.rows, lines) == ([], [])
 
 
+def slopes(steps):
+    """Return a verdict that stops at so many steps and keeps what it was asked, and outputs of epochs."""
+    asked = []
+
+    def verdict(step, outputs):
+        asked.append((step, {epoch: values.tolist() for epoch, values in outputs.items()}))
+        return 'it is of no use' if step >= steps else None
+
+    return asked, verdict
+
+
+def test_training_stops_where_it_is_told_that_it_is_not_worth_it():
+    network = Line()
+    asked, verdict = slopes(10)
+    outputs = {'outputs': lambda: network.slope.detach().clone(), 'verdict': verdict}
+    _, _, lines, state = run(network, validate=scripted([3, 1, 2, 0, 0, 0]), score='mae', patience=9, **outputs)
+    # asked before each epoch, of 4 steps
+    assert [step for step, _ in asked] == [0, 4, 8, 12]
+    assert [sorted(kept) for _, kept in asked] == [[], [1], [1, 2], [1, 2, 3]]
+    assert (state.epoch, state.best_epoch) == (3, 2) and lines[-1] == 'Stopped after epoch 3: it is of no use.'
+    # the weights of the best epoch up to there
+    assert network.slope.item() == asked[-1][1][2][0][0]
+
+
+@pytest.mark.parametrize('stop', [2, 5, 9, 10, 11, 12, 13])
+def test_a_run_that_was_killed_stops_where_it_would_have_stopped(tmp_path, stop):
+    """Killed in any step: what it is asked when it goes on is what it was asked at the beginning of the epoch."""
+
+    def start(checkpoint=None, kill_in=0):
+        network, calls = Line(), []
+        asked, verdict = slopes(10)
+
+        def loss(rows, step):
+            calls.append(step)
+            if step == kill_in - 1:
+                raise KeyboardInterrupt
+            return network.loss(rows, step)
+
+        def validate():
+            return {'mae': abs(network.slope.item() - 0.8)}
+
+        outputs = {'outputs': lambda: network.slope.detach().clone(), 'verdict': verdict}
+        done = run(network, loss=loss, validate=validate, score='mae', patience=9, checkpoint=checkpoint, **outputs)
+        return done, asked
+
+    (complete, history, lines, state), asked = start()
+    assert state.epoch == 3
+    if stop <= 12:
+        with pytest.raises(KeyboardInterrupt):
+            start(Checkpoint(tmp_path, 0), stop)
+    else:
+        start(Checkpoint(tmp_path, 0))
+    (resumed, history_resumed, lines_resumed, state_resumed), asked_again = start(Checkpoint(tmp_path, 0))
+    assert lines_resumed[-1] == lines[-1] == 'Stopped after epoch 3: it is of no use.'
+    assert asked_again == asked[-len(asked_again) :]
+    assert (state_resumed.epoch, state_resumed.best_epoch) == (3, state.best_epoch)
+    assert resumed.slope.item() == complete.slope.item() and history_resumed.rows == history.rows
+
+
 @pytest.mark.parametrize('stop', [1, 3, 5, 6])
 def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(tmp_path, stop):
     def start(checkpoint=None, say=None):

@@ -111,6 +111,52 @@ def test_labels_of_test_samples_prepare_nothing(prepared, tiny):
     assert all(np.array_equal(after.rows[part], before.rows[part]) for part in before.rows)
 
 
+def from_logarithms(tiny):
+    """Numbers above 0 that are a weighted sum of the logarithms of abundances of each sample."""
+    shares = tiny.counts.div(tiny.counts.sum(axis=1), axis=0)
+    logs = np.log1p(1e4 * shares)
+    sums = logs.to_numpy() @ np.random.default_rng(11).normal(size=logs.shape[1])
+    return (sums - sums.min()) / np.ptp(sums) + 0.02
+
+
+@pytest.mark.parametrize(
+    ('made_of', 'chosen'),
+    [
+        (lambda numbers: numbers, 'standard'),
+        (np.square, 'sqrt'),
+        # below 0 there is no square root
+        (lambda numbers: np.square(numbers) - 0.1, 'standard'),
+        (lambda numbers: -np.square(numbers), 'standard'),
+    ],
+    ids=['linear', 'square', 'some below 0', 'all below 0'],
+)
+def test_the_scaling_is_that_by_which_left_out_groups_are_predicted_best(prepared, tiny, made_of, chosen):
+    tiny.target[:] = made_of(from_logarithms(tiny))
+    result = prepared(bundle.REGRESSOR)
+    assert result.config.training.target_scaling == chosen and result.target.target.sqrt == (chosen == 'sqrt')
+
+
+def test_labels_of_test_samples_choose_no_scaling(prepared, tiny):
+    tiny.target[:] = np.square(from_logarithms(tiny))
+    before = prepared(bundle.REGRESSOR)
+    assert before.config.training.target_scaling == 'sqrt'
+    for value in (-1.0, 1e9):
+        tiny.target.iloc[before.rows[TEST]] = value
+        after = prepared(bundle.REGRESSOR)
+        assert after.config == before.config and after.target.target == before.target.target
+
+
+def test_a_scaling_that_is_given_needs_no_models(prepared, monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr('q2_aam.training.prepare.quick_predictions', refuse)
+    assert prepared(bundle.REGRESSOR, target_scaling='sqrt').config.training.target_scaling == 'sqrt'
+    assert prepared(bundle.CLASSIFIER).config.training.class_weights == 'balanced'
+    with pytest.raises(AssertionError):
+        prepared(bundle.REGRESSOR)
+
+
 def test_the_data_are_said_with_their_splits(tiny, tmp_path):
     files = tiny.write(tmp_path / 'described')
     lines = []

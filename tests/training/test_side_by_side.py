@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from q2_aam import bundle
-from q2_aam.training import ensemble
 
 
 @pytest.fixture(autouse=True)
-def few_steps(monkeypatch):
+def few_steps(quick_members):
     """Once for all runs: each on its own would undo it while another still runs."""
-    monkeypatch.setattr(ensemble, 'MIN_STEPS', 20)
-    monkeypatch.setattr(ensemble, 'MAX_STEPS', 20)
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""The benchmarks of encoders: what they call agreement, a reading and itself; they run on what is made here."""
+
+import importlib
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a script as it is when it runs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.syspath_prepend(str(FOLDER.parents[1] / 'recipe'))
+    return importlib.import_module
+
+
+@pytest.fixture
+def out(load, tiny, tmp_path):
+    """What recipe/train_encoder.py writes, of two studies of the same samples, without a tree program."""
+    train_encoder, bench = load('train_encoder'), load('bench')
+    files = tiny.write(tmp_path / 'inputs')
+    study, _ = bench.read_study(files.table, files.sequences)
+    matrix = bench_counts(study)
+    sequences = [''.join(np.array(list('?ACGTN'))[row[row > 0]]) for row in study.codes]
+    names = {sequence: f'asv{i}' for i, sequence in enumerate(sequences)}
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    for file, name in (('table.biom', 'learned'), ('left-out.biom', 'left')):
+        ids = [f'{name}.{one}' for one in study.sample_ids]
+        train_encoder.write_table(folder / file, [(ids, sequences, matrix)], names)
+    (folder / 'sequences.fasta').write_text(''.join(f'>{name}\n{one}\n' for one, name in names.items()))
+    ladder = 'asv0:1'
+    for i in range(1, len(names)):
+        ladder = f'({ladder},asv{i}:1):0.3'
+    (folder / 'tree.nwk').write_text(f'{ladder};')
+    return folder
+
+
+def bench_counts(study):
+    import scipy.sparse
+
+    counts = np.round(study.abundances * np.repeat(study.reads, study.richness)).astype(np.int64)
+    return scipy.sparse.csr_matrix((counts, study.asvs, study.offsets), shape=(len(study), len(study.codes)))
+
+
+def test_agreement_is_1_with_the_truth_and_r_knows_no_scale(load):
+    zero_shot = load('zero_shot')
+    true = np.abs(np.subtract.outer([0.0, 0.1, 0.4, 0.9], [0.0, 0.1, 0.4, 0.9]))
+    assert zero_shot.agreement(true, true) == pytest.approx((1, 1))
+    r, r2 = zero_shot.agreement(true / 2, true)
+    pairs = true[np.triu_indices(4, 1)]
+    assert r == pytest.approx(1) and r2 == pytest.approx(1 - (pairs**2).mean() / 4 / pairs.var())
+
+
+def test_itself_is_nearest_unless_another_is_nearer(load):
+    shifted_asvs = load('shifted_asvs')
+    known = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    assert shifted_asvs.share_of_itself(known + 0.1, known) == 1
+    assert shifted_asvs.share_of_itself(known[[0, 0, 2]], known) == pytest.approx(2 / 3)
+
+
+def test_readings_are_what_they_are_called(load):
+    random, full = np.random.default_rng(1), 'TACGGAAGCTACGTACGATCGAATTCCAGT' * 4
+    readings = load('shifted_asvs').readings(1, 101)
+    assert readings['as it is'](full, random) == full[1:101]
+    assert readings['start +8, as N'](full, random) == 'N' * 8 + full[9:101]
+    assert readings['start -1'](full, random) == full[:100] and readings['end -20'](full, random) == full[1:81]
+    assert load('zero_shot').READINGS['start +1, N in front'](full) == 'N' + full[1:]
+
+
+def test_a_part_of_a_study_at_a_depth_has_its_samples_and_only_asvs_that_occur(load):
+    zero_shot, bench = load('zero_shot'), load('bench')
+    study = bench.make_up(samples=6, asvs=40, richness=20, length=30, seed=3)
+    part = zero_shot.at_depth(zero_shot.part_of(study, np.array([1, 4])), 8, 1)
+    assert part.sample_ids == [study.sample_ids[1], study.sample_ids[4]]
+    assert (part.richness <= 8).all() and len(part.codes) == len(part.feature_ids) == len(np.unique(part.asvs)) < 40
+    place = {name: row for row, name in enumerate(study.feature_ids)}
+    for row, name in enumerate(part.feature_ids):
+        assert np.array_equal(part.codes[row], study.codes[place[name]])
+
+
+def test_studies_that_were_left_out_are_scored_with_the_encoder_that_was_trained_on_others(
+    load, out, monkeypatch, capsys
+):
+    train_encoder, zero_shot = load('train_encoder'), load('zero_shot')
+    monkeypatch.setitem(train_encoder.LEARNED, 'rarefaction_depth', 50)
+    given = ['train_encoder.py', str(out), str(out), '--steps', '2', '--width', '16', '--memberships', '16']
+    monkeypatch.setattr(sys, 'argv', given)
+    # no study is there to be merged: all that is merged is
+    train_encoder.main()
+    assert (out / 'encoder' / 'model.safetensors').exists() and not list(out.glob('*.part'))
+    monkeypatch.setattr(sys, 'argv', ['zero_shot.py', str(out), '--quick'])
+    zero_shot.main()
+    said = capsys.readouterr().out
+    assert 'left: 8 samples' in said and 'start +8, N in front' in said and 'Aim: r 0.9 on average' in said
