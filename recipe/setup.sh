@@ -64,7 +64,7 @@ environment_works() {
     [ -x "$qiime" ] && "$python" -c '
 import importlib.metadata, importlib.util, sys
 importlib.metadata.version("q2-aam")
-sys.exit(not all(importlib.util.find_spec(name) for name in ("torch", "safetensors", "q2_aam", "q2cli")))
+sys.exit(not all(importlib.util.find_spec(name) for name in ("torch", "safetensors", "altair", "vl_convert", "q2_aam", "q2cli")))
 ' 2> /dev/null
 }
 

@@ -29,12 +29,13 @@ from q2_aam.evaluation.sites import plan_sites
 from q2_aam.runtime.content import hash_files, hash_series
 from q2_aam.runtime.pipeline_seed import seed_of_pipeline
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMModelDirectoryFormat, AAMPredictionDetails
+from q2_aam.visualizers.citations import cite
 
 from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
 from .messages import warnings_given
-from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, path_of
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (

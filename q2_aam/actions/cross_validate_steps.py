@@ -34,11 +34,12 @@ from q2_aam.types import (
     AAMRegressor,
     AAMTrainingHistory,
 )
+from q2_aam.visualizers.citations import cite
 
 from .cross_validate_sites import gathered, of_plan
 from .fit import group_names
 from .messages import print_when_command_ends, warnings_given, warnings_to_user
-from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, cite, path_of
+from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, path_of
 from .signature import descriptions, flat, parameters, qiime_type
 
 (THREADS,) = (opt for opt in RuntimeConfig.options() if opt.name == 'threads')

@@ -8,9 +8,10 @@ from q2_types.ordination import PCoAResults
 
 from q2_aam.config import DistancesConfig, EmbedConfig
 from q2_aam.types import AAMEncoder, AAMModelDirectoryFormat
+from q2_aam.visualizers.citations import cite
 
 from .examples_embed import embed_example, predict_distances_example
-from .shared import INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .shared import INPUT_DESCRIPTIONS, INPUTS, path_of
 from .signature import descriptions, flat, parameters
 
 ENCODER_DESCRIPTION = 'The encoder, from pretrain with a distance_matrix or a phylogeny.'

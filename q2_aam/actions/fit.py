@@ -19,6 +19,7 @@ from q2_aam.types import (
     AAMTrainingHistory,
     AAMTrainingHistoryDirectoryFormat,
 )
+from q2_aam.visualizers.citations import cite
 
 from .examples import fit_classifier_example, fit_regressor_example
 from .shared import (
@@ -27,7 +28,6 @@ from .shared import (
     HISTORY_DESCRIPTION,
     INPUT_DESCRIPTIONS,
     INPUTS,
-    cite,
     path_of,
     saved,
 )
@@ -120,7 +120,7 @@ def _name(value):
 ENCODER_DESCRIPTION = 'Encoder from pretrain to start from. Without one, the model is trained on this table alone.'
 MODEL_DESCRIPTION = 'The trained model, with everything that prediction needs.'
 FOR_WHICH_SAMPLES = 'for the test samples (or, where test_fraction is 0, the validation samples).'
-CITED = ('devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992')
+CITED = ('devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992', 'breiman1996', 'geurts2006')
 
 
 def register(plugin):

@@ -8,9 +8,10 @@ from q2_types.sample_data import SampleData
 
 from q2_aam.config import PredictClassesConfig, PredictConfig
 from q2_aam.types import AAMClassifier, AAMModelDirectoryFormat, AAMPredictionDetails, AAMRegressor
+from q2_aam.visualizers.citations import cite
 
 from .examples import predict_classes_example, predict_example
-from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of
+from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, path_of
 from .signature import descriptions, flat, parameters
 
 WHAT_IS_READ = (

@@ -12,9 +12,10 @@ from q2_aam.types import (
     AAMTrainingHistory,
     AAMTrainingHistoryDirectoryFormat,
 )
+from q2_aam.visualizers.citations import cite
 
 from .examples import pretrain_example
-from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, cite, path_of, saved
+from .shared import HISTORY_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, path_of, saved
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (

@@ -3,14 +3,11 @@
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency, RelativeFrequency
-from qiime2.plugin import Citations
 
 from q2_aam.runtime.history import History
 from q2_aam.types import AAMTrainingHistoryDirectoryFormat
 
 from .messages import warnings_given
-
-CITATIONS = Citations.load('citations.bib', package='q2_aam')
 
 # The part of a history, and the metric of a cross-validation, that tells a warning.
 WARNING = 'warning'
@@ -64,11 +61,3 @@ def saved(logged):
     warned = [(0, 0, WARNING, text, 1.0) for text in warnings_given()]
     History([*warned, *logged.rows], logged.points).save(str(history))
     return history
-
-
-def cite(*keys):
-    """Return the citations with these keys of citations.bib, as the framework takes them.
-
-    Provenance and Galaxy put those of the plugin beside those of an action, so that no action repeats them.
-    """
-    return [CITATIONS[key] for key in keys]

@@ -111,11 +111,11 @@ def paired_difference(out_of_fold, method, generator, balanced=False, coverage=C
 
     sizes_GK, ours_GK, other_GK = total_GK(1), total_GK(ours_S), total_GK(other_S)
     ours, other = (float((sums.sum(axis=0) / sizes_GK.sum(axis=0)).mean()) for sums in (ours_GK, other_GK))
-    lower, upper = _interval(ours_GK - other_GK, sizes_GK, generator, coverage)
+    lower, upper = interval_of_ratios(ours_GK - other_GK, sizes_GK, generator, coverage)
     return Difference(ours - other, lower, upper, len(first), ours, other)
 
 
-def _interval(sums_GK, sizes_GK, generator, coverage):
+def interval_of_ratios(sums_GK, sizes_GK, generator, coverage):
     """Return the bounds of the mean over classes of sum(sums) / sum(sizes) when groups are drawn with replacement."""
     groups = len(sums_GK)
     if groups < 2:

@@ -80,7 +80,7 @@ def compare(out_of_fold, seed, pretrained=False):
     if pretrained:
         verdict += SEEN
     if best is None:
-        top = _row(OURS, ALL, ALL, 'verdict', 0, np.nan, note=verdict)
+        top = metrics_row(OURS, ALL, ALL, 'verdict', 0, np.nan, note=verdict)
     else:
         top = _difference_row('verdict', best, first[best], verdict)
     return pd.DataFrame([top, *rows, *scores], columns=METRICS_COLUMNS), verdict
@@ -102,14 +102,15 @@ def _scores(out_of_fold, method):
     for metric, pairs in by_metric.items():
         values = [value for value, _ in pairs]
         sd = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        yield _row(method, ALL, ALL, metric, pairs[0][1], np.mean(values), sd=sd)
+        yield metrics_row(method, ALL, ALL, metric, pairs[0][1], np.mean(values), sd=sd)
 
 
 def _rows_of(metrics, samples, method, repeat, fold):
-    return (_row(method, repeat, fold, metric, samples, value) for metric, value in metrics.items())
+    return (metrics_row(method, repeat, fold, metric, samples, value) for metric, value in metrics.items())
 
 
-def _row(method, repeat, fold, metric, samples, value, **more):
+def metrics_row(method, repeat, fold, metric, samples, value, **more):
+    """Return a row of metrics; columns that are not given are empty."""
     empty = {'against': '', 'sd': np.nan, 'lower': np.nan, 'upper': np.nan, 'note': ''}
     return empty | {
         'method': method, 'repeat': str(repeat), 'fold': str(fold), 'metric': metric, 'samples': samples,
@@ -118,7 +119,7 @@ def _row(method, repeat, fold, metric, samples, value, **more):
 
 
 def _difference_row(metric, method, difference, note):
-    return _row(
+    return metrics_row(
         OURS, ALL, ALL, metric, difference.samples, difference.value,
         against=method, lower=difference.lower, upper=difference.upper, note=note,
     )  # fmt: skip

@@ -218,7 +218,7 @@ PIPELINES = {
     'cross_validate': (cross_validate.cross_validate, CrossValidateConfig),
     'cross_validate_classifier': (cross_validate.cross_validate_classifier, CrossValidateClassifierConfig),
 }
-INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups']
+INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups', 'sites']
 
 
 @pytest.mark.parametrize('name', PIPELINES)
@@ -241,7 +241,7 @@ def test_the_framework_gives_a_pipeline_the_same_parameters_without_the_context(
         assert list(parameters_of_caller) == [*INPUTS, *parameters(call)]
         for opt in call.options():
             assert parameters_of_caller[opt.name].default == opt.default
-    assert list(action.signature.parameters) == ['metadata', 'groups', *parameters(call)]
+    assert list(action.signature.parameters) == ['metadata', 'groups', 'sites', *parameters(call)]
 
 
 def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_configuration(plugin, small, monkeypatch):
@@ -260,7 +260,7 @@ def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_con
         assert hasattr(ctx, 'get_action')
         assert config == CrossValidateConfig.from_flat({'folds': 3, 'learning_rate': 1.0})
         pd.testing.assert_series_equal(given[1].to_series(), age.to_series())
-        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 4
+        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 5
 
 
 def test_no_code_is_made_from_text():

@@ -27,6 +27,7 @@ BROUGHT_BY_QIIME2 = {
     'q2-sample-classifier',
     'q2-types',
     'q2cli',
+    'q2templates',
     'qiime2',
     'scikit-bio',
     'scikit-learn',

@@ -1,0 +1,106 @@
+"""The pipelines `evaluate_regressor` and `evaluate_classifier`: one command from a feature table to the page."""
+
+from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
+from q2_types.sample_data import SampleData
+from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric, Visualization
+
+from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig
+from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
+from q2_aam.visualizers.citations import cite
+
+from .cross_validate import OUTPUT_DESCRIPTIONS
+from .examples_evaluate import evaluate_classifier_example, evaluate_regressor_example
+from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS
+from .signature import descriptions, flat, parameters
+
+DESCRIPTION = (
+    'Cross-validate the prediction of {what}, and show the outcome in one page: a verdict with its interval, {shown}, '
+    'calibration, the comparison with baselines on the same folds, which metadata columns explain the errors, and the '
+    'worst samples with their applicability. It is {pipeline} followed by evaluate, whose descriptions tell more; use '
+    'fit-{model} for the model to keep. After an interruption, the same command takes the folds that were finished.'
+)
+
+# The pipelines that these begin with, and what they give.
+NUMBERS = 'cross_validate', ('predictions', 'details', 'metrics')
+CLASSES = 'cross_validate_classifier', ('predictions', 'probabilities', 'details', 'metrics')
+
+
+@flat(CrossValidateConfig)
+def evaluate_regressor(
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sample_metadata=None,
+    *, config
+):  # fmt: skip
+    inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
+    coverage = {'coverage': config.training.coverage}
+    return _evaluated(ctx, NUMBERS, inputs, metadata, groups, sample_metadata, config, coverage)
+
+
+@flat(CrossValidateClassifierConfig)
+def evaluate_classifier(
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sample_metadata=None,
+    *, config
+):  # fmt: skip
+    inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
+    return _evaluated(ctx, CLASSES, inputs, metadata, groups, sample_metadata, config, {})
+
+
+def _evaluated(ctx, pipeline, inputs, metadata, groups, sample_metadata, config, more):
+    name, outputs = pipeline
+    cross_validate, evaluate = ctx.get_action('aam', name), ctx.get_action('aam', 'evaluate')
+    # as a tuple: where the framework runs actions in parallel, results have no names
+    results = tuple(cross_validate(metadata=metadata, groups=groups, **inputs, **config.to_flat()))
+    given = dict(zip(outputs, results))
+    (page,) = evaluate(truth=metadata, groups=groups, metadata=sample_metadata, **given, **more)
+    return (*results, page)
+
+
+def register(plugin):
+    """Register both pipelines with the plugin object."""
+    _register(
+        plugin, evaluate_regressor, CrossValidateConfig, Numeric, [('predictions', SampleData[RegressorPredictions])],
+        {
+            'what': 'a numeric metadata column', 'shown': 'predicted against true values with their intervals',
+            'pipeline': 'cross-validate', 'model': 'regressor',
+        },
+        {'evaluate_a_numeric_column': evaluate_regressor_example},
+    )  # fmt: skip
+    _register(
+        plugin, evaluate_classifier, CrossValidateClassifierConfig, Categorical,
+        [('predictions', SampleData[ClassifierPredictions]), ('probabilities', SampleData[Probabilities])],
+        {
+            'what': 'a categorical metadata column', 'shown': 'the confusion matrix, ROC and precision-recall curves',
+            'pipeline': 'cross-validate-classifier', 'model': 'classifier',
+        },
+        {'evaluate_a_categorical_column': evaluate_classifier_example},
+    )  # fmt: skip
+
+
+def _register(plugin, function, config, kind, outputs, words, examples):
+    outputs = [*outputs, ('details', SampleData[AAMPredictionDetails]), ('metrics', AAMMetrics)]
+    what = words['what']
+    plugin.pipelines.register_function(
+        function=function,
+        inputs={**INPUTS, 'encoder': AAMEncoder},
+        parameters={
+            'metadata': MetadataColumn[kind],
+            'groups': MetadataColumn[Categorical | Numeric],
+            'sample_metadata': Metadata,
+            **parameters(config),
+        },
+        outputs=[*outputs, ('evaluation', Visualization)],
+        input_descriptions={**INPUT_DESCRIPTIONS, 'encoder': 'Encoder from pretrain that every model starts from.'},
+        parameter_descriptions={
+            'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
+            'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
+            'sample_metadata': 'Further columns, by which errors are explained and points coloured.',
+            **descriptions(config),
+        },
+        output_descriptions={
+            **{name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},
+            'evaluation': 'The page: verdict, figures, tables.',
+        },
+        name=f'Cross-validate the prediction of {what} and show the outcome',
+        description=DESCRIPTION.format(**words),
+        citations=cite('devlin2019', 'lozupone2005', 'loshchilov2019', 'pedregosa2011', 'hesterberg2015'),
+        examples=examples,
+    )

@@ -1,0 +1,107 @@
+"""What a page is made of: blocks of text, numbers, figures and tables, which know nothing of HTML."""
+
+import dataclasses
+import typing
+
+import pandas as pd
+
+# Rows of a table that a page shows; the rest is in its file.
+MAX_ROWS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """A section begins."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph.
+
+    Attributes
+    ----------
+    text : str
+    kind : str
+        '' for plain text, 'verdict' for the one that a page begins with, 'note' for what a reader must know.
+    """
+
+    text: str
+    kind: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Numbers with their names, side by side: (name, value as text, what it means)."""
+
+    items: typing.Sequence[tuple[str, str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to show a figure.
+
+    Attributes
+    ----------
+    label : str
+        As a reader chooses it.
+    patches : list of (path, value)
+        What changes in the specification: the keys that lead to a place, and what is put there.
+    """
+
+    label: str
+    patches: list
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A chart.
+
+    Attributes
+    ----------
+    name : str
+        Of its files, without an ending.
+    title, caption : str
+    spec : dict
+        Vega-Lite.
+    choice : str
+        What a reader chooses among `variants`.
+    variants : list of Variant
+        The first is how the figure begins.
+    """
+
+    name: str
+    title: str
+    caption: str
+    spec: dict
+    choice: str = ''
+    variants: typing.Sequence[Variant] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table, the first rows of which are on the page, and all in a TSV file.
+
+    Attributes
+    ----------
+    name : str
+        Of its file, without an ending.
+    title, caption : str
+    frame : pandas.DataFrame
+        Its index becomes the first column where it has a name.
+    rows : int
+        How many are on the page.
+    beside : bool
+        Whether there is room for it beside a figure, on a wide screen.
+    """
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    rows: int = MAX_ROWS
+    beside: bool = False
+
+
+Block = Heading | Text | Facts | Figure | Table

@@ -1,0 +1,73 @@
+"""The visualizer summarize_training, on a history of known course and on a real model."""
+
+import pandas as pd
+import pytest
+
+from q2_aam.runtime.history import History
+from q2_aam.types import AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat
+from q2_aam.visualizers.summarize_training import summarize_training
+
+
+def as_format(history):
+    folder = AAMTrainingHistoryDirectoryFormat()
+    history.save(str(folder))
+    return folder
+
+
+@pytest.fixture
+def history():
+    logged = History([(0, 0, 'warning', 'Ignored: 3 samples.', 1.0)])
+    for epoch in range(1, 11):
+        logged.log(epoch, epoch, 'training', loss=1 / epoch, learning_rate_share=0.5)
+        logged.log(epoch, epoch, 'validation', mae=3 + 1 / epoch if epoch < 6 else 3.4)
+    logged.log(5, 5, 'validation', best_epoch=5)
+    logged.log(5, 5, 'test', final_mae=2.0)
+    return logged
+
+
+def test_the_page_begins_with_whether_it_converged(tmp_path, history):
+    summarize_training(str(tmp_path), as_format(history))
+    text = (tmp_path / 'index.html').read_text('ascii')
+    assert text.split('aam-verdict">')[1].startswith('It converged: the validation mean absolute error was lowest in ')
+    assert 'Ignored: 3 samples.' in text
+    # what it lacks is said
+    assert 'The history has no points of predicted against true values.' in text
+    assert 'With the model, this page also shows its parameters' in text
+
+
+def test_every_epoch_is_drawn_and_in_the_table(tmp_path, history, specs):
+    summarize_training(str(tmp_path), as_format(history))
+    found = specs(tmp_path)
+    assert list(found) == ['epochs', 'learning_rate_share']
+    assert [one['label'] for one in found['epochs']['variants']] == [
+        'training loss and validation score', 'loss', 'mean absolute error'
+    ]  # fmt: skip
+    assert len(found['epochs']['spec']['datasets']['rows']) == 20
+    table = pd.read_csv(tmp_path / 'tables' / 'epochs.tsv', sep='\t', index_col='epoch')
+    assert table['validation mae'][5] == pytest.approx(3.2) and len(table) == 10
+
+
+def test_a_real_model_brings_its_points_its_parameters_and_its_card(tmp_path, tiny_regressor, specs):
+    model = AAMModelDirectoryFormat(str(tiny_regressor.folder), mode='r')
+    summarize_training(str(tmp_path), as_format(tiny_regressor.history), model)
+    found = specs(tmp_path)
+    assert found['points-1']['spec']['description'].startswith('Scatter plot of predicted age against true age')
+    assert len(found['points-1']['spec']['datasets']['rows']) == len(tiny_regressor.history.points)
+    parameters = pd.read_csv(tmp_path / 'tables' / 'parameters.tsv', sep='\t', index_col='parameter')
+    assert parameters['value']['width'] == '16' and parameters['can be derived']['width'] == 'auto'
+    card = pd.read_csv(tmp_path / 'tables' / 'card.tsv', sep='\t', index_col='field')
+    assert card['value']['kind'] == 'regressor' and card['value']['target'] == 'age'
+
+
+def test_an_encoder_has_a_summary(tmp_path, tiny_encoder, specs):
+    model = AAMModelDirectoryFormat(str(tiny_encoder.folder), mode='r')
+    summarize_training(str(tmp_path), as_format(tiny_encoder.history), model)
+    assert {'epochs', 'losses', 'points-1'} <= set(specs(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_summary_opens_in_a_browser(tmp_path, history, specs, browser):
+    history.add_points('target', 'validation', [1.0, 2.0], [1.5, 2.5])
+    summarize_training(str(tmp_path), as_format(history))
+    asked = browser(tmp_path, 'return document.querySelectorAll("svg.marks").length;')
+    assert asked.faults == [] and asked.answer == len(specs(tmp_path))
