@@ -32,7 +32,7 @@ def code_block(text, language=''):
 def test_the_python_of_the_readme_runs_from_artifacts_to_saved_predictions(tmp_path, monkeypatch):
     # a few steps instead of some hundred: what is tried is the reader's code, not the training
     monkeypatch.setattr('q2_aam.training.prepare.PRETRAINING_STEPS', 2)
-    monkeypatch.setattr('q2_aam.training.prepare.FIT_STEPS', 2)
+    monkeypatch.setattr('q2_aam.training.effort.STEPS', 2)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.chdir(tmp_path)
     for name, factory in (

@@ -96,6 +96,14 @@ class AbundanceEnsemble:
         `by_kind` is what :meth:`outputs_by_kind` gave, or out-of-fold outputs [B, O]; see
         :func:`q2_aam.stats.difficulty.disagreement_of`.
         """
+        first = next(iter(by_kind.values()))
+        if first.ndim == 3:
+            # one member after the other: with thousands of classes, probabilities of all would be gigabytes
+            of_members = [
+                self.disagreement({kind: outputs[member] for kind, outputs in by_kind.items()})
+                for member in range(len(first))
+            ]
+            return np.mean(of_members, axis=0)
         outputs = np.stack(list(by_kind.values()))
         return disagreement_of(softmax(outputs, 1.0) if outputs.shape[-1] > 1 else outputs)
 

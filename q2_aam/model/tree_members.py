@@ -72,6 +72,29 @@ class TreeMembers:
         ]
         return np.stack(means)
 
+    def noise(self, abundances_BC, member_B: np.ndarray) -> float:
+        """Return the variance of the outputs of one member for each sample that comes from its few trees, in the mean.
+
+        Parameters
+        ----------
+        abundances_BC : sparse matrix [B, C]
+        member_B : int64 [B]
+            The member that each sample is told by.
+        """
+        trees, total = len(self.first) // self.members, 0.0
+        for start in range(0, len(member_B), SAMPLES_AT_ONCE):
+            block = slice(start, start + SAMPLES_AT_ONCE)
+            leaf_BT = self._leaves(abundances_BC[block].toarray())
+            own = member_B[block, None] * trees + np.arange(trees)
+            value_BTO = self.value[np.take_along_axis(leaf_BT, own, axis=1)].astype(np.float64)
+            variance_BO = value_BTO.var(axis=1) / max(1, trees - 1)
+            if self.value.shape[1] > 1:
+                # of a logarithm, to first order
+                shares_BO = (1 - SMOOTHING) * value_BTO.mean(axis=1) + SMOOTHING / self.value.shape[1]
+                variance_BO = variance_BO * np.square((1 - SMOOTHING) / shares_BO)
+            total += variance_BO.mean(axis=1).sum()
+        return total / len(member_B)
+
     def _leaves(self, abundances_BC):
         """Return the number of the value that each sample finds in each tree, [B, T]."""
         node_BT = np.broadcast_to(self.first, (len(abundances_BC), len(self.first))).copy()

@@ -16,7 +16,7 @@ from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import shown
 from q2_aam.model.losses import class_loss
 from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_loss, sample_weights
-from q2_aam.stats.stacking import combine_log_loss, stack_log_loss
+from q2_aam.stats.stacking import combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 from .protocol import TargetObjective
@@ -54,12 +54,14 @@ class Classification(TargetObjective):
     def learned(self, rows):
         return self.values[rows].astype(np.int64), self.target.outputs, self.balanced
 
-    def combine(self, outputs, rows):
+    def combine(self, outputs, rows, noise=None, prior=None):
         """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.combine_log_loss`."""
         true = self.values[rows]
         scales = np.array([1 / best_temperature(logits, true, self.balanced) for logits in outputs])
-        logits_KNC = scales[:, None, None] * np.stack(outputs)
-        return combine_log_loss(logits_KNC, true, self.groups[rows], self.balanced), scales
+        noise = None if noise is None else scales**2 * noise
+        cost = cost_of_logits(scales[:, None, None] * np.stack(outputs), true, self.balanced, noise)
+        shares = combined_shares(len(outputs), self.groups[rows], cost, prior)
+        return shares, scales, cost(shares)
 
     def labels_of(self, rows):
         return torch.from_numpy(self.values[rows].astype(np.int64))

@@ -119,6 +119,8 @@ class TargetObjective(Objective, Protocol):
         The metric of the validation split that is to be small.
     kinds : tuple of str
         The kinds of members of the abundance ensemble that can learn it, the cheapest first.
+    priors : dict
+        {kind: its share without observations}, up to a factor.
     headline : str
         The metric of the test split that its user is told.
     validation_rows : int64
@@ -134,6 +136,7 @@ class TargetObjective(Objective, Protocol):
     target: NumericTarget | ClassTarget
     score: str
     kinds: tuple[str, ...] = (LINEAR, EXTRA_TREES, PERCEPTRONS)
+    priors: dict[str, float] = dict.fromkeys(kinds, 1.0)
     headline: str
     validation_rows: np.ndarray
     validation_outputs: np.ndarray
@@ -188,8 +191,21 @@ class TargetObjective(Objective, Protocol):
             Whether all classes count the same.
         """
 
-    def combine(self, outputs: list[np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def combine(
+        self,
+        outputs: list[np.ndarray],
+        rows: np.ndarray,
+        noise: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, float]:
         """Return how out-of-fold outputs [N, O] for `rows` of several kinds of members are best put together.
+
+        Parameters
+        ----------
+        noise : float64 [kinds], optional
+            The variance of these outputs that predictions, which are means over members, have not.
+        prior : float64 [kinds], optional
+            Their shares without observations, up to a factor; by default equal ones.
 
         Returns
         -------
@@ -197,6 +213,8 @@ class TargetObjective(Objective, Protocol):
             With a sum of 1.
         scales : float64 [kinds]
             What outputs of each are multiplied by first.
+        cost : float
+            The error that is left, freed from noise; the smaller, the better.
         """
 
     def labels_of(self, rows: np.ndarray) -> torch.Tensor:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 # The words of a warning of names that stand for a missing value, of which each fold of a cross-validation has its own
 # number of samples.
 OF_MISSING_VALUES = 'that mean a missing value'
+# Those of a warning of a model that may have learned nothing, of which each fold has its own error.
+OF_GUESSES = 'than by a guess'
 
 # For each work that is going on, the outermost first: {what a warning is about: its text}. A dict, for its order.
 _HEARD: contextvars.ContextVar[tuple[dict[str, str], ...]] = contextvars.ContextVar('heard', default=())
@@ -49,5 +51,8 @@ def heard() -> list[str]:
 
 def about(text: str) -> str:
     """Return what a warning is about: two of the same say the same to the user."""
-    before, words, _ = text.partition(OF_MISSING_VALUES)
-    return before if words else text
+    for words in (OF_MISSING_VALUES, OF_GUESSES):
+        before, found, _ = text.partition(words)
+        if found:
+            return before
+    return text

@@ -43,6 +43,8 @@ class Stream(enum.IntEnum):
     FAMILIARITY = 26
     THINNED = 27
     DIFFICULTY = 28
+    # the seed of members that are fitted once more, to see how they differ
+    ENSEMBLE_AGAIN = 29
     # the random forest: the samples that it learns from where there are many; its first seed
     FOREST = 30
     CHOSEN = 31

@@ -10,12 +10,13 @@ Shapes: N samples, C classes, K kinds of members.
 import numpy as np
 
 from .metrics import log_loss
+from .temperature import softmax
 
 # As many groups as the prior counts for: with 20 groups the learned share and the prior have equal say. On ECAM, whose
 # validation splits have 5 groups, MAE is 3.60 months with 5, 3.58 with 10, 3.56 with 20 and 3.55 with 50.
 PRIOR_GROUPS = 20
-# The same for kinds of members, which all labelled samples weigh; the prior is that they have equal shares.
-PRIOR_GROUPS_OF_KINDS = 10
+# The same for kinds of members, which all labelled samples weigh.
+PRIOR_GROUPS_OF_KINDS = 20
 # A model that knows nothing is all but silent; a weight of 0 is none.
 MIN_SHRINKAGE = 0.01
 # In standard deviations of the target.
@@ -107,11 +108,8 @@ def _shrunk(share, groups, prior):
     return float((observed * share + PRIOR_GROUPS * prior) / (observed + PRIOR_GROUPS))
 
 
-def combine_numbers(outputs_KN, true, groups):
+def combine_numbers(outputs_KN, true, groups, noise_K=None, prior_K=None):
     """Return the share of each kind of members at which their sum has the smallest error.
-
-    Errors count by their square up to HUBER and by their size beyond (Huber 1964, doi:10.1214/aoms/1177703732): a
-    kind that errs less on most samples is not to lose its share to a few.
 
     Parameters
     ----------
@@ -120,21 +118,20 @@ def combine_numbers(outputs_KN, true, groups):
     true : float64 [N]
     groups : array [N]
         See :func:`stack_least_squares`.
+    noise_K : float64 [K], optional
+        See :func:`cost_of_numbers`.
+    prior_K : float64 [K], optional
+        See :func:`combined_shares`.
 
     Returns
     -------
     float64 [K]
-        0 or at least MIN_SHARE, with a sum of 1; shrunk to equal shares where groups are few.
+        0 or at least MIN_SHARE, with a sum of 1; shrunk to the prior where groups are few.
     """
-    return _combined(len(outputs_KN), groups, lambda shares: _huber(shares @ outputs_KN - true))
+    return combined_shares(len(outputs_KN), groups, cost_of_numbers(outputs_KN, true, noise_K), prior_K)
 
 
-def _huber(errors):
-    size = np.abs(errors)
-    return np.where(size <= HUBER, np.square(size) / 2, HUBER * (size - HUBER / 2)).mean()
-
-
-def combine_log_loss(logits_KNC, true, groups, balanced=False):
+def combine_log_loss(logits_KNC, true, groups, balanced=False, noise_K=None, prior_K=None):
     """Return the share of each kind of members at which the sum of their logits has the smallest log loss.
 
     Parameters
@@ -147,24 +144,80 @@ def combine_log_loss(logits_KNC, true, groups, balanced=False):
         See :func:`stack_least_squares`.
     balanced : bool
         See :func:`stack_log_loss`.
+    noise_K, prior_K : float64 [K], optional
+        See :func:`combine_numbers`.
 
     Returns
     -------
     float64 [K]
         See :func:`combine_numbers`.
     """
-    return _combined(
-        len(logits_KNC),
-        groups,
-        lambda shares: log_loss(np.tensordot(shares, logits_KNC, axes=1), true, balanced),
-    )
+    return combined_shares(len(logits_KNC), groups, cost_of_logits(logits_KNC, true, balanced, noise_K), prior_K)
 
 
-def _combined(kinds, groups, cost):
-    """Return the shares at which a convex cost is smallest, shrunk to equal ones, without the smallest of them."""
+def cost_of_numbers(outputs_KN, true, noise_K=None):
+    """Return the error of the sum of kinds of members, a function of their shares [K].
+
+    Errors count by their square up to HUBER and by their size beyond (Huber 1964, doi:10.1214/aoms/1177703732): a
+    kind that errs less on most samples is not to lose its share to a few. An out-of-fold output is that of one member,
+    a prediction is the mean of many: of that variance of the former that the latter has not, the error is freed.
+
+    Parameters
+    ----------
+    outputs_KN, true
+        See :func:`combine_numbers`.
+    noise_K : float64 [K], optional
+        That variance of each kind.
+    """
+    kinds = len(outputs_KN)
+    inside = np.mean(np.abs(np.mean(outputs_KN, axis=0) - true) <= HUBER)
+    noise = np.zeros(kinds) if noise_K is None else np.asarray(noise_K, dtype=np.float64)
+    return lambda shares: _huber(shares @ outputs_KN - true) - inside / 2 * (np.square(shares) @ noise)
+
+
+def _huber(errors):
+    size = np.abs(errors)
+    return np.where(size <= HUBER, np.square(size) / 2, HUBER * (size - HUBER / 2)).mean()
+
+
+def cost_of_logits(logits_KNC, true, balanced=False, noise_K=None):
+    """Return the log loss of the sum of kinds of members, a function of their shares [K]; see :func:`cost_of_numbers`.
+
+    The noise is that of each logit; it adds to the log loss half of its product with p (1 - p), summed over classes.
+    """
+    kinds = len(logits_KNC)
+    probabilities = softmax(np.mean(logits_KNC, axis=0), 1.0)
+    curvature = np.mean(np.sum(probabilities * (1 - probabilities), axis=1))
+    noise = np.zeros(kinds) if noise_K is None else np.asarray(noise_K, dtype=np.float64)
+
+    def cost(shares):
+        loss = log_loss(np.tensordot(shares, logits_KNC, axes=1), true, balanced)
+        return loss - curvature / 2 * (np.square(shares) @ noise)
+
+    return cost
+
+
+def combined_shares(kinds, groups, cost, prior_K=None):
+    """Return the shares of so many kinds with the smallest cost, shrunk to the prior, without the smallest of them.
+
+    Parameters
+    ----------
+    kinds : int
+    groups : array [N]
+        See :func:`stack_least_squares`.
+    cost : callable
+        Of shares [K].
+    prior_K : float64 [K], optional
+        Shares without observations, up to a factor; by default equal ones.
+
+    Returns
+    -------
+    float64 [K]
+    """
     import scipy.optimize
 
     equal = np.full(kinds, 1 / kinds)
+    prior = equal if prior_K is None else np.asarray(prior_K) / np.sum(prior_K)
     if kinds == 1:
         return equal
     found = scipy.optimize.minimize(
@@ -177,7 +230,7 @@ def _combined(kinds, groups, cost):
     )
     best = np.clip(found.x, 0, 1) if np.isfinite(found.x).all() and found.fun <= cost(equal) else equal
     observed = len(np.unique(groups))
-    shares = (observed * best / best.sum() + PRIOR_GROUPS_OF_KINDS * equal) / (observed + PRIOR_GROUPS_OF_KINDS)
+    shares = (observed * best / best.sum() + PRIOR_GROUPS_OF_KINDS * prior) / (observed + PRIOR_GROUPS_OF_KINDS)
     # of K shares that sum to 1 the largest is no smaller than 1 / K
     shares = np.where(shares < min(MIN_SHARE, 1 / kinds), 0, shares)
     return shares / shares.sum()

@@ -123,7 +123,9 @@ class Trial:
         )
 
 
-def gain_of_kind(target: TargetObjective, rows: np.ndarray, others: list[np.ndarray], outputs: np.ndarray) -> float:
+def gain_of_kind(
+    target: TargetObjective, rows: np.ndarray, others: list[np.ndarray], outputs: np.ndarray, noise: np.ndarray
+) -> float:
     """Return the share of the error of several kinds of members that goes when one more is combined with them.
 
     Parameters
@@ -134,11 +136,8 @@ def gain_of_kind(target: TargetObjective, rows: np.ndarray, others: list[np.ndar
         Out-of-fold outputs for `rows` of each of the other kinds.
     outputs : float64 [N, O]
         Of the one more.
+    noise : float64 [kinds]
+        See :meth:`q2_aam.objectives.protocol.TargetObjective.combine`; the last is that of the one more.
     """
-
-    def error(parts):
-        shares, scales = target.combine(parts, rows)
-        return target.score_of(np.tensordot(shares * scales, np.stack(parts), axes=1), rows)
-
-    without = error(others)
-    return 1 - error([*others, outputs]) / without if without > 0 else 0.0
+    without, together = (target.combine(parts, rows, noise[: len(parts)])[-1] for parts in (others, [*others, outputs]))
+    return 1 - together / without if without > 0 else 0.0

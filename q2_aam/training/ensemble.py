@@ -43,10 +43,13 @@ MEMBERS_OF_FEW, MEMBERS_OF_MANY, MANY_SAMPLES = 10, 5, 1000
 # The vocabulary: those found in most samples. Other ASVs are left to the transformer.
 MAX_VOCABULARY = 8192
 # How each kind of members is fitted, the cheapest first: (data, known [M, C], prepared, run,
-# out-of-fold outputs of the kinds before it) -> members, or None where they are not worth it.
-FITS: dict[str, Callable[..., Members | None]] = {
-    LINEAR: lambda data, *_: fit_linear(data),
-    EXTRA_TREES: lambda data, *_: fit_extra_trees(data),
+# out-of-fold outputs of the kinds before it, their noise) -> members, and the variance of the outputs of one that the
+# mean over all has not; or None where they are not worth it.
+FITS: dict[str, Callable[..., tuple[Members, float] | None]] = {
+    LINEAR: lambda data, *_: _with_noise(fit_linear(data), lambda members: 0.0),
+    EXTRA_TREES: lambda data, *_: _with_noise(
+        fit_extra_trees(data), lambda members: members.noise(data.abundances, data.fold)
+    ),
     PERCEPTRONS: fit_perceptrons,
 }
 
@@ -115,11 +118,14 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     ).astype(np.uint8)
     members: dict[str, Members] = {}
     by_kind: dict[str, np.ndarray] = {}
+    noises: dict[str, float] = {}
     for kind in prepared.target.kinds:
-        made = FITS[kind](data, known_MC, prepared, run, by_kind)
+        made = FITS[kind](data, known_MC, prepared, run, by_kind, noises)
         if made is not None:
-            members[kind], by_kind[kind] = made, _out_of_fold(made, data)
-    weights = _weigh(prepared.target, rows, by_kind, run.recorder)
+            members[kind], noises[kind] = made
+            by_kind[kind] = _out_of_fold(members[kind], data)
+    noise = np.array(list(noises.values())) * (1 - 1 / data.members)
+    weights = _weigh(prepared.target, rows, by_kind, noise, run.recorder)
     # one that had to leave out a large group knows less than the others
     sizes_M = np.array([len(samples) for samples in samples_of])
     shares_M = (sizes_M / sizes_M.sum()).astype(np.float32)
@@ -164,6 +170,10 @@ def _data(prepared, known_NC, run):
     return MemberData(known_NC, values, classes, balanced, fold, seeds, threads)
 
 
+def _with_noise(members, noise):
+    return None if members is None else (members, noise(members))
+
+
 def _out_of_fold(members, data):
     """Return for each sample the outputs of its member, float64 [N, O]."""
     # block by block: with thousands of classes, those of all members for all samples would be gigabytes
@@ -186,9 +196,10 @@ def _disagreement(model, by_kind):
     )
 
 
-def _weigh(target, rows, by_kind, recorder: Recorder):
+def _weigh(target, rows, by_kind, noise, recorder: Recorder):
     """Return {kind: weight} by stacking out-of-fold outputs, without kinds that have no share, and log all shares."""
-    shares, scales = target.combine(list(by_kind.values()), rows)
+    prior = np.array([target.priors[kind] for kind in by_kind])
+    shares, scales, _ = target.combine(list(by_kind.values()), rows, noise, prior)
     weights = {kind: share * scale for kind, share, scale in zip(by_kind, shares, scales) if share > 0}
     outputs = by_kind | {'ensemble': sum(weight * by_kind[kind] for kind, weight in weights.items())}
     errors = {name: target.score_of(values, rows) for name, values in outputs.items()}

@@ -14,7 +14,7 @@ from q2_aam.runtime.memory import floats_per_chunk
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
-from .effort import MIN_GAIN, gain_of_kind
+from .effort import gain_of_kind
 from .loop import Task, run_loop
 from .members import MemberData
 from .optimizer import one_cycle
@@ -36,15 +36,21 @@ OF_FEW, OF_MANY, MANY_SAMPLES = Form(128, 0.1, 0.3, 40), Form(256, 0.05, 0.1, 80
 MIN_STEPS, MAX_STEPS = 120, 10000
 MAX_BATCH, BATCHES_PER_EPOCH = 64, 4
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
-# Members that are trained first, to see whether the others are worth it.
-TRIED = 3
+# Members that are trained first, to see whether the others are worth it: they are where these lower the error of the
+# cheaper kinds by so much, of which fewer groups cannot tell.
+TRIED, MIN_GAIN, MIN_GROUPS = 3, 0.002, 20
 # Relative to their mean, what numbers that are the same may seem to differ by: they are float32.
 ROUNDING = 1e-7
 
 
 def fit_perceptrons(
-    data: MemberData, known_MC: np.ndarray, prepared: PreparedFit, run: Run, by_kind: dict[str, np.ndarray]
-) -> Perceptrons | None:
+    data: MemberData,
+    known_MC: np.ndarray,
+    prepared: PreparedFit,
+    run: Run,
+    by_kind: dict[str, np.ndarray],
+    noises: dict[str, float],
+) -> tuple[Perceptrons, float] | None:
     """Fit perceptrons, or return None where the first few of them show that all would have next to no say.
 
     Parameters
@@ -54,39 +60,65 @@ def fit_perceptrons(
         1 where the samples that a member learns from hold an ASV.
     prepared : PreparedFit
     run : Run
-    by_kind : dict
-        {kind: out-of-fold outputs [N, O]} of the cheaper kinds.
+    by_kind, noises : dict
+        {kind: out-of-fold outputs [N, O]} of the cheaper kinds, and {kind: their noise}.
+
+    Returns
+    -------
+    perceptrons : Perceptrons
+    noise : float
+        Variance of the outputs of one member that comes from its first weights and its batches.
     """
     form = OF_FEW if len(data.fold) < MANY_SAMPLES else OF_MANY
     model = Perceptrons(known_MC.shape[1], data.members, prepared.target.target.outputs, form.width)
     model.initialise(torch_generator(run.seed, Stream.ENSEMBLE_WEIGHTS))
     model.scale.fill_(_standard_deviation(data.abundances))
     model.known.copy_(torch.from_numpy(known_MC))
-    members = np.arange(data.members)
+    members, noise = np.arange(data.members), 0.0
     tried = members[:TRIED] if by_kind else members[:0]
     if len(tried):
-        _train(model, tried, form, prepared, data, run)
-        gain = _gain(model, tried, prepared, data, by_kind)
-        if gain < MIN_GAIN:
+        _train(model, tried, form, prepared, data, run, run.seed)
+        noise = _noise(model, tried, form, prepared, data, run)
+        gain, groups = _gain(model, tried, prepared, data, by_kind, noises, noise)
+        if gain < MIN_GAIN and groups >= MIN_GROUPS:
             run.recorder.say(
                 f'Perceptrons: {len(tried)} of {len(members)} lower the out-of-fold error by {max(gain, 0):.1%}, too '
                 'little to fit the others.'
             )
             return None
     if len(tried) < len(members):
-        _train(model, members[len(tried) :], form, prepared, data, run)
-    return model.to(run.device)
+        _train(model, members[len(tried) :], form, prepared, data, run, run.seed)
+    return model.to(run.device), noise
 
 
-def _gain(model, tried, prepared, data, by_kind):
-    """Return the share of the out-of-fold error of the other kinds that goes with the members that were tried."""
-    samples = np.flatnonzero(np.isin(data.fold, tried))
+def _noise(model, tried, form, prepared, data, run):
+    """Return the variance of outputs of the members that were tried, from as many of other weights and batches."""
+    seed = int(numpy_generator(run.seed, Stream.ENSEMBLE_AGAIN).integers(2**31))
+    again = model.of(np.arange(data.members))
+    again.initialise(torch_generator(seed, Stream.ENSEMBLE_WEIGHTS))
+    _train(again, tried, form, prepared, data, run, seed)
+    _, one = _out_of_fold(model, tried, data)
+    _, other = _out_of_fold(again, tried, data)
+    return float(np.square(one - other).mean() / 2)
+
+
+def _gain(model, tried, prepared, data, by_kind, noises, noise):
+    """Return the share of the error of other kinds that goes with members that were tried, and the number of groups."""
+    samples, outputs = _out_of_fold(model, tried, data)
     others = [outputs[samples] for outputs in by_kind.values()]
-    outputs = model.outputs(data.abundances[samples])[data.fold[samples], np.arange(len(samples))]
-    return gain_of_kind(prepared.target, prepared.labelled[samples], others, outputs)
+    noise_K = np.array([*noises.values(), noise]) * (1 - 1 / data.members)
+    rows = prepared.labelled[samples]
+    gain = gain_of_kind(prepared.target, rows, others, outputs, noise_K)
+    return gain, len(np.unique(prepared.target.groups[rows]))
 
 
-def _train(model, members, form, prepared, data, run):
+def _out_of_fold(model, tried, data):
+    """Return the samples that the members that were tried have not learned from, and their outputs for them."""
+    samples = np.flatnonzero(np.isin(data.fold, tried))
+    return samples, model.outputs(data.abundances[samples])[data.fold[samples], np.arange(len(samples))]
+
+
+def _train(model, members, form, prepared, data, run, seed):
     """Train some members side by side, each on its own samples; all chance follows from (seed, member, step)."""
     rows, target, first = prepared.labelled, prepared.target, int(members[0])
     samples_of = [data.learned(member) for member in members]
@@ -96,13 +128,13 @@ def _train(model, members, form, prepared, data, run):
     some.max_floats = floats_per_chunk(prepared.config.runtime.max_memory_gb, run.device)
 
     def batches(epoch, skip):
-        of_members = [batches_of(samples, size, run.seed, member, skip) for member, samples in zip(members, samples_of)]
+        of_members = [batches_of(samples, size, seed, member, skip) for member, samples in zip(members, samples_of)]
         return (np.concatenate(parts) for parts in zip(*of_members))
 
     def loss(samples, step):
-        generator = torch_generator(run.seed, Stream.ENSEMBLE_DROPOUT, first, step, device=run.device)
+        generator = torch_generator(seed, Stream.ENSEMBLE_DROPOUT, first, step, device=run.device)
         batch = PerceptronBatch(
-            dense(_with_dropout(data.abundances[samples], form.asv_dropout, run.seed, first, step), run.device),
+            dense(_with_dropout(data.abundances[samples], form.asv_dropout, seed, first, step), run.device),
             tuple(_keep((len(members), size, form.width), form.dropout, generator) for _ in range(2)),
             target.labels_of(rows[samples]).to(run.device),
         )
@@ -115,7 +147,7 @@ def _train(model, members, form, prepared, data, run):
     for group in optimizer.param_groups:
         group['peak'] = LEARNING_RATE
     task = Task('Perceptrons', optimizer, one_cycle, steps, 1, batches, loss)
-    run_loop(some, task, run.recorder, run.checkpoint(f'perceptrons-{first}'))
+    run_loop(some, task, run.recorder, run.checkpoint(f'perceptrons-{first}{"" if seed == run.seed else "-again"}'))
     model.put(members, some)
 
 

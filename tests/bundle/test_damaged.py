@@ -94,9 +94,10 @@ def test_numbers_beside_the_weights_that_are_missing_or_not_asked_for_are_named(
     assert refusal(regressor) == (
         "The model's model.safetensors lacks the numbers references that its config.json asks for."
     )
-    change_weights(encoder, lambda weights: weights.update(references=torch.ones(2, 3, dtype=torch.uint8)))
+    scores = {'calibration.scores': torch.ones(2, dtype=torch.float64)}
+    change_weights(encoder, lambda weights: weights.update(scores))
     assert refusal(encoder) == (
-        "The model's model.safetensors has weights that its config.json does not know: 'references'."
+        "The model's model.safetensors has weights that its config.json does not know: 'calibration.scores'."
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from q2_aam import bundle
 from q2_aam.bundle.domain import ARRAYS, Domain
 from q2_aam.bundle.files import DIFFICULTIES, array_types
+from q2_aam.data.signs import Signs
 from q2_aam.errors import UserError
 from q2_aam.stats.familiarity import Familiarity
 from q2_aam.stats.separation import distance_quantiles
@@ -132,10 +133,14 @@ def test_older_bundles_are_read_as_before(kind):
     if kind == bundle.REGRESSOR:
         target = model.config.target
         assert 'lowest' not in fields['target'] and target.lowest is None and target.difficulty is None
-        # below 0, where nothing else is known, and all intervals as wide
-        columns = target.columns(np.array([[-1e3], [0.0]]))
-        assert columns['prediction'][0] < 0 or target.sqrt
-        assert np.ptp(columns['upper_bound'] - columns['prediction']) == pytest.approx(0) or target.sqrt
+        assert target.sqrt and not target.calibration.by_difficulty
+        # on the scale of the calibration all intervals are as wide, without signs and with any
+        outputs = np.array([[-0.5], [0.0], [3.0]])
+        columns, roots = target.columns(outputs), {}
+        for name, values in target.columns(outputs, Signs.unknown(3)).items():
+            assert values.tolist() == columns[name].tolist()
+            roots[name] = np.sqrt(values)
+        assert np.ptp(roots['upper_bound'] - roots['prediction']) == pytest.approx(0)
 
 
 @pytest.mark.parametrize('shares', [[0.5], [0.5, 1.5], ['a', 0.1], 0.5, None])

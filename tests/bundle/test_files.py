@@ -147,7 +147,8 @@ def test_every_field_at_another_value_than_its_default_comes_back_with_identical
 def test_large_arrays_stand_beside_the_weights_and_not_in_the_configuration(tiny_regressor, tmp_path):
     model = bundle.load(tiny_regressor.folder)
     random = np.random.default_rng(1)
-    calibration = calibrate(random.standard_normal(80_000), random.integers(0, 500, 80_000))
+    # by difficulty, as that of the model is
+    calibration = calibrate(random.standard_normal(80_000), random.integers(0, 500, 80_000), np.ones(80_000))
     target = dataclasses.replace(model.config.target, calibration=calibration)
     config = dataclasses.replace(model.config, target=target)
     card = json.loads((tiny_regressor.folder / bundle.CARD_FILE).read_text())
@@ -208,7 +209,7 @@ def test_a_card_tells_what_a_reader_may_rely_on(tiny_encoder, tiny_regressor):
 def test_arrays_that_do_not_lie_in_one_piece_are_saved_as_they_are(tiny_regressor, tmp_path):
     model = bundle.load(tiny_regressor.folder)
     # every other one
-    calibration = Calibration(np.arange(6.0)[::2], np.array([0, 9, 1, 9, 0, 9])[::2])
+    calibration = Calibration(np.arange(6.0)[::2], np.array([0, 9, 1, 9, 0, 9])[::2], True)
     assert not calibration.scores.flags.c_contiguous and not calibration.groups.flags.c_contiguous
     target = dataclasses.replace(model.config.target, calibration=calibration)
     card = json.loads((tiny_regressor.folder / bundle.CARD_FILE).read_text())

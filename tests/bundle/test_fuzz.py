@@ -204,7 +204,9 @@ def outcome(kind, folder, forged, expected):
         assert forged, error
         return 'refused when it predicts'
     for frame in results:
-        assert np.isfinite(frame.select_dtypes('number').to_numpy()).all()
+        # of older models nobody knows how far samples may lie
+        numbers = frame.select_dtypes('number').drop(columns='familiarity', errors='ignore')
+        assert np.isfinite(numbers.to_numpy()).all()
     if forged:
         return 'another model'
     assert all(frame.equals(other) for frame, other in zip(results, expected, strict=True))

@@ -154,3 +154,24 @@ def test_arrays_of_other_shapes_are_refused(change, name, shape, asked):
         f"The model's abundance ensemble belongs to another model: extra_trees.{name} has the shape {shape} instead of "
         f'{asked}; train the model again.'
     )
+
+
+def test_noise_is_the_variance_of_the_mean_of_so_few_trees():
+    # samples of the first member find 1 and 10 and 3 and 10 in its trees, the one of the second 40 and 30
+    members = np.array([0, 0, 1])
+    rows = scipy.sparse.csr_matrix(SAMPLES[[0, 2, 3]])
+    expected = np.mean([np.var([1, 10], ddof=1) / 2, np.var([3, 10], ddof=1) / 2, np.var([40, 30], ddof=1) / 2])
+    assert read().noise(rows, members) == pytest.approx(expected)
+
+
+def test_noise_of_logarithms_is_that_of_repeated_draws():
+    """Forests of few trees, drawn again and again from one pool of leaves, differ by as much as one of them tells."""
+    random, trees, draws = np.random.default_rng(1), 50, 2000
+    pool = np.column_stack([random.beta(4, 3, 400)] * 2) * [1, -1] + [0, 1]
+    drawn = pool[random.integers(400, size=(draws, trees))]
+    logits = np.log((1 - SMOOTHING) * drawn.mean(axis=1) + SMOOTHING / 2)
+    first = np.arange(trees, dtype=np.int32)
+    leaf = np.full(trees, LEAF, dtype=np.int16)
+    told = TreeMembers(1, first, leaf, np.zeros(trees, np.float32), first, drawn[0].astype(np.float32))
+    noise = told.noise(scipy.sparse.csr_matrix((1, 3), dtype=np.float32), np.zeros(1, dtype=np.int64))
+    assert noise == pytest.approx(logits.var(axis=0).mean(), rel=0.3)

@@ -138,7 +138,7 @@ def test_kinds_of_members_are_combined_each_as_sure_as_it_may_be(classification,
     values, classes, is_balanced = objective.learned(rows)
     assert (values.tolist(), classes, is_balanced) == (true[rows].tolist(), 3, balanced)
     parts = [4 * logits[rows], other[rows] / 4, random.normal(0, 5, (200, 3))]
-    shares, scales = objective.combine(parts, rows)
+    shares, scales, _ = objective.combine(parts, rows)
     assert scales == pytest.approx([1 / best_temperature(part, true[rows], balanced) for part in parts])
     scaled = np.stack([scale * part for scale, part in zip(scales, parts)])
     assert shares == pytest.approx(combine_log_loss(scaled, true[rows], rows, balanced))

@@ -158,13 +158,17 @@ def test_a_network_that_errs_more_than_a_guess_is_shrunk_to_the_mean(stacked, ti
     assert result == (pytest.approx(share), pytest.approx(scale), 1)
 
 
-def test_members_learn_the_scaled_target_and_are_combined_by_its_squared_error(stacked):
+def test_members_learn_the_scaled_target_and_are_combined_by_its_error(stacked):
     values, classes, balanced = stacked.learned(ROWS)
     assert (values.tolist(), classes, balanced) == ([-1, 0, 1], 0, False)
     outputs = [np.array([[-0.9, 7], [0.2, 7], [0.8, 7]]), np.array([[-1.2, 8], [0.5, 8], [2, 8]])]
-    shares, scales = stacked.combine(outputs, ROWS)
+    shares, scales, cost = stacked.combine(outputs, ROWS)
     expected = combine_numbers(np.stack([one[:, 0] for one in outputs]), SCALED, ['a', 'a', 'b'])
     assert shares == pytest.approx(expected) and scales.tolist() == [1, 1] and shares[0] > shares[1]
+    # what is noise of one member alone is no error of the mean over members
+    noisy = stacked.combine(outputs, ROWS, np.array([0.0, 0.05]))
+    assert noisy[0][1] > shares[1] and noisy[2] < cost
+    assert stacked.combine(outputs, ROWS, prior=np.array([1.0, 3.0]))[0][1] > shares[1]
 
 
 def test_quantiles_are_for_perceptrons_alone(regression):

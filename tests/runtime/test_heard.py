@@ -7,7 +7,7 @@ import pytest
 
 from q2_aam.data.labels import align_classes
 from q2_aam.errors import AAMWarning
-from q2_aam.runtime.heard import OF_MISSING_VALUES, about, hear, heard, hearing, is_hearing
+from q2_aam.runtime.heard import OF_GUESSES, OF_MISSING_VALUES, about, hear, heard, hearing, is_hearing
 
 
 def test_nothing_is_kept_where_nobody_hears():
@@ -56,3 +56,10 @@ def test_words_that_mean_missing_are_one_matter_whatever_the_samples():
     assert first != second and about(first) == about(second) == "Metadata column 'stage' has classes "
     assert about(first.replace('stage', 'site')) != about(first)
     assert about('Ignored: 2 samples.') != about('Ignored: 3 samples.')
+
+
+def test_of_models_that_may_have_learned_nothing_each_fold_has_its_own_figures():
+    texts = [f'Left-out groups are predicted hardly better {OF_GUESSES}, if at all: over {n} groups.' for n in (5, 6)]
+    assert about(texts[0]) == about(texts[1]) == 'Left-out groups are predicted hardly better '
+    other = f'That left-out groups are predicted better {OF_GUESSES} may be chance: over 5 groups.'
+    assert about(other) != about(texts[0])

@@ -220,8 +220,26 @@ def test_a_small_share_is_none_and_the_others_sum_to_1():
     outputs = true + np.array([1, 1, 10])[:, None] * random.normal(size=(3, 2000))
     shares = combine_numbers(outputs, true, np.arange(2000))
     assert shares[2] == 0 and shares.sum() == pytest.approx(1) and shares[:2] == pytest.approx([0.5, 0.5], abs=0.05)
-    # of 20 groups it keeps what the prior gives it
-    assert combine_numbers(outputs, true, np.arange(2000) % 20)[2] == pytest.approx(1 / 9, abs=0.02)
+    # of 20 groups it keeps half of what the prior gives it
+    assert combine_numbers(outputs, true, np.arange(2000) % 20)[2] == pytest.approx(1 / 6, abs=0.02)
+    prior = np.array([1.0, 1.0, 4.0])
+    assert combine_numbers(outputs, true, np.arange(2000) % 20, prior_K=prior)[2] == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_noise_that_a_mean_over_members_has_not_costs_no_share():
+    """Stacked as if by the outputs of the mean, though each sample has that of one noisy member."""
+    random = np.random.default_rng(5)
+    true = random.normal(size=20000)
+    steady, mean = true + 0.4 * random.normal(size=(2, 20000))
+    member = mean + 0.3 * random.normal(size=20000)
+    best, naive = (combine_numbers(np.stack([steady, one]), true, np.arange(20000)) for one in (mean, member))
+    freed = combine_numbers(np.stack([steady, member]), true, np.arange(20000), np.array([0, 0.09]))
+    assert naive[1] < 0.42 and best[1] == pytest.approx(0.5, abs=0.02) and freed[1] == pytest.approx(best[1], abs=0.03)
+    classes = (true > 0).astype(int)
+    logits = np.stack([np.column_stack([-one, one]) * 2 for one in (steady, mean, member)])
+    best, naive = (combine_log_loss(logits[[0, one]], classes, np.arange(20000)) for one in (1, 2))
+    freed = combine_log_loss(logits[[0, 2]], classes, np.arange(20000), noise_K=np.array([0, 4 * 0.09]))
+    assert naive[1] < freed[1] and abs(freed[1] - best[1]) < abs(naive[1] - best[1])
 
 
 @pytest.mark.parametrize('kinds', [1, 2, 3, 25])

@@ -154,9 +154,9 @@ def test_classes_are_tried_by_their_log_loss(target_of, right):
 
 def test_one_more_kind_gains_what_it_takes_from_the_error(numbers):
     target, true, ensemble = numbers
-    assert gain_of_kind(target, ROWS, [ensemble], true[:, None]) > 0.2
-    assert gain_of_kind(target, ROWS, [ensemble], ensemble) == pytest.approx(0, abs=1e-9)
+    assert gain_of_kind(target, ROWS, [ensemble], true[:, None], np.zeros(2)) > 0.2
+    assert gain_of_kind(target, ROWS, [ensemble], ensemble, np.zeros(2)) == pytest.approx(0, abs=1e-9)
     noise = 3 * np.random.default_rng(9).normal(size=(60, 1))
-    assert gain_of_kind(target, ROWS, [ensemble, ensemble], noise) < 0.02
+    assert gain_of_kind(target, ROWS, [ensemble, ensemble], noise, np.zeros(3)) < 0.02
     # nothing is better than no error
-    assert gain_of_kind(target, ROWS, [true[:, None]], ensemble) == 0
+    assert gain_of_kind(target, ROWS, [true[:, None]], ensemble, np.zeros(2)) == 0

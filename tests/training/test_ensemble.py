@@ -32,7 +32,11 @@ def fitted(make_run):
 @pytest.fixture
 def few_trees(monkeypatch):
     """All steps, and fewer trees: a hundred are as good as five."""
-    monkeypatch.setitem(ensemble.FITS, EXTRA_TREES, lambda data, *_: members.fit_extra_trees(data, 100))
+    monkeypatch.setitem(
+        ensemble.FITS,
+        EXTRA_TREES,
+        lambda data, *_: ensemble._with_noise(members.fit_extra_trees(data, 100), lambda made: 0.0),
+    )
 
 
 def members_of(prepared, members=10, seed=3):
@@ -268,9 +272,9 @@ def test_a_kind_of_no_share_is_not_kept_and_what_it_says_is_not_told(quick, made
     prepared = made(24, kind=kind)
     combine = prepared.target.combine
 
-    def without_trees(outputs, rows):
-        shares, scales = combine(outputs, rows)
-        return (np.array([0.4, 0.0, 0.6]) if len(outputs) == 3 else shares), scales
+    def without_trees(outputs, rows, *more):
+        shares, scales, cost = combine(outputs, rows, *more)
+        return (np.array([0.4, 0.0, 0.6]) if len(outputs) == 3 else shares), scales, cost
 
     monkeypatch.setattr(prepared.target, 'combine', without_trees)
     result, lines = fitted(prepared), []
@@ -285,7 +289,13 @@ def test_a_kind_of_no_share_is_not_kept_and_what_it_says_is_not_told(quick, made
 
 def test_kinds_that_are_not_worth_it_are_left_out(made, fitted, monkeypatch):
     """What a sum over logarithms tells leaves nothing to perceptrons."""
-    monkeypatch.setitem(ensemble.FITS, EXTRA_TREES, lambda data, *_: members.fit_extra_trees(data, 20))
+    monkeypatch.setattr(perceptrons, 'MIN_GROUPS', 5)
+    monkeypatch.setattr(perceptrons, 'MIN_GAIN', 0.05)
+    monkeypatch.setitem(
+        ensemble.FITS,
+        EXTRA_TREES,
+        lambda data, *_: ensemble._with_noise(members.fit_extra_trees(data, 20), lambda made: 0.0),
+    )
     lines = []
     result = fitted(made(60), say=lines.append)
     assert PERCEPTRONS not in result.model.members and not any('first' in name for name in result.model.weights)

@@ -44,7 +44,10 @@ def fitted(make_run):
 
     def fit(prepared, by_kind=None, seed=3, data=None, parts=MEMBERS, **options):
         data = data or data_of(prepared, parts, seed)
-        return fit_perceptrons(data, known_of(data), prepared, make_run(seed, **options), by_kind or {})
+        by_kind = by_kind or {}
+        noises = dict.fromkeys(by_kind, 0.0)
+        made = fit_perceptrons(data, known_of(data), prepared, make_run(seed, **options), by_kind, noises)
+        return made and made[0]
 
     return fit
 
@@ -101,8 +104,13 @@ def test_perceptrons_that_do_not_help_are_not_fitted_beyond_the_first(made, fitt
     values = prepared.target.learned(prepared.labelled)[0]
     right = np.eye(2)[values] * 4 if kind == 'classifier' else values[:, None] + 0.01
     lines = []
+    monkeypatch.setattr(perceptrons, 'MIN_GROUPS', 5)
     assert fitted(prepared, {LINEAR: right}, say=lines.append) is None
-    assert trained == [[0, 1, 2]]
+    # once more, to see how members differ that have learned the same
+    assert trained == [[0, 1, 2], [0, 1, 2]]
+    # few groups tell nothing
+    monkeypatch.setattr(perceptrons, 'MIN_GROUPS', 1000)
+    assert fitted(prepared, {LINEAR: right}, name='few') is not None
     pattern = r'^Perceptrons: 3 of 10 lower the out-of-fold error by 0\.\d%, too little to fit the others\.$'
     assert len(lines) == 1 and re.match(pattern, lines[0])
 
@@ -117,9 +125,10 @@ def test_beside_no_others_all_are_fitted_at_once(quick, made, fitted, monkeypatc
     prepared = made(24)
     assert fitted(prepared) is not None and trained == [list(range(10))]
     # else the first by themselves; of so few members there are no others
-    assert fitted(prepared, linear_of(prepared)) is not None and trained[1:] == [[0, 1, 2], list(range(3, 10))]
+    first, others = [0, 1, 2], list(range(3, 10))
+    assert fitted(prepared, linear_of(prepared)) is not None and trained[1:] == [first, first, others]
     three = made(24, groups=np.arange(24) % 3)
-    assert fitted(three, linear_of(three)) is not None and trained[3:] == [[0, 1, 2]]
+    assert fitted(three, linear_of(three)) is not None and trained[4:] == [first, first]
 
 
 def test_the_others_go_on_from_their_own_first_weights(quick, made, fitted, monkeypatch):

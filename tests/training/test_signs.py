@@ -206,3 +206,16 @@ def test_calibration_takes_no_label_and_no_sign_of_test_samples(sparse, make_run
     assert before.calibration == after.calibration
     for name, array in before.difficulty.arrays().items():
         assert array.tolist() == after.difficulty.arrays()[name].tolist()
+
+
+def test_the_disagreement_of_a_new_sample_is_the_mean_over_members(fitted):
+    prepared, ensemble = fitted
+    study = prepared.study
+    known = to_vocabulary(log_abundances(study, np.arange(40)), study.keys, ensemble.vocabulary.keys)
+    outputs = np.stack(list(ensemble.model.outputs_by_kind(known).values()))
+    if prepared.kind == 'classifier':
+        outputs = np.exp(outputs) / np.exp(outputs).sum(axis=-1, keepdims=True)
+    # by kinds, then over outputs and members
+    expected = outputs.std(axis=0).mean(axis=-1).mean(axis=0)
+    _, _, _, signs = blended_of(prepared, ensemble)
+    assert signs.disagreement == pytest.approx(expected, abs=1e-9) and np.ptp(expected) > 0.01

@@ -8,6 +8,7 @@ import pytest
 
 from q2_aam.bundle import ClassTarget, NumericTarget
 from q2_aam.errors import AAMWarning
+from q2_aam.runtime.heard import OF_GUESSES, about
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.training.blend import Blended
 from q2_aam.training.skill import MIN_GROUPS, check_skill, skill_of
@@ -22,7 +23,7 @@ def warned(call, *given, **more):
 
 
 def about_skill(messages):
-    return [text for text in messages if text.startswith('Left-out groups are predicted')]
+    return [text for text in messages if OF_GUESSES in text]
 
 
 def test_by_hand_it_is_the_share_of_the_error_of_the_guess_that_is_saved():
@@ -117,6 +118,18 @@ def test_the_guess_of_a_class_is_how_often_it_occurs_or_none_where_they_are_bala
     (skill,), messages = checked(prepared, target, np.zeros((12, 2)))
     assert skill == pytest.approx(0, abs=1e-9) and len(messages) == 1
     assert "the out-of-fold balanced log loss of 'ratio' is 0.693, that of a guess" in messages[0]
+
+
+def test_of_a_difference_that_may_be_chance_it_says_so(made, checked):
+    values = np.array([0.0, 0, 1, 1, 9, 9, 2, 2, 3, 3, 4, 4])
+    prepared = made(12, groups=np.repeat(list('abcdef'), 2), values=lambda counts: values)
+    outputs = np.array([3.0, 3, 3, 3, 7, 7, 4, 4, 1, 1, 2, 2])[:, None]
+    (skill,), (message,) = checked(prepared, NumericTarget('ratio', 0.0, 1.0), outputs)
+    assert skill > 0.05 and message.startswith(
+        'That left-out groups are predicted better than by a guess may be chance: over 6 groups, the out-of-fold mae '
+    )
+    # whatever the figures, folds that say so say the same
+    assert about(message) == 'That left-out groups are predicted better '
 
 
 def test_only_samples_that_calibrate_count_and_of_one_group_nothing_is_said(made, checked):
