@@ -5,7 +5,7 @@ import typing
 
 from q2_aam.errors import shown
 
-from .data import FitData, FoldData, PredictData, PredictNumbers, PretrainData
+from .data import FitData, FoldData, NewData, PredictData, PredictNumbers, PretrainData
 from .embedding import EmbeddingConfig
 from .fields import Group, Option
 from .folds import FoldsConfig
@@ -115,11 +115,13 @@ class PredictClassesConfig(Call):
 
 @dataclasses.dataclass(frozen=True)
 class DistancesConfig(Call):
+    data: NewData = NewData()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbedConfig(Call):
+    data: NewData = NewData()
     embedding: EmbeddingConfig = EmbeddingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

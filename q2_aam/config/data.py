@@ -64,8 +64,8 @@ class FitData(FoldData):
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictData(Group):
-    """What predicting new samples takes, whichever kind of model it is."""
+class NewData(Group):
+    """How the sequences of new samples are read."""
 
     group = 'data'
 
@@ -77,6 +77,12 @@ class PredictData(Group):
         'read as they are.',
         choices=(AUTO, 'off'),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictData(NewData):
+    """What predicting new samples takes, whichever kind of model it is."""
+
     abstain: bool = option(
         False, 'Give no prediction for samples unlike the training samples: those whose flag in the details is not ok.'
     )

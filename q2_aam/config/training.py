@@ -13,7 +13,8 @@ class Schedule(Group):
 
     epochs: int | str = option(
         AUTO,
-        'Maximum number of epochs. auto: enough for a few hundred steps.',
+        'Maximum number of epochs. auto: enough for a few hundred steps; fewer where a step costs much. Training stops '
+        'earlier where the network would lower the error of the abundance ensemble by next to nothing.',
         low=1,
         high=1000000,
     )
@@ -23,7 +24,7 @@ class Schedule(Group):
     batch_size: int = option(
         64,
         'Samples per batch; distances are learned for all pairs of a batch. fit-regressor and fit-classifier use at '
-        'most a quarter of their training samples.',
+        'most a quarter of their training samples, and fewer where samples are rich in ASVs and epochs is auto.',
         low=2,
         high=65536,
     )
@@ -53,6 +54,15 @@ class Schedule(Group):
         low=0,
         high=1000000000,
     )
+    rarefaction_range: float = option(
+        1.0,
+        'Augmentation: the depth of each sample is drawn anew at each training step, from rarefaction_depth divided by '
+        'this up to rarefaction_depth, low ones as often as high ones (on a logarithmic scale); 1 uses '
+        'rarefaction_depth for all.',
+        low=1.0,
+        high=1e6,
+        advanced=True,
+    )
     asv_dropout: float = option(
         0.0,
         'Augmentation: share of the ASVs of a sample that is dropped at random at each training step.',
@@ -66,6 +76,22 @@ class Schedule(Group):
         'no effect on a frozen ASV encoder.',
         low=0.0,
         high=0.5,
+        advanced=True,
+    )
+    max_shift: int = option(
+        0,
+        'Augmentation: at each training step half of the ASVs begin up to this many nucleotides later or earlier, as '
+        'after another trimming; what is not known in front is read as N. No effect on a frozen ASV encoder.',
+        low=0,
+        high=1000,
+        advanced=True,
+    )
+    max_trim: int = option(
+        0,
+        'Augmentation: at each training step half of the ASVs lose up to this many nucleotides at their end (at most '
+        'half of them), as shorter reads do; no effect on a frozen ASV encoder.',
+        low=0,
+        high=1000,
         advanced=True,
     )
     random_seed: int = option(
@@ -145,8 +171,9 @@ class TargetTraining(Schedule):
     )
     abundance_ensemble: bool = option(
         True,
-        'Also train an ensemble of small networks on the abundances of the training ASVs, blended with the '
-        'transformer: it is more accurate where new samples share those ASVs.',
+        'Also fit an ensemble of linear models, trees and small networks on the abundances of the training ASVs, each '
+        'kind weighed by its out-of-fold error, and blend it with the transformer: it is more accurate where new '
+        'samples share those ASVs.',
     )
 
 
@@ -164,7 +191,7 @@ class RegressorTraining(TargetTraining):
         AUTO,
         'How the target is scaled for training, undone in the output: standard (mean 0, standard deviation 1), sqrt '
         '(standard after a square root), minmax (0 to 1) or none. auto: sqrt for a target that is never negative and '
-        'clearly less skewed after a square root, else standard.',
+        'whose left-out groups are predicted better after a square root, else standard.',
         choices=('auto', 'standard', 'sqrt', 'minmax', 'none'),
         advanced=True,
     )

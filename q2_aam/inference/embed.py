@@ -25,6 +25,7 @@ from q2_aam.runtime.run_directory import temporary_directory
 from q2_aam.training.train import describe_study
 
 from .matrix import check_room, euclidean, pairs_matrix
+from .predict import Harmonizer
 
 MEMBERSHIPS = 'memberships'
 # which samples stand in a matrix that cannot hold all is drawn, but the same at each call
@@ -83,7 +84,7 @@ def predict_distances(table, encoder, config, sequences=None, say=print):
             'a phylogeny.'
         )
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, directory, say)
+        study = _read(table, sequences, model, config, directory, say)
         check_ids_of_matrix(study.sample_ids)
         check_room(len(study), config.runtime.max_memory_gb)
         say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
@@ -136,7 +137,7 @@ def embed(table, encoder, config, sequences=None, say=print):
             'with a distance_matrix or a phylogeny, or set embedding to mean.'
         )
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, directory, say)
+        study = _read(table, sequences, model, config, directory, say)
         if len(study) < 2:
             raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
         check_room(min(len(study), chosen.max_samples_in_matrix), config.runtime.max_memory_gb)
@@ -179,9 +180,16 @@ def ordinate(embeddings, ids, dimensions=AUTO):
     )
 
 
-def _read(table, sequences, model, directory, say):
+def _read(table, sequences, model, config, directory, say):
     length = model.config.call.model.max_sequence_length
-    study, _ = read_study(table, sequences, max_length=length, folder=directory)
+    change = None if config.data.harmonize == 'off' else Harmonizer(model, say)
+    if change is not None and model.references is None:
+        change = None
+        say(
+            'The encoder was made by an older version and holds no training sequences, so that sequences of another '
+            'trimming or orientation are read as they are.'
+        )
+    study, _ = read_study(table, sequences, None, length, directory, change)
     describe_study(study, {NEW: len(study)}, say)
     return study
 

@@ -99,7 +99,11 @@ def _from_phylogeny(context):
     )
     source = f'{training.unifrac.replace("_", " ")} UniFrac, from the phylogeny'
     if training.rarefaction_depth:
-        source += f', of about {counted(training.rarefaction_depth, "read")} of each sample, drawn anew each time'
+        least = training.rarefaction_depth / training.rarefaction_range
+        least = '' if training.rarefaction_range == 1 else f'{least:,.0f} to '
+        source += (
+            f', of about {least}{counted(training.rarefaction_depth, "read")} of each sample, drawn anew each time'
+        )
     return pairs, source, training.rarefaction_depth > 0
 
 

@@ -6,8 +6,9 @@
 Needs rooted-tree.qza beside the table. For each of --shift with the --trim and --noise at the same place an encoder is
 pretrained on the samples' sequences without the last --cut nucleotides, so that a read can begin later and be as long.
 Then each ASV is read in another way, and its nearest neighbour by the Euclidean distance of embeddings is looked for
-among all ASVs as they are. Errors are of nucleotides. R2 is that of UniFrac distances between samples that were held
-out, read as they are. Encoders that are given are asked the same.
+among all ASVs as they are: first as it is read, then harmonized with the encoder's training sequences, as predict,
+embed and predict-distances do. Errors are of nucleotides. R2 is that of UniFrac distances between samples that were
+held out, read as they are. Encoders that are given are asked the same.
 """
 
 import pathlib
@@ -23,6 +24,7 @@ from trimming import with_errors
 from q2_aam import bundle
 from q2_aam.config import PretrainConfig
 from q2_aam.data.batches import Batch, sequence_chunks
+from q2_aam.data.harmonize import harmonize
 from q2_aam.data.sequences import encode
 from q2_aam.training.pretrain import pretrain
 
@@ -63,14 +65,29 @@ def share_of_itself(read, known):
     return float((squares.argmin(axis=1) == np.arange(len(known))).mean())
 
 
-def shares(network, full, first, end, seed):
-    """Return {reading: how often an ASV is nearest to itself}; ASVs that are the same as they are read are one."""
+def harmonized(sequences, model):
+    """Return what each sequence is read as; the first of several training ASVs that it may be."""
+    if model.references is None:
+        return sequences
+    length = model.config.call.model.max_sequence_length
+    found = harmonize(sequences, model.references, model.vocabulary, length)
+    return sequences if found is None else [found.sequences[row] for row in found.parts.argmax(axis=1).A1]
+
+
+def shares(model, full, first, end, seed):
+    """Return {reading: how often an ASV is nearest to itself, as it is read and harmonized}.
+
+    ASVs that are the same as they are read are one.
+    """
     full = sorted({sequence[first:end]: sequence for sequence in full}.values())
-    known = embedded(network, [sequence[first:end] for sequence in full])
+    known = embedded(model.network, [sequence[first:end] for sequence in full])
     found = {}
     for number, (name, read) in enumerate(readings(first, end).items()):
         random = np.random.default_rng([seed, number])
-        found[name] = share_of_itself(embedded(network, [read(sequence, random) for sequence in full]), known)
+        changed = [read(sequence, random) for sequence in full]
+        found[name] = [
+            share_of_itself(embedded(model.network, some), known) for some in (changed, harmonized(changed, model))
+        ]
     return found
 
 
@@ -107,7 +124,7 @@ def compare(options, work):
     study = distances.rarefied(distances.read_study(table, sequences)[0], options.seed)
     first, end = 1, study.longest - CUT
     table, sequences, full = write_cut(study, first, end, work)
-    rows, header = [], ('encoder', 'R2')
+    columns = {}
     for shift, trim, noise in zip(options.shift, options.trim, options.noise):
         values = {
             'random_seed': options.seed, 'threads': 1, 'device': options.device.type, 'width': options.width,
@@ -119,18 +136,16 @@ def compare(options, work):
         folder.mkdir()
         config = PretrainConfig.from_flat(values)
         history = pretrain(table, folder, config, sequences, phylogeny=tree, say=lambda line: None)
-        found = shares(bundle.load(folder).network, full, first, end, options.seed)
         r2 = history.last('validation')['distance_r2']
-        rows.append(
-            [f'shift {shift}, trim {trim}, noise {noise:g}', f'{r2:.4f}', *(f'{x:.1%}' for x in found.values())]
-        )
+        found = shares(bundle.load(folder), full, first, end, options.seed)
+        columns[f'shift {shift}, trim {trim}, noise {noise:g}'] = f'{r2:.4f}', found
     for folder in options.encoder:
-        found = shares(bundle.load(folder).network, full, first, end, options.seed)
-        rows.append([folder.name, '', *(f'{x:.1%}' for x in found.values())])
-    # readings are many and encoders few
-    header = ('', *(row[0] for row in rows))
-    names = ['R2', *readings(first, end)]
-    bench.say_table(header, [[one, *(row[1 + i] for row in rows)] for i, one in enumerate(names)])
+        columns[folder.name] = '', shares(bundle.load(folder), full, first, end, options.seed)
+    rows = [['R2', *(r2 for r2, _ in columns.values())]]
+    for name in readings(first, end):
+        pairs = (found[name] for _, found in columns.values())
+        rows.append([name, *(f'{off:.1%}, {auto:.1%}' for off, auto in pairs)])
+    bench.say_table(('', *columns), rows)
 
 
 if __name__ == '__main__':

@@ -92,7 +92,7 @@ def nested():
     'change, sentence',
     [
         (lambda d: d | {'magic': {}}, "The configuration has a field that this version does not know: 'magic'."),
-        (lambda d: [d], "The configuration must be an object, but it is [{'runtime': "),
+        (lambda d: [d], "The configuration must be an object, but it is [{'data': "),
         (lambda d: None, 'The configuration must be an object, but it is None.'),
         (lambda d: {'runtime': 'cpu'}, "The configuration group runtime must be an object, but it is 'cpu'."),
         (

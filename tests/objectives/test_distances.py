@@ -190,6 +190,8 @@ def test_what_distances_are_is_described(with_matrix, with_tree):
         'Distances: weighted normalized UniFrac, from the phylogeny, of about 20 reads of each sample, drawn anew each '
         'time; between training samples '
     )
+    any_depth = with_tree(rarefaction_depth=2000, rarefaction_range=40.0)[0].describe()
+    assert ', of about 50 to 2,000 reads of each sample, drawn anew each time; ' in any_depth
 
 
 def test_distances_above_1_are_scaled_by_those_of_training(with_matrix, study_context, tiny):

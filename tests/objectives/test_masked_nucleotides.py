@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from q2_aam.data.augmentation import vary_sequences
 from q2_aam.data.batches import Batch, Budget, draw_samples
 from q2_aam.data.splits import VALIDATION
 from q2_aam.objectives import MaskedNucleotides
@@ -41,6 +42,19 @@ def test_labels_are_the_nucleotides_of_the_masked_tokens_however_the_batch_is_cu
     codes = np.concatenate([masked_of(chunk) for chunk in batch.masked])
     assert batch.labels['nucleotides'].tolist() == codes.tolist()
     assert batch.labels['nucleotides'].dtype == torch.int64
+
+
+def test_of_sequences_that_are_varied_what_is_read_is_masked(study_context):
+    context = study_context(mask_ratio=0.5, masked_asv_ratio=1.0, max_shift=5, max_trim=20, nucleotide_noise=0.1)
+    drawn = draw_samples(context.study, np.arange(4), sequences=True)
+    varied = vary_sequences(drawn, context.config.training, np.random.default_rng(3))
+    batch = Batch(('nucleotides',))
+    MaskedNucleotides.align(context).label(batch, varied, budget(), np.random.default_rng(1))
+    (chunk,) = batch.masked
+    assert batch.labels['nucleotides'].tolist() == masked_of(chunk).tolist()
+    assert np.array_equal(chunk.codes.numpy(), varied.codes[:, : varied.lengths.max()])
+    assert not np.array_equal(varied.lengths, drawn.lengths)
+    assert chunk.tokens.tolist() == (-(-varied.lengths // PER_TOKEN)).tolist()
 
 
 @pytest.mark.parametrize(('ratio', 'expected'), [(1.0, 1.0), (0.5, 0.5), (0.001, None)])
