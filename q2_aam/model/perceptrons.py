@@ -14,6 +14,8 @@ from .member_arrays import check_shape
 
 # Samples whose outputs are computed at a time.
 SAMPLES_AT_ONCE = 256
+# Floats of activations, before anything is known of the memory there is.
+MAX_FLOATS = 2**26
 # The standard deviation of logarithms: those of reads are up to 9.2, those of shares of 1e-9 are 1e-5.
 MIN_SCALE = 1e-20
 
@@ -87,6 +89,8 @@ class Perceptrons(nn.Module):
         self.second = MemberLinear(members, width, width)
         self.second_norm = MemberNorm(members, width)
         self.out = MemberLinear(members, width, outputs)
+        # halved where memory runs out; blocks of samples are as large as they are
+        self.max_floats = MAX_FLOATS
         self.register_buffer('scale', torch.ones(1))
         self.register_buffer('known', torch.ones(members, size, dtype=torch.uint8))
 

@@ -4,6 +4,7 @@ Shapes: N labelled samples, M members, A ASVs of the study, C ASVs of the vocabu
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,8 +25,10 @@ from q2_aam.data.thinning import thinned
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.model.abundance_ensemble import AbundanceEnsemble, Members
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
+from q2_aam.model.perceptrons import Perceptrons
 from q2_aam.runtime.encode import sums
 from q2_aam.runtime.limits import available_cpus
+from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
@@ -180,7 +183,11 @@ def _out_of_fold(members, data):
     blocks = []
     for start in range(0, len(data.fold), SAMPLES_AT_ONCE):
         fold_B = data.fold[start : start + SAMPLES_AT_ONCE]
-        outputs_MBO = members.outputs(data.abundances[start : start + SAMPLES_AT_ONCE])
+        abundances = data.abundances[start : start + SAMPLES_AT_ONCE]
+        if isinstance(members, Perceptrons):
+            outputs_MBO = with_less_memory(members, functools.partial(members.outputs, abundances))
+        else:
+            outputs_MBO = members.outputs(abundances)
         blocks.append(outputs_MBO[fold_B, np.arange(len(fold_B))])
     return np.concatenate(blocks)
 

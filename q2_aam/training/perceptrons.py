@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from q2_aam.model.perceptrons import PerceptronBatch, Perceptrons, dense
-from q2_aam.runtime.memory import floats_per_chunk
+from q2_aam.runtime.memory import floats_per_chunk, with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
@@ -115,7 +115,8 @@ def _gain(model, tried, prepared, data, by_kind, noises, noise):
 def _out_of_fold(model, tried, data):
     """Return the samples that the members that were tried have not learned from, and their outputs for them."""
     samples = np.flatnonzero(np.isin(data.fold, tried))
-    return samples, model.outputs(data.abundances[samples])[data.fold[samples], np.arange(len(samples))]
+    outputs = with_less_memory(model, lambda: model.outputs(data.abundances[samples]))
+    return samples, outputs[data.fold[samples], np.arange(len(samples))]
 
 
 def _train(model, members, form, prepared, data, run, seed):

@@ -80,14 +80,14 @@ def shares(model, full, first, end, seed):
     ASVs that are the same as they are read are one.
     """
     full = sorted({sequence[first:end]: sequence for sequence in full}.values())
-    known = embedded(model.network, [sequence[first:end] for sequence in full])
+    as_they_are = [sequence[first:end] for sequence in full]
+    known = [embedded(model.network, some) for some in (as_they_are, harmonized(as_they_are, model))]
     found = {}
     for number, (name, read) in enumerate(readings(first, end).items()):
         random = np.random.default_rng([seed, number])
         changed = [read(sequence, random) for sequence in full]
-        found[name] = [
-            share_of_itself(embedded(model.network, some), known) for some in (changed, harmonized(changed, model))
-        ]
+        ways = (changed, harmonized(changed, model))
+        found[name] = [share_of_itself(embedded(model.network, some), one) for some, one in zip(ways, known)]
     return found
 
 
@@ -140,7 +140,7 @@ def compare(options, work):
         found = shares(bundle.load(folder), full, first, end, options.seed)
         columns[f'shift {shift}, trim {trim}, noise {noise:g}'] = f'{r2:.4f}', found
     for folder in options.encoder:
-        columns[folder.name] = '', shares(bundle.load(folder), full, first, end, options.seed)
+        columns[str(folder)] = '', shares(bundle.load(folder), full, first, end, options.seed)
     rows = [['R2', *(r2 for r2, _ in columns.values())]]
     for name in readings(first, end):
         pairs = (found[name] for _, found in columns.values())

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pathlib
+import pkgutil
 import re
 import shutil
 import signal
@@ -18,7 +19,6 @@ import pytest
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, MachineError, UserError
 from q2_aam.runtime import checkpoint, results
-from q2_aam.runtime.encode import StudyReader
 
 
 @pytest.fixture(autouse=True)
@@ -184,14 +184,14 @@ def once(function):
     [
         ('q2_aam.runtime.encode.StudyReader', 'remember'),
         ('q2_aam.runtime.encode.StudyReader', 'outputs'),
-        ('q2_aam.training.ensemble', '_out_of_fold'),
+        ('q2_aam.model.perceptrons.Perceptrons', 'outputs'),
         ('q2_aam.training.blend', 'blended_outputs'),
     ],
 )
 def test_every_part_of_a_fit_is_tried_again_with_less_memory(
     tiny, fitted, tiny_encoder, files, monkeypatch, module, name
 ):
-    target = StudyReader if module.endswith('StudyReader') else importlib.import_module(module)
+    target = pkgutil.resolve_name(module)
     call = {'files': files, 'encoder': tiny_encoder.folder, 'epochs': 1}
     with monkeypatch.context() as patch:
         patch.setattr('q2_aam.runtime.run_directory.DAYS_KEPT', 0)

@@ -245,7 +245,7 @@ def test_labels_of_a_group_do_not_reach_its_own_outputs(tiny, prepared, blended,
         made = prepared(change)
         # what is chosen for all samples
         made.target.share = lambda *_: (0.0, 1.0, 1.0)
-        made.target.combine = lambda parts, rows: (np.full(len(parts), 1 / len(parts)), np.ones(len(parts)))
+        made.target.combine = lambda parts, *_: (np.full(len(parts), 1 / len(parts)), np.ones(len(parts)), 1.0)
         return blended(made)[0].outputs
 
     before = outputs(lambda ages: ages)
