@@ -185,7 +185,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def draw_samples(study: Study, rows, augment=None, sequences=False, noise=None) -> Drawn:
+def draw_samples(study: Study, rows, augment=None, sequences=False) -> Drawn:
     """Read samples of a study.
 
     Parameters
@@ -196,8 +196,6 @@ def draw_samples(study: Study, rows, augment=None, sequences=False, noise=None) 
         From :func:`q2_aam.data.augmentation.make_augmentation`: what of each sample is taken.
     sequences : bool
         Whether to read the sequences too.
-    noise : callable, optional
-        Takes codes [U, L] and returns those that are read in their place.
     """
     rows = np.asarray(rows, dtype=np.int64)
     where, offsets = positions_of(study.offsets, rows)
@@ -210,7 +208,7 @@ def draw_samples(study: Study, rows, augment=None, sequences=False, noise=None) 
     if not sequences:
         return drawn
     codes, lengths = read_sequences(study, drawn.distinct)
-    return dataclasses.replace(drawn, codes=codes if noise is None else noise(codes), lengths=lengths)
+    return dataclasses.replace(drawn, codes=codes, lengths=lengths)
 
 
 def read_sequences(study: Study, asvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

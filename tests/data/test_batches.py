@@ -72,12 +72,6 @@ def test_only_what_the_augmentation_keeps_is_drawn(study):
     assert drawn.distinct.tolist() == [0, 1] and drawn.codes.shape == (2, 6)
 
 
-def test_noise_changes_what_is_read_and_not_the_study(study):
-    drawn = draw_samples(study, [0], sequences=True, noise=lambda codes: np.where(codes > 0, 4, 0).astype(np.uint8))
-    assert drawn.codes.tolist() == [[4] * 6, [4, 4, 0, 0, 0, 0]]
-    assert draw_samples(study, [0], sequences=True).codes.tolist() == [[1] * 6, [2, 2, 0, 0, 0, 0]]
-
-
 def test_what_is_drawn_of_a_study_on_disk_is_memory_that_may_be_written(table_of, tmp_path):
     study, _ = build_study(*table_of(SAMPLES), folder=tmp_path)
     drawn = draw_samples(study, [0, 1], sequences=True)
