@@ -213,7 +213,8 @@ def _rotated(x_TC):
     A penalty on the squares of weights knows no directions, so that the model is the same, and found sooner.
     """
     if x_TC.shape[0] ** 2 >= x_TC.nnz:
-        return x_TC, scipy.sparse.identity(x_TC.shape[1], format='csr')
+        # newer versions of scikit-learn compute in the type that they are given
+        return x_TC.astype(np.float64), scipy.sparse.identity(x_TC.shape[1], format='csr')
     # in float64: small eigenvalues, and what is divided by them, would be rounding
     x_TC = x_TC.astype(np.float64)
     values, vectors = scipy.linalg.eigh((x_TC @ x_TC.T).toarray())
