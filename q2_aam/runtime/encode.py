@@ -20,8 +20,7 @@ from q2_aam.model.abundance_ensemble import AbundanceEnsemble
 from q2_aam.model.heads import SampleEmbeddings
 from q2_aam.model.network import Network
 
-from .limits import available_memory_gb, held_memory_gb
-from .memory import BYTES_PER_FLOAT, CPU_GB
+from .memory import BYTES_PER_FLOAT, CPU_GB, room_gb
 
 SAMPLES_AT_ONCE = 256
 # Sequences that go to the device together; the network cuts them further to its memory.
@@ -61,11 +60,7 @@ def _check_room(network, asvs):
     if needed <= CPU_GB:
         # as any chunk of work takes, where less memory may be held but free
         return
-    device = device_of(network)
-    if device.type == 'cuda':
-        room, where = torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
-    else:
-        room, where = max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
+    room, where = room_gb(device_of(network))
     if needed > room:
         raise MachineError(
             f'Keeping the embeddings of {asvs:,} ASVs takes {needed:,.2f} GB of memory, but {room:,.2f} GB {where}; '

@@ -62,16 +62,20 @@ def check_room(module: torch.nn.Module, device: torch.device, max_floats: int, m
     # a chunk may hold more, but need not
     floats = COPIES_OF_WEIGHTS * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * CPU_GB * 1e9 / BYTES_PER_FLOAT))
     needed = (BYTES_PER_FLOAT * floats + more_bytes) / 1e9
-    if device.type == 'cuda':
-        room, where = torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
-    else:
-        # what is held already counts: the arrays of the study, and the libraries themselves
-        room, where = max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
+    room, where = room_gb(device)
     if needed > room:
         raise UserError(
             f'Training this model of {weights:,} weights takes at least {needed:,.1f} GB of memory, but {room:,.1f} GB '
             f'{where}; use a smaller model (width, asv_layers, sample_layers), or give more memory.'
         )
+
+
+def room_gb(device: torch.device) -> tuple[float, str]:
+    """Return how many GB there are for more on a device, and the words for a sentence that says so."""
+    if device.type == 'cuda':
+        return torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
+    # what is held already counts: the arrays of the study, and the libraries themselves
+    return max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
 
 
 def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Result:

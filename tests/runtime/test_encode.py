@@ -12,7 +12,7 @@ from q2_aam.data.log_abundances import log_abundances, to_vocabulary
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import MachineError
 from q2_aam.model.member_arrays import PERCEPTRONS
-from q2_aam.runtime import encode
+from q2_aam.runtime import encode, memory
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
 
 SOME = np.array([5, 0, 23, 11, 7, 8, 2])
@@ -80,8 +80,8 @@ def test_without_room_for_the_embeddings_it_is_said_before_the_first_is_computed
 ):
     # 30 ASVs of 16 numbers; what is held already takes the rest
     monkeypatch.setattr(encode, 'CPU_GB', 1e-6)
-    monkeypatch.setattr(encode, 'available_memory_gb', lambda: 2.0)
-    monkeypatch.setattr(encode, 'held_memory_gb', lambda: 2.0 - 1e-6)
+    monkeypatch.setattr(memory, 'available_memory_gb', lambda: 2.0)
+    monkeypatch.setattr(memory, 'held_memory_gb', lambda: 2.0 - 1e-6)
     with pytest.raises(MachineError) as error:
         reader.remember(network) if work == 'remember' else reader.outputs(network, 'target', np.arange(24))
     assert str(error.value) == (
@@ -90,13 +90,13 @@ def test_without_room_for_the_embeddings_it_is_said_before_the_first_is_computed
     )
     assert encoded == [] and reader.asvs is None
     # 1,920 bytes
-    monkeypatch.setattr(encode, 'held_memory_gb', lambda: 2.0 - 1.93e-6)
+    monkeypatch.setattr(memory, 'held_memory_gb', lambda: 2.0 - 1.93e-6)
     reader.remember(network)
     assert len(reader.asvs) == 30
 
 
 def test_few_embeddings_are_not_asked_about(reader, network, monkeypatch):
-    monkeypatch.setattr(encode, 'available_memory_gb', lambda: 0.0)
+    monkeypatch.setattr(memory, 'available_memory_gb', lambda: 0.0)
     reader.remember(network)
     assert len(reader.asvs) == 30
 
