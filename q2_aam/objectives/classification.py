@@ -55,7 +55,7 @@ class Classification(TargetObjective):
         return self.values[rows].astype(np.int64), self.target.outputs, self.balanced
 
     def combine(self, outputs, rows, noise=None, prior=None):
-        """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.combine_log_loss`."""
+        """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.cost_of_logits`."""
         true = self.values[rows]
         scales = np.array([1 / best_temperature(logits, true, self.balanced) for logits in outputs])
         noise = None if noise is None else scales**2 * noise

@@ -66,7 +66,7 @@ class Regression(TargetObjective):
         return self.target.scaled(self.values[rows]), 0, False
 
     def combine(self, outputs, rows, noise=None, prior=None):
-        """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.combine_numbers`."""
+        """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.cost_of_numbers`."""
         numbers_KN = np.stack([numbers[:, 0] for numbers in outputs])
         cost = cost_of_numbers(numbers_KN, self.target.scaled(self.values[rows]), noise)
         shares = combined_shares(len(outputs), self.groups[rows], cost, prior)

@@ -108,53 +108,6 @@ def _shrunk(share, groups, prior):
     return float((observed * share + PRIOR_GROUPS * prior) / (observed + PRIOR_GROUPS))
 
 
-def combine_numbers(outputs_KN, true, groups, noise_K=None, prior_K=None):
-    """Return the share of each kind of members at which their sum has the smallest error.
-
-    Parameters
-    ----------
-    outputs_KN : float64 [K, N]
-        Out-of-fold outputs, on one scale with `true`.
-    true : float64 [N]
-    groups : array [N]
-        See :func:`stack_least_squares`.
-    noise_K : float64 [K], optional
-        See :func:`cost_of_numbers`.
-    prior_K : float64 [K], optional
-        See :func:`combined_shares`.
-
-    Returns
-    -------
-    float64 [K]
-        0 or at least MIN_SHARE, with a sum of 1; shrunk to the prior where groups are few.
-    """
-    return combined_shares(len(outputs_KN), groups, cost_of_numbers(outputs_KN, true, noise_K), prior_K)
-
-
-def combine_log_loss(logits_KNC, true, groups, balanced=False, noise_K=None, prior_K=None):
-    """Return the share of each kind of members at which the sum of their logits has the smallest log loss.
-
-    Parameters
-    ----------
-    logits_KNC : float64 [K, N, C]
-        Out-of-fold logits.
-    true : int64 [N]
-        Number of the class of each sample.
-    groups : array [N]
-        See :func:`stack_least_squares`.
-    balanced : bool
-        See :func:`stack_log_loss`.
-    noise_K, prior_K : float64 [K], optional
-        See :func:`combine_numbers`.
-
-    Returns
-    -------
-    float64 [K]
-        See :func:`combine_numbers`.
-    """
-    return combined_shares(len(logits_KNC), groups, cost_of_logits(logits_KNC, true, balanced, noise_K), prior_K)
-
-
 def cost_of_numbers(outputs_KN, true, noise_K=None):
     """Return the error of the sum of kinds of members, a function of their shares [K].
 
@@ -164,8 +117,9 @@ def cost_of_numbers(outputs_KN, true, noise_K=None):
 
     Parameters
     ----------
-    outputs_KN, true
-        See :func:`combine_numbers`.
+    outputs_KN : float64 [K, N]
+        Out-of-fold outputs, on one scale with `true`.
+    true : float64 [N]
     noise_K : float64 [K], optional
         That variance of each kind.
     """
@@ -184,6 +138,16 @@ def cost_of_logits(logits_KNC, true, balanced=False, noise_K=None):
     """Return the log loss of the sum of kinds of members, a function of their shares [K]; see :func:`cost_of_numbers`.
 
     The noise is that of each logit; it adds to the log loss half of its product with p (1 - p), summed over classes.
+
+    Parameters
+    ----------
+    logits_KNC : float64 [K, N, C]
+        Out-of-fold logits.
+    true : int64 [N]
+        Number of the class of each sample.
+    balanced : bool
+        See :func:`stack_log_loss`.
+    noise_K : float64 [K], optional
     """
     kinds = len(logits_KNC)
     probabilities = softmax(np.mean(logits_KNC, axis=0), 1.0)
@@ -213,6 +177,7 @@ def combined_shares(kinds, groups, cost, prior_K=None):
     Returns
     -------
     float64 [K]
+        0 or at least MIN_SHARE, with a sum of 1.
     """
     import scipy.optimize
 

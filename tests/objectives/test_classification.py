@@ -10,7 +10,7 @@ import torch
 from q2_aam.data.labels import Labels
 from q2_aam.objectives import Classification
 from q2_aam.stats.metrics import log_loss
-from q2_aam.stats.stacking import PRIOR_GROUPS, combine_log_loss, stack_log_loss
+from q2_aam.stats.stacking import PRIOR_GROUPS, combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 CLASSES = np.array(['b', 'a', 'b', '10', 'b', 'a', '10', 'b'], dtype=object)
@@ -141,7 +141,7 @@ def test_kinds_of_members_are_combined_each_as_sure_as_it_may_be(classification,
     shares, scales, _ = objective.combine(parts, rows)
     assert scales == pytest.approx([1 / best_temperature(part, true[rows], balanced) for part in parts])
     scaled = np.stack([scale * part for scale, part in zip(scales, parts)])
-    assert shares == pytest.approx(combine_log_loss(scaled, true[rows], rows, balanced))
+    assert shares == pytest.approx(combined_shares(len(scaled), rows, cost_of_logits(scaled, true[rows], balanced)))
     # logits that say nothing are as sure as nothing, whatever their share
     assert scales[2] < 0.2 * scales[1] and shares.sum() == pytest.approx(1)
     # what does not depend on the labels does not either on what predicts them

@@ -14,7 +14,7 @@ from q2_aam.errors import AAMWarning, UserError
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.objectives import Regression
 from q2_aam.objectives.regression import choose_scaling, scaling_of
-from q2_aam.stats.stacking import MIN_SHRINKAGE, combine_numbers, stack_least_squares
+from q2_aam.stats.stacking import MIN_SHRINKAGE, combined_shares, cost_of_numbers, stack_least_squares
 
 AGES = np.linspace(0, 12, 25)
 
@@ -163,7 +163,7 @@ def test_members_learn_the_scaled_target_and_are_combined_by_its_error(stacked):
     assert (values.tolist(), classes, balanced) == ([-1, 0, 1], 0, False)
     outputs = [np.array([[-0.9, 7], [0.2, 7], [0.8, 7]]), np.array([[-1.2, 8], [0.5, 8], [2, 8]])]
     shares, scales, cost = stacked.combine(outputs, ROWS)
-    expected = combine_numbers(np.stack([one[:, 0] for one in outputs]), SCALED, ['a', 'a', 'b'])
+    expected = combined_shares(2, ['a', 'a', 'b'], cost_of_numbers(np.stack([one[:, 0] for one in outputs]), SCALED))
     assert shares == pytest.approx(expected) and scales.tolist() == [1, 1] and shares[0] > shares[1]
     # what is noise of one member alone is no error of the mean over members
     noisy = stacked.combine(outputs, ROWS, np.array([0.0, 0.05]))

@@ -10,14 +10,23 @@ from q2_aam.stats.stacking import (
     MIN_SHRINKAGE,
     PRIOR_GROUPS,
     PRIOR_GROUPS_OF_KINDS,
-    combine_log_loss,
-    combine_numbers,
+    combined_shares,
+    cost_of_logits,
+    cost_of_numbers,
     shrinkage,
     stack_least_squares,
     stack_log_loss,
 )
 
 PRIOR = 0.1
+
+
+def combine_numbers(outputs, true, groups, noise_K=None, prior_K=None):
+    return combined_shares(len(outputs), groups, cost_of_numbers(outputs, true, noise_K), prior_K)
+
+
+def combine_log_loss(logits, true, groups, balanced=False, noise_K=None, prior_K=None):
+    return combined_shares(len(logits), groups, cost_of_logits(logits, true, balanced, noise_K), prior_K)
 
 
 def with_errors_alike(samples, correlation=0.6, ratio=1.05, seed=1):
