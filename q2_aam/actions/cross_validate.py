@@ -126,7 +126,7 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
     # after the folds, every site is left out once
-    left_out = [] if places is None else _sites(places, labels, kind)
+    site_folds = [] if places is None else _sites(places, labels, kind)
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
     fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', '_predict_fold')
     filter_samples, score = ctx.get_action('aam', '_filter_samples'), ctx.get_action('aam', '_score_baselines')
@@ -134,7 +134,7 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
     # those of this function; those of the fits come with their histories
     warned = warnings_given()
     details, histories, baselines = [], [], []
-    for seed_of_fold, learned, tested in _parts(plan, left_out, seed):
+    for seed_of_fold, learned, tested in _parts(plan, site_folds, seed):
         training = target[learned]
         column = kind.column(training)
         (training_table,) = filter_samples(table, metadata=_ids(training))
@@ -161,7 +161,7 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
     results = collate(
         fold_details=details, histories=histories, baselines=baselines or None, metadata=kind.column(target),
         groups=groups, folds=int(plan.max()) + 1, random_seed=seed, pretrained=encoder is not None,
-        warned=warned or None, sites=[site.name for site in left_out] or None,
+        warned=warned or None, sites=[site.name for site in site_folds] or None,
     )  # fmt: skip
     return tuple(results)
 
