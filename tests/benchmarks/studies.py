@@ -1,4 +1,4 @@
-"""Ours against forests and a linear model on 22 tasks of public studies, and from one study to another.
+"""Ours against forests and a linear model on 22 tasks of public studies, and from one study or run to another.
 
     python tests/benchmarks/studies.py [--out FOLDER] [--tasks NAME ... | chosen | reported] [--methods NAME ...]
         [--folds 5] [--seeds 1] [--seed 1] [--data FOLDER] [--encoder FOLDER] [--set width=64 ...] [--name AAM-small]
@@ -14,7 +14,6 @@ the other half of the tasks is what is reported.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import pathlib
@@ -23,23 +22,21 @@ import warnings
 
 import accuracy
 import bench
-import biom
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from studies_table import COUNTS, EXTRA, FOREST, GUESS, LINEAR, METHODS, TASKS, TRANSFERS, half_of, report
+from studies_table import COUNTS, EXTRA, FOREST, GUESS, LINEAR, METHODS, TASKS, TRANSFERS, report
+from studies_tasks import TRANSFER_TASKS, load_folds, load_transfer, read_tasks
 
 from q2_aam.config import PredictClassesConfig
 from q2_aam.data.counts import read_fold
 from q2_aam.data.details import LOWER, UPPER
-from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.errors import UserError
 from q2_aam.evaluation.baselines import DEPTH, RIDGE_PENALTIES
-from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
+from q2_aam.evaluation.folds import seed_of_fit
 from q2_aam.evaluation.out_of_fold import OURS
 from q2_aam.inference.predict import predict_classes
 from q2_aam.training import perceptrons
@@ -51,48 +48,6 @@ MORE_METHODS = (FOREST + COUNTS, EXTRA + COUNTS)
 TREES, REGRESSION_FEATURES, MIN_SAMPLES = 300, 0.1, 3
 # Of forests and of perceptrons, for --quick.
 QUICK_TREES, QUICK_STEPS = 30, 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """Where labels are: a column of a study, whose classes may get other names, or one class for all samples."""
-
-    study: str
-    column: str
-    group: str | None
-    names: dict = dataclasses.field(default_factory=dict)
-    everywhere: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Labels to predict within one study, or, where `new` has other studies, in those."""
-
-    name: str
-    numeric: bool
-    side: Side
-    new: tuple = ()
-    cost: float = 0.0
-
-
-SITES = {'hand skin': 'skin', 'skin of head': 'skin', 'tongue': 'oral', 'feces': 'gut'}
-HALFVARSON, MORGAN = Side('halfvarson_ibd', 'uc_vs_cd', 'subject'), Side('morgan_ibd', 'uc_vs_cd', 'participant')
-TRANSFER_TASKS = (
-    Task('uc_vs_cd.halfvarson_to_morgan', False, HALFVARSON, (MORGAN,)),
-    Task('uc_vs_cd.morgan_to_halfvarson', False, MORGAN, (HALFVARSON,)),
-    Task(
-        'age.yatsunenko_to_claesson', True, Side('yatsunenko_global', 'age_years', 'family'),
-        (Side('claesson_elderly', 'age', 'subject'),),
-    ),
-    Task(
-        'body_site.pgp_to_hmp_and_twins', False, Side('pgp_sites', 'site', 'subject', SITES),
-        (
-            Side('hmp_skin', 'sex', 'subject', everywhere='skin'),
-            Side('hmp_throat', 'subsite', 'subject', everywhere='oral'),
-            Side('turnbaugh_twins', 'obesity', 'family', everywhere='gut'),
-        ),
-    ),
-)  # fmt: skip
 
 
 def read_arguments():
@@ -108,7 +63,7 @@ def read_arguments():
     parser.add_argument('--encoder', type=pathlib.Path, help='bundle of a pretrained encoder')
     parser.add_argument('--set', nargs='*', default=[], type=accuracy.setting, metavar='NAME=VALUE')
     parser.add_argument('--name', default=OURS, help='of these settings of ours among the results')
-    parser.add_argument('--transfers', action='store_true', help='from study to study instead of within studies')
+    parser.add_argument('--transfers', action='store_true', help='to other studies and runs instead of within studies')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--device', type=torch.device, default=bench.CPU)
     parser.add_argument('--clock', choices=tuple(bench.CLOCKS), default='wall')
@@ -118,113 +73,6 @@ def read_arguments():
         options.folds, options.tasks = 3, options.tasks or QUICK_TASKS
         perceptrons.MIN_STEPS = perceptrons.MAX_STEPS = QUICK_STEPS
     return options
-
-
-def read_tasks(data, names=()):
-    """Return the usable tasks of a folder of studies, the cheapest first: all, or those that `names` choose."""
-    if not (data / 'TASKS.json').exists():
-        raise SystemExit(f'studies.py: there are no studies in {data}; give --data their folder.')
-    rows = pd.read_csv(data / 'BASELINES.tsv', sep='\t').query('flag == "usable"')
-    costs = {f'{row.study}.{row.task}': float(row.n * row.features_used) for row in rows.itertuples()}
-    tasks = []
-    for study, listed in json.loads((data / 'TASKS.json').read_text()).items():
-        for one in listed:
-            if (name := f'{study}.{one["task"]}') in costs:
-                side = Side(study, one['column'], one['group'])
-                tasks.append(Task(name, one['kind'] == 'reg', side, cost=costs[name]))
-    if unknown := set(names) - {'chosen', 'reported', *costs}:
-        raise SystemExit(f'studies.py: there is no task {min(unknown)}; there are {", ".join(sorted(costs))}.')
-    return sorted(
-        (one for one in tasks if not names or {one.name, half_of(one.name)} & set(names)), key=lambda one: one.cost
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Samples to learn from and to predict: tables (BIOM), sequences (FASTA), labels and groups by sample id."""
-
-    files: argparse.Namespace
-    training: pd.Series
-    test: pd.Series
-    groups: pd.Series | None
-    test_groups: pd.Series | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Labelled:
-    """The samples of a study that have a label and reads; their groups are None where each is one by itself."""
-
-    table: biom.Table
-    sequences: pathlib.Path
-    labels: pd.Series
-    groups: pd.Series | None
-
-    @classmethod
-    def read(cls, data, side, numeric, work):
-        folder = data / side.study
-        table = bench._unpack(folder / 'table.qza', 'data/feature-table.biom', work)
-        target, groups = accuracy.read_columns(folder, side.column, side.group or 'none', 0)
-        if side.everywhere:
-            labels = pd.Series(side.everywhere, groups.index, dtype=object)
-        else:
-            target = target if numeric else target.astype(str).replace(side.names).astype(object)
-            aligned = labels_with_reads(table, target, groups, align_numbers if numeric else align_classes)
-            labels = pd.Series(aligned.values, pd.Index(aligned.sample_ids, name='id'), name=aligned.name)
-        with h5py.File(table) as file:
-            opened = biom.Table.from_hdf5(file)
-        labels = labels[labels.index.isin(opened.ids())]
-        sequences = bench._unpack(folder / 'rep-seqs.qza', 'data/dna-sequences.fasta', work)
-        return cls(opened, pathlib.Path(sequences), labels, groups)
-
-
-def load_folds(options, task, work):
-    """Return what makes the split of a repeat and a fold of a task, in a folder."""
-    study = Labelled.read(options.data, task.side, task.numeric, work)
-    labels, groups = study.labels.to_numpy(), np.array(study.labels.index, object)
-    if study.groups is not None:
-        groups = study.groups.loc[groups].to_numpy(object)
-    plan = plan_folds(labels, groups, options.folds, options.seeds, options.seed)
-    if not task.numeric:
-        check_classes(labels, groups, plan)
-
-    def split(repeat, fold, folder):
-        training, test = study.labels[plan[repeat] != fold], study.labels[plan[repeat] == fold]
-        files = argparse.Namespace(
-            training=accuracy.cut(study.table, training.index, folder / 'training.biom'),
-            test=accuracy.cut(study.table, test.index, folder / 'test.biom'),
-            sequences=study.sequences, distances=None,
-        )  # fmt: skip
-        return Split(files, training, test, study.groups, study.groups)
-
-    return split
-
-
-def load_transfer(options, task, work):
-    """Return what makes the one split of a transfer, in a folder: the samples of all its new studies are one test."""
-    study = Labelled.read(options.data, task.side, task.numeric, work)
-    others = [Labelled.read(options.data, side, task.numeric, work) for side in task.new]
-    tables, labels, groups = [], [], []
-    for side, other in zip(task.new, others):
-        # ids of samples and groups of several studies may be the same
-        names = {name: f'{side.study}.{name}' for name in other.labels.index}
-        table = other.table.filter(set(names), axis='sample', inplace=False)
-        tables.append(table.update_ids(names, axis='sample', inplace=False))
-        labels.append(other.labels.rename(names))
-        groups.append((side.study + '.' + other.groups.loc[other.labels.index]).rename(names))
-    table, test, test_groups = tables[0].concat(tables[1:], axis='sample'), pd.concat(labels), pd.concat(groups)
-
-    def split(repeat, fold, folder):
-        # feature ids are hashes of the sequences: the same in all studies
-        records = {text.rstrip() for one in (study, *others) for text in one.sequences.read_text().split('>')} - {''}
-        (folder / 'sequences.fasta').write_text(''.join(f'>{record}\n' for record in sorted(records)))
-        files = argparse.Namespace(
-            training=accuracy.cut(study.table, study.labels.index, folder / 'training.biom'),
-            test=accuracy.cut(table, test.index, folder / 'test.biom'),
-            sequences=folder / 'sequences.fasta', distances=None,
-        )  # fmt: skip
-        return Split(files, study.labels, test, study.groups, test_groups)
-
-    return split
 
 
 def predict_ours(options, split, folder, seed):
@@ -282,7 +130,7 @@ def estimator(method, numeric, trees, seed, options):
 
 def result_file(options, task, method, repeat, fold):
     name = options.name if method == OURS else method
-    return options.out / (TRANSFERS if task.new else TASKS) / task.name / f'{name}-{repeat + 1}-{fold + 1}.json'
+    return options.out / (TRANSFERS if task.elsewhere else TASKS) / task.name / f'{name}-{repeat + 1}-{fold + 1}.json'
 
 
 def settings_of(options, task, method):
@@ -296,7 +144,7 @@ def settings_of(options, task, method):
 
 
 def folds_of(options, task):
-    return 1 if task.new else options.folds
+    return task.folds or options.folds
 
 
 def finished(path, settings):
@@ -312,7 +160,7 @@ def finished(path, settings):
 def run_task(options, task, work):
     """Compute what is not there yet of a task."""
     split_of = None
-    for repeat, fold in np.ndindex(options.seeds, folds_of(options, task)):
+    for repeat, fold in np.ndindex(1 if task.folds else options.seeds, folds_of(options, task)):
         seed, split = seed_of_fit(options.seed, repeat, fold), None
         with tempfile.TemporaryDirectory(dir=work) as folder:
             for method in options.methods:

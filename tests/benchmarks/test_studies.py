@@ -1,17 +1,23 @@
 """The benchmark of many studies: what it has computed stays, what its table says of it can be computed by hand."""
 
+import argparse
+import dataclasses
+import hashlib
 import importlib
 import json
 import pathlib
 import sys
 import zipfile
 
+import biom
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse
 
 from q2_aam.training import perceptrons
 
+INSIDE = 'uuid-of-first/data/dna-sequences.fasta'
 BASELINES = ('random_forest', 'extra_trees', 'linear', 'guess')
 
 
@@ -31,6 +37,11 @@ def studies(load, monkeypatch):
     monkeypatch.setattr(perceptrons, 'MIN_STEPS', perceptrons.MIN_STEPS)
     monkeypatch.setattr(perceptrons, 'MAX_STEPS', perceptrons.MAX_STEPS)
     return module
+
+
+@pytest.fixture
+def tasks(load):
+    return load('studies_tasks')
 
 
 @pytest.fixture
@@ -211,16 +222,17 @@ def test_ours_leaves_bounds_and_flags(studies, monkeypatch, data, tmp_path, caps
     assert '- AAM against guess: ' in text and '90 % intervals hold ' in text
 
 
-def test_a_transfer_predicts_all_samples_of_other_studies(studies, monkeypatch, data, tiny, tmp_path, capsys):
-    side = studies.Side
-    tasks = (
-        studies.Task('age', True, side('first', 'age', 'subject'), (side('second', 'age', 'subject'),)),
-        studies.Task(
+def test_a_transfer_predicts_all_samples_of_other_studies(studies, tasks, monkeypatch, data, tiny, tmp_path, capsys):
+    side = tasks.Side
+    transfers = (
+        tasks.Task('age', True, side('first', 'age', 'subject'), (side('second', 'age', 'subject'),), folds=1),
+        tasks.Task(
             'site', False, side('first', 'stage', 'subject', {'10 weeks': 'skin', 'mid way': 'gut'}),
             (side('first', 'stage', 'subject', everywhere='skin'), side('second', 'age', 'subject', everywhere='gut')),
+            folds=1,
         ),
     )  # fmt: skip
-    monkeypatch.setattr(studies, 'TRANSFER_TASKS', tasks)
+    monkeypatch.setattr(studies, 'TRANSFER_TASKS', transfers)
     run(studies, monkeypatch, data, tmp_path / 'out', '--transfers')
     age, site = (
         json.loads((tmp_path / 'out' / 'transfers' / name / 'extra_trees-1-1.json').read_text())
@@ -230,6 +242,39 @@ def test_a_transfer_predicts_all_samples_of_other_studies(studies, monkeypatch, 
     assert set(site['true']) == {'skin', 'gut'} and {'skin', 'gut'} <= set(site['columns'])
     assert set(site['groups']) == {f'{study}.{name}' for study in ('first', 'second') for name in set(tiny.groups)}
     assert '| age | transfer | ' in capsys.readouterr().out
+
+
+def test_each_group_is_left_out_once_of_so_many_labels(studies, tasks, monkeypatch, data, tiny, tmp_path):
+    groups = len(set(tiny.groups))
+    task = tasks.Task('age', True, tasks.Side('first', 'age', 'subject'), folds=groups, leave_out=True, labels=20)
+    monkeypatch.setattr(studies, 'TRANSFER_TASKS', (task,))
+    (data / 'first' / 'rep-seqs.qza').unlink()
+    run(studies, monkeypatch, data, tmp_path / 'out', '--transfers', methods=('guess',))
+    results = [json.loads(path.read_text()) for path in (tmp_path / 'out' / 'transfers' / 'age').iterdir()]
+    assert sum(len(one['ids']) for one in results) == 20 and len(results) == groups
+    assert all(len(set(one['groups'])) == 1 for one in results)
+    task = dataclasses.replace(task, folds=2)
+    monkeypatch.setattr(studies, 'TRANSFER_TASKS', (task,))
+    with pytest.raises(SystemExit, match=f'^studies.py: age has {groups} groups instead of 2.$'):
+        run(studies, monkeypatch, data, tmp_path / 'other', '--transfers', methods=('guess',))
+
+
+def test_new_reads_are_trimmed_in_another_way(studies, tasks, monkeypatch, data, tmp_path):
+    monkeypatch.setattr(tasks, 'TRAINED_LENGTH', 12)
+    task = tasks.Task('age', True, tasks.Side('first', 'age', 'subject'), window=(1, 13))
+    options = argparse.Namespace(data=data, folds=2, seeds=1, seed=1)
+    split = tasks.load_folds(options, task, tmp_path)(0, 0, tmp_path)
+    whole = set(tasks.read_fasta(zipfile.ZipFile(data / 'first' / 'rep-seqs.qza').extract(INSIDE, tmp_path)).values())
+    sequences = tasks.read_fasta(split.files.sequences)
+    for part, start in (('training', 0), ('test', 1)):
+        with h5py.File(getattr(split.files, part)) as file:
+            table = biom.Table.from_hdf5(file)
+        assert {sequences[name] for name in table.ids('observation')} <= {one[start : start + 12] for one in whole}
+        assert sorted(table.ids()) == sorted(getattr(split, part).index)
+        with h5py.File(getattr(split.files, part)) as file:
+            assert set(file['observation/ids'].asstr()[:]) == {
+                hashlib.md5(sequences[name].encode()).hexdigest() for name in table.ids('observation')
+            }
 
 
 def test_proportions_sum_to_1_and_a_sample_without_reads_stays_empty(studies):
