@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job on real data: 875 infant gut samples (tests/data/ecam), 126 of them labelled with the infant's age.
-# Set up, pretrain, fit, predict, compare with a random forest; every artifact is written to demo-output/.
+# Set up, plan, pretrain, fit, predict, and cross-validate beside baselines; every artifact and page is written to
+# demo-output/, and the last one is the page to look at.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 bash "$root/recipe/setup.sh"
@@ -17,7 +18,17 @@ step() {
     "$python" "$root/recipe/measure.py" "$steps" "$1" -- "$qiime" "${@:2}"
 }
 
-# 1. The distances between samples that the encoder will learn to predict, from QIIME 2's own plugins.
+# 1. Can these data carry a model? The page says what speaks against it, what it will cost, and the commands to run.
+step 'aam plan' aam plan \
+    --i-table "$data/table.qza" \
+    --i-sequences "$data/rep-seqs.qza" \
+    --m-metadata-file "$data/metadata.tsv" \
+    --m-metadata-column month_of_life \
+    --m-groups-file "$data/metadata.tsv" \
+    --m-groups-column subject \
+    --o-visualization "$out/plan.qzv"
+
+# 2. The distances between samples that the encoder will learn to predict, from QIIME 2's own plugins.
 step 'rarefy' feature-table rarefy \
     --i-table "$data/table.qza" \
     --p-sampling-depth 1000 \
@@ -27,7 +38,7 @@ step 'unweighted UniFrac' diversity-lib unweighted-unifrac \
     --i-phylogeny "$data/rooted-tree.qza" \
     --o-distance-matrix "$out/unweighted-unifrac.qza"
 
-# 2. Pretrain without labels, on the rarefied table that the distances were computed from; 0.1143 of 875 samples are the
+# 3. Pretrain without labels, on the rarefied table that the distances were computed from; 0.1143 of 875 samples are the
 #    100 that are held out.
 step 'aam pretrain' aam pretrain \
     --i-table "$out/rarefied.qza" \
@@ -39,7 +50,7 @@ step 'aam pretrain' aam pretrain \
     --o-history "$out/pretrain-history.qza" \
     --verbose
 
-# 3. Learn the age from the 126 labelled samples; no infant is in two splits.
+# 4. Learn the age from the 126 labelled samples; no infant is in two splits.
 step 'aam fit-regressor' aam fit-regressor \
     --i-table "$data/table.qza" \
     --i-sequences "$data/rep-seqs.qza" \
@@ -55,7 +66,7 @@ step 'aam fit-regressor' aam fit-regressor \
     --o-history "$out/fit-history.qza" \
     --verbose
 
-# 4. Predict the 749 samples without a label.
+# 5. Predict the 749 samples without a label.
 step 'filter to unlabelled' feature-table filter-samples \
     --i-table "$data/table.qza" \
     --m-metadata-file "$data/metadata.tsv" \
@@ -69,36 +80,27 @@ step 'aam predict' aam predict \
     --o-details "$out/unlabelled-details.qza" \
     --verbose
 
-# 5. A random forest on the same samples. It has no epoch to choose on the validation split, so it learns from training
-#    and validation samples together. The test split is the same.
-step 'filter to training' feature-table filter-samples \
+# 6. How good is it? Each of the 126 labelled samples is predicted by a model that has not seen its infant, and by
+#    baselines on the same folds; then the page of the training of step 4, and that of these predictions.
+step 'aam summarize-training' aam summarize-training \
+    --i-history "$out/fit-history.qza" \
+    --i-model "$out/regressor.qza" \
+    --o-visualization "$out/fit-summary.qzv"
+step 'aam evaluate-regressor' aam evaluate-regressor \
     --i-table "$data/table.qza" \
-    --m-metadata-file "$out/details.qza" \
-    --p-where "[part] IN ('training', 'validation')" \
-    --o-filtered-table "$out/training-table.qza"
-step 'filter to test' feature-table filter-samples \
-    --i-table "$data/table.qza" \
-    --m-metadata-file "$out/details.qza" \
-    --p-where "[part] = 'test'" \
-    --o-filtered-table "$out/test-table.qza"
-step 'forest fit' sample-classifier fit-regressor \
-    --i-table "$out/training-table.qza" \
+    --i-sequences "$data/rep-seqs.qza" \
+    --i-encoder "$out/encoder.qza" \
     --m-metadata-file "$data/metadata.tsv" \
     --m-metadata-column month_of_life \
-    --p-random-state 1 \
-    --o-sample-estimator "$out/forest.qza" \
-    --o-feature-importance "$out/forest-importance.qza"
-step 'forest predict' sample-classifier predict-regression \
-    --i-table "$out/test-table.qza" \
-    --i-sample-estimator "$out/forest.qza" \
-    --o-predictions "$out/forest-predictions.qza"
-
-# 6. q2-sample-classifier's scatterplot of our predictions.
-step 'scatterplot' sample-classifier scatterplot \
-    --i-predictions "$out/predictions.qza" \
-    --m-truth-file "$data/metadata.tsv" \
-    --m-truth-column month_of_life \
-    --o-visualization "$out/predictions.qzv"
+    --m-groups-file "$data/metadata.tsv" \
+    --m-groups-column subject \
+    --m-sample-metadata-file "$data/metadata.tsv" \
+    --p-random-seed 1 \
+    --o-predictions "$out/cv-predictions.qza" \
+    --o-details "$out/cv-details.qza" \
+    --o-metrics "$out/cv-metrics.qza" \
+    --o-evaluation "$out/evaluation.qzv" \
+    --verbose
 
 say ''
 "$python" "$root/recipe/demo_report.py" "$out"

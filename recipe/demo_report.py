@@ -1,13 +1,16 @@
-"""What recipe/demo.sh ends with: our errors beside the forest's, time, memory, and where everything lies."""
+"""What recipe/demo.sh ends with: our errors beside those of baselines, time, memory, pictures, and the page to open."""
 
 import csv
 import math
 import pathlib
-import random
 import sys
 import tempfile
 
 METADATA = pathlib.Path(__file__).parents[1] / 'tests' / 'data' / 'ecam' / 'metadata.tsv'
+# Figures of the evaluation that become pictures, and how these are named.
+PICTURES = {'predicted': 'ecam-predictions.png', 'baselines': 'ecam-baselines.png'}
+# That the intervals of the demonstration are made for.
+COVERAGE = 0.9
 
 
 def scores(true, predicted):
@@ -25,37 +28,23 @@ def last_metric(history, part, metric):
     return float(max(rows, key=lambda row: float(row['epoch']))['value']) if rows else math.nan
 
 
-def score_table(true, ours, forest):
-    """Return the lines that compare both on the samples of `true`; all three are {sample id: number}."""
-    if not set(true) == set(ours) == set(forest):
-        raise ValueError('Our predictions, those of the forest and the true values are not of the same samples.')
-    lines = [f'Age in months of {len(true)} test samples', f'{"":<16}{"MAE":>8}{"R2":>8}']
-    for name, predicted in (('AAM', ours), ('random forest', forest)):
-        mae, r2 = scores([true[i] for i in true], [predicted[i] for i in true])
-        lines.append(f'{name:<16}{mae:>8.2f}{r2:>8.2f}')
-    return lines
+def score_table(true, predicted):
+    """Return the lines that compare methods on the samples of `true`, the best first.
 
-
-def interval_line(true, ours, forest, groups, draws=5000):
-    """Return the line that tells how certain the difference is: whole groups drawn with replacement, seed fixed.
-
-    `groups` is {sample id: group}: samples of one infant are alike, so that drawing samples would promise too much.
+    `true` is {sample id: number}, `predicted` {method: {sample id: number}}.
     """
-    difference = {i: abs(ours[i] - true[i]) - abs(forest[i] - true[i]) for i in true}
-    members = {}
-    for i in sorted(true):
-        members.setdefault(groups[i], []).append(difference[i])
-    names, generator, means = sorted(members), random.Random(1), []
-    for _ in range(draws):
-        drawn = [value for name in generator.choices(names, k=len(names)) for value in members[name]]
-        means.append(sum(drawn) / len(drawn))
-    means.sort()
-    low, high = means[int(0.025 * draws)], means[int(0.975 * draws)]
-    mean = sum(difference.values()) / len(difference)
-    return (
-        f'MAE of AAM minus forest: {mean:.2f}, 95 % interval {low:.2f} to {high:.2f} '
-        f'({len(names)} infants drawn with replacement)'
-    )
+    found = {}
+    for name, values in predicted.items():
+        if set(values) != set(true):
+            raise ValueError(f'The predictions of {name} and the true values are not of the same samples.')
+        found[name] = scores(list(true.values()), [values[i] for i in true])
+    lines = [
+        f'Age in months of all {len(true)} labelled samples, each predicted by a model that has not seen its infant',
+        f'{"":<24}{"MAE":>8}{"R2":>8}',
+    ]
+    for name, (mae, r2) in sorted(found.items(), key=lambda item: item[1][0]):
+        lines.append(f'{name:<24}{mae:>8.2f}{r2:>8.2f}')
+    return lines
 
 
 def cost_table(steps):
@@ -72,74 +61,64 @@ def read_rows(path):
         return list(csv.DictReader(handle, delimiter='\t'))
 
 
-def draw(path, true, ours, forest):
-    """Write the picture of predicted against true ages: ours and the forest's side by side, on the same axes."""
-    import matplotlib
+def draw(folder, predictions, details, metrics, groups):
+    """Write figures of the evaluation's page as pictures into a folder; return their paths.
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import MultipleLocator
+    `predictions` and `groups` are pandas.Series by sample id, `details` and `metrics` what the cross-validation gave.
+    """
+    from q2_aam.evaluation.evaluated import evaluated
+    from q2_aam.visualizers.blocks import Figure
+    from q2_aam.visualizers.evaluate_numbers import blocks_of_numbers
+    from q2_aam.visualizers.page import picture
 
-    figure, both = plt.subplots(1, 2, figsize=(8.4, 4.7), dpi=150, constrained_layout=True)
-    values = [*true.values(), *ours.values(), *forest.values()]
-    margin = 0.05 * (max(values) - min(values)) or 1.0
-    ends = min(values) - margin, max(values) + margin
-    # blue and vermilion of Okabe and Ito (2008) stay apart for colour-blind eyes
-    for axes, name, predicted, color in zip(both, ('AAM', 'random forest'), (ours, forest), ('#0072b2', '#d55e00')):
-        mae, r2 = scores([true[i] for i in true], [predicted[i] for i in true])
-        axes.plot(ends, ends, color='0.6', linewidth=1, linestyle='--', zorder=0, label='predicted = true')
-        axes.scatter([true[i] for i in true], [predicted[i] for i in true], s=30, alpha=0.7, color=color, linewidths=0)
-        axes.set_title(f'{name}: MAE {mae:.2f} months, R² {r2:.2f}', fontsize=10)
-        axes.set(xlim=ends, ylim=ends, aspect='equal', xlabel='true age (months)')
-        axes.xaxis.set_major_locator(MultipleLocator(5))
-        axes.yaxis.set_major_locator(MultipleLocator(5))
-        axes.spines[['top', 'right']].set_visible(False)
-    both[0].set_ylabel('predicted age (months)')
-    both[0].legend(loc='lower right', fontsize=8, frameon=False)
-    figure.suptitle(f'ECAM: the same {len(true)} test samples, of infants whose age no model was told', fontsize=11)
-    figure.savefig(path)
-    plt.close(figure)
+    seen = evaluated(predictions.map(str), None, details, groups=groups)
+    figures = {one.name: one for one in blocks_of_numbers(seen, metrics, COVERAGE) if isinstance(one, Figure)}
+    for name, file in PICTURES.items():
+        picture(figures[name], folder / file)
+    return [folder / file for file in PICTURES.values()]
 
 
 def read_results(folder):
-    """Return (true, ours, forest) of the test samples, each {sample id: number}, and the pretraining history's rows."""
+    """Return predictions, details and metrics of the cross-validation, and the rows of the pretraining's history."""
     import pandas as pd
     import qiime2
 
     from q2_aam.runtime.history import HISTORY_FILE
 
-    def load(name):
-        return qiime2.Artifact.load(str(folder / name))
+    def load(name, view):
+        return qiime2.Artifact.load(str(folder / name)).view(view)
 
-    details = load('details.qza').view(qiime2.Metadata).to_dataframe()
-    true = details.loc[details['part'] == 'test', 'true'].astype(float).to_dict()
-    ours = load('predictions.qza').view(pd.Series).astype(float).to_dict()
-    forest = load('forest-predictions.qza').view(pd.Series).astype(float).to_dict()
+    details = load('cv-details.qza', qiime2.Metadata).to_dataframe()
     with tempfile.TemporaryDirectory() as scratch:
-        load('pretrain-history.qza').export_data(scratch)
-        return true, ours, forest, read_rows(pathlib.Path(scratch) / HISTORY_FILE)
+        qiime2.Artifact.load(str(folder / 'pretrain-history.qza')).export_data(scratch)
+        history = read_rows(pathlib.Path(scratch) / HISTORY_FILE)
+    return load('cv-predictions.qza', pd.Series), details, load('cv-metrics.qza', pd.DataFrame), history
 
 
 def main(folder):
+    import pandas as pd
+
+    from q2_aam.evaluation.evaluated import BASELINES
+
     folder = pathlib.Path(folder)
-    true, ours, forest, history = read_results(folder)
-    subjects = {row['sample-id']: row['subject'] for row in read_rows(METADATA)}
-    picture = folder / 'ecam-predictions.png'
-    draw(picture, true, ours, forest)
-    r = last_metric(history, 'validation', 'distance_r')
-    r2 = last_metric(history, 'validation', 'distance_r2')
+    predictions, details, metrics, history = read_results(folder)
+    subjects = pd.Series({row['sample-id']: row['subject'] for row in read_rows(METADATA)}, name='subject')
+    columns = {'AAM': 'prediction', **{name.replace('_', ' '): name for name in BASELINES if name in details}}
+    predicted = {name: details[column].astype(float).to_dict() for name, column in columns.items()}
+    r, r2 = (last_metric(history, 'validation', name) for name in ('distance_r', 'distance_r2'))
+    pictures = draw(folder, predictions, details, metrics, subjects)
     print(
-        *score_table(true, ours, forest),
-        interval_line(true, ours, forest, subjects),
-        '(The forest learned from our training and validation samples together.)',
+        *score_table(details['true'].astype(float).to_dict(), predicted),
+        '',
+        *metrics.loc[metrics['metric'] == 'verdict', 'note'],
         '',
         f'Unweighted UniFrac between the held-out samples of pretraining: r {r:.2f}, R2 {r2:.2f}',
         '',
         *cost_table(read_rows(folder / 'steps.tsv')),
         '',
-        f'Artifacts:  {folder}',
-        f'Scatterplot: {folder / "predictions.qzv"} (qiime tools view, or drop it on view.qiime2.org)',
-        f'Picture:    {picture}',
+        f'Artifacts: {folder}',
+        f'Pictures:  {", ".join(str(path) for path in pictures)}',
+        f'Open this: {folder / "evaluation.qzv"} (qiime tools view, or drop it on view.qiime2.org)',
         sep='\n',
     )
 

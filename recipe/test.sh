@@ -70,7 +70,7 @@ make_today() {
 export OMP_NUM_THREADS=1
 
 # The rooms of the library, and those of QIIME 2, of whose tests those that need q2-types are skipped with a line
-rooms=(config stats data model bundle runtime objectives evaluation training inference types actions)
+rooms=(config stats data model bundle runtime objectives evaluation training inference estimators types actions)
 
 # Runs in the background only, where it becomes pytest, so that it can be stopped
 test_today() {
@@ -116,7 +116,7 @@ if make_today; then
 else
     say "Skipped: the tests on today's stack, because no package registry could be reached."
 fi
-check 'pytest' "$python" -m pytest --cov --cov-report=term ${marks[@]+"${marks[@]}"}
+check 'pytest' "$python" -m pytest -rs --cov --cov-report=term ${marks[@]+"${marks[@]}"}
 [ -z "$today" ] || check "tests on today's stack" finish_today
 # last, so that nothing else runs beside them
 [ -z "$slow" ] || run_benchmarks

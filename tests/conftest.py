@@ -165,7 +165,18 @@ def _perhaps_few_steps(quick):
 
 
 def run_fit(
-    tiny, place, encoder=None, groups=True, matrix=False, hashed=True, files=None, say=None, quick=True, **options
+    tiny,
+    place,
+    encoder=None,
+    groups=True,
+    matrix=False,
+    hashed=True,
+    files=None,
+    say=None,
+    quick=True,
+    covariates=None,
+    split=None,
+    **options,
 ):
     """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was reported."""
     from q2_aam.config import FitRegressorConfig
@@ -178,6 +189,7 @@ def run_fit(
         predictions, details, history = fit_regressor(
             files.table, tiny.target, folder, FitRegressorConfig.from_flat(form | options), files.sequences, encoder,
             tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or lines.append,
+            covariates=covariates, split=split,
         )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, details=details, history=history, lines=lines, files=files
@@ -185,7 +197,17 @@ def run_fit(
 
 
 def run_fit_classifier(
-    tiny, place, encoder=None, groups=True, matrix=False, files=None, say=None, target=None, quick=True, **options
+    tiny,
+    place,
+    encoder=None,
+    groups=True,
+    matrix=False,
+    files=None,
+    say=None,
+    target=None,
+    quick=True,
+    covariates=None,
+    **options,
 ):
     """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was reported."""
     from q2_aam.config import FitClassifierConfig
@@ -198,7 +220,7 @@ def run_fit_classifier(
         predictions, probabilities, details, history = fit_classifier(
             files.table, tiny.stages if target is None else target, folder,
             FitClassifierConfig.from_flat(form | options), files.sequences, encoder, tiny.groups if groups else None,
-            files.distance_matrix if matrix else None, say=say or lines.append,
+            files.distance_matrix if matrix else None, say=say or lines.append, covariates=covariates,
         )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, probabilities=probabilities, details=details, history=history,
@@ -206,24 +228,24 @@ def run_fit_classifier(
     )  # fmt: skip
 
 
-def run_predict_classes(tiny, place, model, **options):
+def run_predict_classes(tiny, place, model, covariates=None, **options):
     """Predict the classes of a tiny study written into the folder `place`; return all that comes of it."""
     from q2_aam.config import PredictClassesConfig
     from q2_aam.inference.predict import predict_classes
 
     files = tiny.write(place / 'inputs')
     config = PredictClassesConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
-    return predict_classes(files.table, model, config, files.sequences, say=lambda line: None)
+    return predict_classes(files.table, model, config, files.sequences, say=lambda line: None, covariates=covariates)
 
 
-def run_predict(tiny, place, model, hashed=True, say=lambda line: None, **options):
+def run_predict(tiny, place, model, hashed=True, say=lambda line: None, covariates=None, **options):
     """Predict a tiny study written into the folder `place`; return predictions and details."""
     from q2_aam.config import PredictConfig
     from q2_aam.inference.predict import predict
 
     files = tiny.write(place / 'inputs', hashed)
     config = PredictConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
-    return predict(files.table, model, config, files.sequences, say=say)
+    return predict(files.table, model, config, files.sequences, say=say, covariates=covariates)
 
 
 def _prepare(tiny, place, hashed, files):
@@ -305,6 +327,19 @@ def tiny_regressor(tmp_path_factory):
         place = tmp_path_factory.mktemp('regressor')
         patch.setenv('AAM_WORK_DIR', str(place / 'work'))
         return run_fit(make_tiny(), place / 'run')
+
+
+@pytest.fixture(scope='session')
+def facility_regressor(tmp_path_factory):
+    """A regressor fitted with covariates, its study and these, that every test may read and none may change."""
+    from tests.facilities import make_facilities
+
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp('facilities')
+        patch.setenv('AAM_WORK_DIR', str(place / 'work'))
+        tiny, covariates = make_facilities()
+        run = run_fit(tiny, place / 'run', covariates=covariates, learning_rate=0.01)
+        return types.SimpleNamespace(run=run, folder=run.folder, tiny=tiny, covariates=covariates)
 
 
 @pytest.fixture(scope='session')

@@ -13,7 +13,7 @@ from q2_types.distance_matrix import LSMatFormat
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
-from qiime2.plugin import Categorical, MetadataColumn, Numeric
+from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric
 
 from q2_aam.config import (
     Call,
@@ -23,10 +23,13 @@ from q2_aam.config import (
     FitRegressorConfig,
     PredictConfig,
 )
+from q2_aam.data.covariate_schema import select_covariates
+from q2_aam.data.given_splits import aligned_to, folds_of, plan_of
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
+from q2_aam.errors import UserError
 from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
 from q2_aam.evaluation.sites import plan_sites
-from q2_aam.runtime.content import hash_files, hash_series
+from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.pipeline_seed import seed_of_pipeline
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMModelDirectoryFormat, AAMPredictionDetails
 from q2_aam.visualizers.citations import cite
@@ -35,7 +38,7 @@ from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
 from .messages import warnings_given
-from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, path_of
+from .shared import COVARIATES_DESCRIPTION, GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, frame_of, path_of
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -54,6 +57,13 @@ SITES_DESCRIPTION = (
     'Metadata column with the site, run or study of each sample. Beside the folds, each site is left out once: its '
     'samples are predicted by a model trained on the samples of the others whose group has none at the site, and the '
     'metrics and the verdict say what happens there. Of more than 20 sites, those with most samples are left out.'
+)
+
+OF_BASELINES = 'Random forest, extra trees and the linear baseline get them, too, one column a category.'
+
+SPLIT_DESCRIPTION = (
+    'Metadata column that names the fold of each sample, in place of folds, which are then as many as there are names. '
+    'Samples without a name are ignored.'
 )
 
 OUTPUT_DESCRIPTIONS = {
@@ -102,27 +112,51 @@ CLASSES = _Kind(
 
 @flat(CrossValidateConfig)
 def cross_validate(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sites=None, *, config
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
+    sites=None, split=None, *, config
 ):  # fmt: skip
-    return _cross_validate(ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups, sites)
+    return _cross_validate(
+        ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
+    )
 
 
 @flat(CrossValidateClassifierConfig)
 def cross_validate_classifier(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sites=None, *, config
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
+    sites=None, split=None, *, config
 ):  # fmt: skip
-    return _cross_validate(ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups, sites)
+    return _cross_validate(
+        ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
+    )
 
 
-def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups, sites):
+def _cross_validate(
+    ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
+):  # fmt: skip
     names = None if groups is None else group_names(groups)
     file = table.view(BIOMV210Format)
-    labels = labels_with_reads(str(file), metadata.to_series(), names, kind.align)
+    named = None if split is None else folds_of(split.to_series())
+    align = kind.align if named is None else aligned_to(kind.align, named, 'fold')
+    labels = labels_with_reads(str(file), metadata.to_series(), names, align)
     places = None if sites is None else group_names(sites)
-    hashes = _hashes(file, metadata.to_series(), sequences, encoder, distance_matrix, groups=names, sites=places)
+    chosen = select_covariates(
+        frame_of(covariates),
+        list(config.covariates.covariate_columns),
+        metadata.name,
+        None if groups is None else groups.name,
+    )
+    hashes = _hashes(
+        file, metadata.to_series(), sequences, encoder, distance_matrix, groups=names, sites=places, split=named
+    )
+    if chosen is not None:
+        hashes['covariates'] = hash_frame(chosen)
+        covariates = qiime2.Metadata(chosen.rename_axis('id'))
     seed = seed_of_pipeline(kind.call, config, hashes, config.training.random_seed)
     how = config.folds
-    plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
+    if named is None:
+        plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
+    else:
+        plan = _given_plan(labels, named, how)
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
     # after the folds, every site is left out once
@@ -142,19 +176,20 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
         (test_table,) = filter_samples(table, metadata=_ids(target[tested]))
         model, *_, history = fit(
             table=training_table, metadata=column, sequences=sequences, encoder=encoder,
-            distance_matrix=distance_matrix, groups=groups,
+            distance_matrix=distance_matrix, groups=groups, covariates=covariates,
             **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
         )  # fmt: skip
         # predict, whose warnings nobody reads where folds are computed in parallel
         (predicted,) = predict(
-            test_table=test_table, model=model, sequences=sequences, **_of_call(PredictConfig, values)
-        )
+            test_table=test_table, model=model, sequences=sequences, covariates=covariates,
+            **_of_call(PredictConfig, values),
+        )  # fmt: skip
         details.append(predicted)
         histories.append(history)
         if how.baselines:
             (scored,) = score(
                 training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
-                metadata=column, random_seed=seed_of_fold, threads=values['threads'],
+                metadata=column, covariates=covariates, random_seed=seed_of_fold, threads=values['threads'],
             )  # fmt: skip
             baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
@@ -164,6 +199,14 @@ def _cross_validate(ctx, kind, config, table, metadata, sequences, encoder, dist
         warned=warned or None, sites=[site.name for site in site_folds] or None,
     )  # fmt: skip
     return tuple(results)
+
+
+def _given_plan(labels, named, how):
+    """Return the folds that the user names."""
+    if how.repeats > 1 or how.leave_one_group_out:
+        other = f'repeats is {how.repeats}' if how.repeats > 1 else 'leave_one_group_out is True'
+        raise UserError(f'Folds are given as split, so that there are no others, but {other}; leave it at its default.')
+    return plan_of(labels, named)
 
 
 def _sites(places, labels, kind):
@@ -229,7 +272,9 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         parameters={
             'metadata': MetadataColumn[kind],
             'groups': MetadataColumn[Categorical | Numeric],
+            'covariates': Metadata,
             'sites': MetadataColumn[Categorical | Numeric],
+            'split': MetadataColumn[Categorical],
             **parameters(config),
         },
         outputs=outputs,
@@ -240,7 +285,9 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
         parameter_descriptions={
             'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
             'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
+            'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sites': SITES_DESCRIPTION,
+            'split': SPLIT_DESCRIPTION,
             **descriptions(config),
         },
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},

@@ -9,23 +9,22 @@ from itertools import zip_longest
 import pandas as pd
 import qiime2
 from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
-from q2_types.distance_matrix import DistanceMatrix, LSMatFormat
 from q2_types.feature_data import DNAFASTAFormat
-from q2_types.feature_table import BIOMV210Format, FeatureTable, Frequency, RelativeFrequency
+from q2_types.feature_table import BIOMV210Format, FeatureTable, Frequency, PresenceAbsence, RelativeFrequency
 from q2_types.sample_data import SampleData
 from qiime2.plugin import Bool, Categorical, Int, List, Metadata, MetadataColumn, Numeric, Range, Str, TypeMatch
 
-from q2_aam.config import PredictClassesConfig, PredictConfig, RuntimeConfig
+from q2_aam.config import PredictClassesConfig, PredictConfig
 from q2_aam.data.atomic import writing_output
 from q2_aam.data.details import PROBABILITY
 from q2_aam.data.filter_table import filter_samples
-from q2_aam.data.splits import NEW, TEST
+from q2_aam.data.splits import TEST
 from q2_aam.evaluation.out_of_fold import OURS, gather_classes, gather_numbers, mean_probabilities, means_of
 from q2_aam.evaluation.sites import compare_sites
 from q2_aam.evaluation.verdict import ALL, compare, table_of
 from q2_aam.runtime.heard import about
-from q2_aam.runtime.limits import available_cpus
 from q2_aam.runtime.pipeline_seed import forget_seed
+from q2_aam.runtime.screen import print_line
 from q2_aam.types import (
     AAMClassifier,
     AAMMetrics,
@@ -36,14 +35,12 @@ from q2_aam.types import (
 )
 from q2_aam.visualizers.citations import cite
 
+from .cross_validate_baselines import OF_ALL_SAMPLES, SEED, register_baselines
 from .cross_validate_sites import gathered, of_plan
 from .fit import group_names
-from .messages import print_when_command_ends, warnings_given, warnings_to_user
-from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, path_of
-from .signature import descriptions, flat, parameters, qiime_type
-
-(THREADS,) = (opt for opt in RuntimeConfig.options() if opt.name == 'threads')
-SEED = Int % Range(1, 2**31 - 1, inclusive_end=True)
+from .messages import print_when_command_ends, warnings_to_user
+from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, frame_of, path_of, with_warnings
+from .signature import descriptions, flat, parameters
 
 
 def _filter_samples(table: BIOMV210Format, metadata: qiime2.Metadata) -> BIOMV210Format:
@@ -61,6 +58,7 @@ def _predict_fold(
     test_table: BIOMV210Format,
     model: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    covariates: qiime2.Metadata = None,
     *,
     config: PredictConfig,
 ) -> pd.DataFrame:
@@ -69,44 +67,12 @@ def _predict_fold(
     from q2_aam.inference.predict import predict, predict_classes
 
     inputs = {'table': str(test_table), 'model': str(model), 'sequences': path_of(sequences)}
+    inputs['covariates'] = frame_of(covariates)
     if bundle.read_config(str(model)).kind == bundle.REGRESSOR:
         *_, details = predict(**inputs, config=config)
     else:
         *_, details = predict_classes(**inputs, config=PredictClassesConfig.from_flat(config.to_flat()))
-    return _with_warnings(details)
-
-
-def _score_baselines(
-    training_table: BIOMV210Format,
-    test_table: BIOMV210Format,
-    metadata: qiime2.MetadataColumn,
-    distance_matrix: LSMatFormat = None,
-    random_seed: int = 1,
-    threads: int = 0,
-) -> pd.DataFrame:
-    # the estimators take a second to load, and QIIME 2 loads this file to run any action of any plugin
-    from q2_aam.data.counts import read_fold, read_fold_distances
-    from q2_aam.evaluation.baselines import predict_fold
-
-    # in order of ids: the same samples in another order must give the same forests
-    target = metadata.to_series().sort_index()
-    ids = list(target.index)
-    with warnings_to_user():
-        test_ids, counts, new_counts = read_fold(str(training_table), str(test_table), ids)
-        distances = None if distance_matrix is None else read_fold_distances(str(distance_matrix), ids, test_ids)
-        details = predict_fold(
-            counts, target, new_counts, test_ids, random_seed, threads or available_cpus(), distances
-        )
-        details.insert(0, 'part', NEW)
-        # each method has a column of its own
-        details.insert(1, 'prediction', float('nan'))
-        return _with_warnings(details)
-
-
-def _with_warnings(details):
-    """Return details of a fold with a column of what the running action has warned of, one a line, where it has."""
-    texts = warnings_given()
-    return details.assign(**{WARNING: '\n'.join(texts)}) if texts else details
+    return with_warnings(details)
 
 
 def _collate_numbers(
@@ -194,7 +160,7 @@ def _judge(out_of_fold, seed, pretrained, warned, of_folds, of_sites):
         verdict = f'{verdict} {sentence}'
         metrics = pd.concat([metrics, pd.DataFrame(rows, columns=metrics.columns)], ignore_index=True)
         metrics.loc[0, 'note'] = verdict
-    print(*table_of(metrics), verdict, sep='\n', flush=True)
+    print_line('\n'.join([*table_of(metrics), verdict]))
     print_when_command_ends(f'{verdict}\n')
     # the next call without a seed is another cross-validation, and does not take these folds
     with warnings_to_user():
@@ -239,7 +205,7 @@ def _details(details, predictions, metadata, more):
 
 def register_steps(plugin):
     """Register them with the plugin object."""
-    of_values = TypeMatch([Frequency, RelativeFrequency])
+    of_values = TypeMatch([Frequency, RelativeFrequency, PresenceAbsence])
     plugin.methods.register_function(
         function=_filter_samples,
         inputs={'table': FeatureTable[of_values]},
@@ -256,45 +222,21 @@ def register_steps(plugin):
     plugin.methods.register_function(
         function=_predict_fold,
         inputs={'test_table': TABLE, 'model': AAMRegressor | AAMClassifier, 'sequences': INPUTS['sequences']},
-        parameters=parameters(PredictConfig),
+        parameters={'covariates': Metadata, **parameters(PredictConfig)},
         outputs=[('details', SampleData[AAMPredictionDetails])],
         input_descriptions={
             'test_table': 'Test samples.',
             'model': 'The model of the fold.',
             'sequences': INPUT_DESCRIPTIONS['sequences'],
         },
-        parameter_descriptions=descriptions(PredictConfig),
+        parameter_descriptions={'covariates': OF_ALL_SAMPLES, **descriptions(PredictConfig)},
         output_descriptions={'details': 'Predictions for the test samples, as from predict and predict-classes.'},
         name='Predict one fold with its model',
         description='A step of cross-validate and cross-validate-classifier; use these instead. Predicts the test '
         'samples of one fold as predict and predict-classes do, and keeps the warnings in the details.',
         citations=cite('ukkonen1992'),
     )
-    plugin.methods.register_function(
-        function=_score_baselines,
-        inputs={'training_table': TABLE, 'test_table': TABLE, 'distance_matrix': DistanceMatrix},
-        parameters={
-            'metadata': MetadataColumn[Numeric | Categorical],
-            'random_seed': SEED,
-            'threads': qiime_type(THREADS),
-        },
-        outputs=[('details', SampleData[AAMPredictionDetails])],
-        input_descriptions={
-            'training_table': 'Training samples.',
-            'test_table': 'Test samples.',
-            'distance_matrix': 'Distances between the samples of both tables.',
-        },
-        parameter_descriptions={
-            'metadata': 'Target of the training samples.',
-            'random_seed': 'Seed of the forests.',
-            'threads': THREADS.help,
-        },
-        output_descriptions={'details': 'Predictions for the test samples, one column per method.'},
-        name='Predict one fold with baselines',
-        description='A step of cross-validate and cross-validate-classifier; use these instead. Fits the baselines on '
-        'the training samples of one fold and predicts its test samples.',
-        citations=cite('pedregosa2011'),
-    )
+    register_baselines(plugin)
     _register_collate(plugin, _collate_numbers, Numeric, [('predictions', SampleData[RegressorPredictions])])
     _register_collate(
         plugin, _collate_classes, Categorical,

@@ -14,7 +14,10 @@ from .examples_embed import embed_example, predict_distances_example
 from .shared import INPUT_DESCRIPTIONS, INPUTS, path_of
 from .signature import descriptions, flat, parameters
 
-ENCODER_DESCRIPTION = 'The encoder, from pretrain with a distance_matrix or a phylogeny.'
+ENCODER_DESCRIPTION = (
+    'The encoder, from pretrain with a distance_matrix or a phylogeny. Without it, the one that comes with this plugin '
+    'for 16S V4 is used (default_encoder).'
+)
 
 DISTANCES_DESCRIPTION = (
     'Predict the distances between the samples of a feature table, such as UniFrac, with an encoder that was '
@@ -34,28 +37,28 @@ EMBED_DESCRIPTION = (
 @flat(DistancesConfig)
 def predict_distances(
     table: BIOMV210Format,
-    encoder: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    encoder: AAMModelDirectoryFormat = None,
     *,
     config: DistancesConfig,
 ) -> skbio.DistanceMatrix:
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.inference.embed import predict_distances as run
 
-    return _matrix(run(str(table), str(encoder), config, sequences=path_of(sequences)))
+    return _matrix(run(str(table), path_of(encoder), config, sequences=path_of(sequences)))
 
 
 @flat(EmbedConfig)
 def embed(
     table: BIOMV210Format,
-    encoder: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    encoder: AAMModelDirectoryFormat = None,
     *,
     config: EmbedConfig,
 ) -> (skbio.OrdinationResults, skbio.DistanceMatrix):
     from q2_aam.inference.embed import embed as run
 
-    ordination, distances = run(str(table), str(encoder), config, sequences=path_of(sequences))
+    ordination, distances = run(str(table), path_of(encoder), config, sequences=path_of(sequences))
     pcoa = skbio.OrdinationResults(
         'PCoA',
         'Principal Coordinate Analysis',

@@ -8,9 +8,9 @@ from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig
 from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
 from q2_aam.visualizers.citations import cite
 
-from .cross_validate import OUTPUT_DESCRIPTIONS
+from .cross_validate import OF_BASELINES, OUTPUT_DESCRIPTIONS
 from .examples_evaluate import evaluate_classifier_example, evaluate_regressor_example
-from .shared import GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS
+from .shared import COVARIATES_DESCRIPTION, GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -27,20 +27,24 @@ CLASSES = 'cross_validate_classifier', ('predictions', 'probabilities', 'details
 
 @flat(CrossValidateConfig)
 def evaluate_regressor(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sample_metadata=None,
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
+    sample_metadata=None,
     *, config
 ):  # fmt: skip
     inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
+    inputs['covariates'] = covariates
     coverage = {'coverage': config.training.coverage}
     return _evaluated(ctx, NUMBERS, inputs, metadata, groups, sample_metadata, config, coverage)
 
 
 @flat(CrossValidateClassifierConfig)
 def evaluate_classifier(
-    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, sample_metadata=None,
+    ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
+    sample_metadata=None,
     *, config
 ):  # fmt: skip
     inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
+    inputs['covariates'] = covariates
     return _evaluated(ctx, CLASSES, inputs, metadata, groups, sample_metadata, config, {})
 
 
@@ -84,6 +88,7 @@ def _register(plugin, function, config, kind, outputs, words, examples):
         parameters={
             'metadata': MetadataColumn[kind],
             'groups': MetadataColumn[Categorical | Numeric],
+            'covariates': Metadata,
             'sample_metadata': Metadata,
             **parameters(config),
         },
@@ -92,6 +97,7 @@ def _register(plugin, function, config, kind, outputs, words, examples):
         parameter_descriptions={
             'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
             'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
+            'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sample_metadata': 'Further columns, by which errors are explained and points coloured.',
             **descriptions(config),
         },

@@ -7,7 +7,7 @@ from q2_types.distance_matrix import LSMatFormat
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
-from qiime2.plugin import Categorical, MetadataColumn, Numeric
+from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric
 
 from q2_aam.config import FitClassifierConfig, FitRegressorConfig
 from q2_aam.types import (
@@ -23,11 +23,14 @@ from q2_aam.visualizers.citations import cite
 
 from .examples import fit_classifier_example, fit_regressor_example
 from .shared import (
+    COVARIATES_DESCRIPTION,
     DETAILS_DESCRIPTION,
     GROUPS_DESCRIPTION,
     HISTORY_DESCRIPTION,
     INPUT_DESCRIPTIONS,
     INPUTS,
+    OF_TRAINING,
+    frame_of,
     path_of,
     saved,
 )
@@ -60,6 +63,8 @@ def fit_regressor(
     encoder: AAMModelDirectoryFormat = None,
     distance_matrix: LSMatFormat = None,
     groups: qiime2.MetadataColumn = None,
+    covariates: qiime2.Metadata = None,
+    split: qiime2.CategoricalMetadataColumn = None,
     *,
     config: FitRegressorConfig,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame, AAMTrainingHistoryDirectoryFormat):
@@ -76,6 +81,8 @@ def fit_regressor(
         encoder=path_of(encoder),
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
+        covariates=frame_of(covariates),
+        split=None if split is None else split.to_series(),
     )
     return regressor, predictions, details, saved(logged)
 
@@ -88,6 +95,8 @@ def fit_classifier(
     encoder: AAMModelDirectoryFormat = None,
     distance_matrix: LSMatFormat = None,
     groups: qiime2.MetadataColumn = None,
+    covariates: qiime2.Metadata = None,
+    split: qiime2.CategoricalMetadataColumn = None,
     *,
     config: FitClassifierConfig,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame, pd.DataFrame, AAMTrainingHistoryDirectoryFormat):
@@ -104,6 +113,8 @@ def fit_classifier(
         encoder=path_of(encoder),
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
+        covariates=frame_of(covariates),
+        split=None if split is None else split.to_series(),
     )
     return classifier, predictions, probabilities, details, saved(logged)
 
@@ -117,6 +128,11 @@ def _name(value):
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+SPLIT_DESCRIPTION = (
+    'Metadata column that names the split of each sample: training, validation or test, in place of test_fraction and '
+    'validation_fraction. Samples of which it says anything else, or nothing, are ignored. With test_fraction 0 there '
+    'need be no test samples.'
+)
 ENCODER_DESCRIPTION = 'Encoder from pretrain to start from. Without one, the model is trained on this table alone.'
 MODEL_DESCRIPTION = 'The trained model, with everything that prediction needs.'
 FOR_WHICH_SAMPLES = 'for the test samples (or, where test_fraction is 0, the validation samples).'
@@ -125,13 +141,22 @@ CITED = ('devlin2019', 'lozupone2005', 'loshchilov2019', 'ukkonen1992', 'breiman
 
 def register(plugin):
     """Register the actions with the plugin object."""
-    groups = MetadataColumn[Categorical | Numeric]
+    columns = {
+        'groups': MetadataColumn[Categorical | Numeric],
+        'covariates': Metadata,
+        'split': MetadataColumn[Categorical],
+    }
+    column_descriptions = {
+        'groups': GROUPS_DESCRIPTION.format(split='split'),
+        'covariates': COVARIATES_DESCRIPTION.format(more=OF_TRAINING),
+        'split': SPLIT_DESCRIPTION,
+    }
     inputs = {**INPUTS, 'encoder': AAMEncoder}
     input_descriptions = {**INPUT_DESCRIPTIONS, 'encoder': ENCODER_DESCRIPTION}
     plugin.methods.register_function(
         function=fit_regressor,
         inputs=inputs,
-        parameters={'metadata': MetadataColumn[Numeric], 'groups': groups, **parameters(FitRegressorConfig)},
+        parameters={'metadata': MetadataColumn[Numeric], **columns, **parameters(FitRegressorConfig)},
         outputs=[
             ('regressor', AAMRegressor),
             ('predictions', SampleData[RegressorPredictions]),
@@ -141,7 +166,7 @@ def register(plugin):
         input_descriptions=input_descriptions,
         parameter_descriptions={
             'metadata': 'Numeric metadata column to predict (the target). Samples without a value are ignored.',
-            'groups': GROUPS_DESCRIPTION.format(split='split'),
+            **column_descriptions,
             **descriptions(FitRegressorConfig),
         },
         output_descriptions={
@@ -158,7 +183,7 @@ def register(plugin):
     plugin.methods.register_function(
         function=fit_classifier,
         inputs=inputs,
-        parameters={'metadata': MetadataColumn[Categorical], 'groups': groups, **parameters(FitClassifierConfig)},
+        parameters={'metadata': MetadataColumn[Categorical], **columns, **parameters(FitClassifierConfig)},
         outputs=[
             ('classifier', AAMClassifier),
             ('predictions', SampleData[ClassifierPredictions]),
@@ -170,7 +195,7 @@ def register(plugin):
         parameter_descriptions={
             'metadata': 'Categorical metadata column to predict (the target), whose values are the classes. Samples '
             'without a value are ignored.',
-            'groups': GROUPS_DESCRIPTION.format(split='split'),
+            **column_descriptions,
             **descriptions(FitClassifierConfig),
         },
         output_descriptions={

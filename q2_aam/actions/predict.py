@@ -1,23 +1,30 @@
 """The actions `predict` and `predict_classes`: predictions of a trained model for new samples."""
 
 import pandas as pd
+import qiime2
 from q2_sample_classifier import ClassifierPredictions, Probabilities, RegressorPredictions
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
+from qiime2.plugin import Metadata
 
 from q2_aam.config import PredictClassesConfig, PredictConfig
 from q2_aam.types import AAMClassifier, AAMModelDirectoryFormat, AAMPredictionDetails, AAMRegressor
 from q2_aam.visualizers.citations import cite
 
 from .examples import predict_classes_example, predict_example
-from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, path_of
+from .shared import DETAILS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, frame_of, path_of
 from .signature import descriptions, flat, parameters
 
 WHAT_IS_READ = (
-    'Only the model, the table and the sequences are used: no metadata and no tree. ASVs that the model has never seen '
+    'Only the model, the table and the sequences are used, and covariates where the model was trained with some: no '
+    'tree, and no other samples. ASVs that the model has never seen '
     'are read by their sequences. The prediction of a sample does not depend on the other samples of the table. The '
     'details report the applicability of the model to each sample.'
+)
+COVARIATES_OF_NEW = (
+    'Metadata with the columns that the model was trained with as covariates; needed if, and only if, there were any. '
+    'A missing value and a category that the model has not learned are unknown.'
 )
 
 
@@ -26,13 +33,15 @@ def predict(
     table: BIOMV210Format,
     regressor: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    covariates: qiime2.Metadata = None,
     *,
     config: PredictConfig,
 ) -> (pd.Series, pd.DataFrame):
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.inference.predict import predict as run
 
-    predictions, details = run(str(table), str(regressor), config, sequences=path_of(sequences))
+    given = {'sequences': path_of(sequences), 'covariates': frame_of(covariates)}
+    predictions, details = run(str(table), str(regressor), config, **given)
     return predictions, details
 
 
@@ -41,13 +50,15 @@ def predict_classes(
     table: BIOMV210Format,
     classifier: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    covariates: qiime2.Metadata = None,
     *,
     config: PredictClassesConfig,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame):
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.inference.predict import predict_classes as run
 
-    predictions, probabilities, details = run(str(table), str(classifier), config, sequences=path_of(sequences))
+    given = {'sequences': path_of(sequences), 'covariates': frame_of(covariates)}
+    predictions, probabilities, details = run(str(table), str(classifier), config, **given)
     return predictions, probabilities, details
 
 
@@ -56,7 +67,7 @@ def register(plugin):
     plugin.methods.register_function(
         function=predict,
         inputs={'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'regressor': AAMRegressor},
-        parameters=parameters(PredictConfig),
+        parameters={'covariates': Metadata, **parameters(PredictConfig)},
         outputs=[
             ('predictions', SampleData[RegressorPredictions]),
             ('details', SampleData[AAMPredictionDetails]),
@@ -66,7 +77,7 @@ def register(plugin):
             'sequences': INPUT_DESCRIPTIONS['sequences'],
             'regressor': 'The model, from fit-regressor.',
         },
-        parameter_descriptions=descriptions(PredictConfig),
+        parameter_descriptions={'covariates': COVARIATES_OF_NEW, **descriptions(PredictConfig)},
         output_descriptions={
             'predictions': 'The prediction for each sample, in the unit of the target.',
             'details': DETAILS_DESCRIPTION,
@@ -80,7 +91,7 @@ def register(plugin):
     plugin.methods.register_function(
         function=predict_classes,
         inputs={'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'classifier': AAMClassifier},
-        parameters=parameters(PredictClassesConfig),
+        parameters={'covariates': Metadata, **parameters(PredictClassesConfig)},
         outputs=[
             ('predictions', SampleData[ClassifierPredictions]),
             ('probabilities', SampleData[Probabilities]),
@@ -91,7 +102,7 @@ def register(plugin):
             'sequences': INPUT_DESCRIPTIONS['sequences'],
             'classifier': 'The model, from fit-classifier.',
         },
-        parameter_descriptions=descriptions(PredictClassesConfig),
+        parameter_descriptions={'covariates': COVARIATES_OF_NEW, **descriptions(PredictClassesConfig)},
         output_descriptions={
             'predictions': 'The most probable class of each sample.',
             'probabilities': 'The probability of each class for each sample.',

@@ -2,7 +2,7 @@
 
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
-from q2_types.feature_table import FeatureTable, Frequency, RelativeFrequency
+from q2_types.feature_table import FeatureTable, Frequency, PresenceAbsence, RelativeFrequency
 
 from q2_aam.runtime.history import History
 from q2_aam.types import AAMTrainingHistoryDirectoryFormat
@@ -12,7 +12,7 @@ from .messages import warnings_given
 # The part of a history, and the metric of a cross-validation, that tells a warning.
 WARNING = 'warning'
 
-TABLE = FeatureTable[Frequency | RelativeFrequency]
+TABLE = FeatureTable[Frequency | RelativeFrequency | PresenceAbsence]
 
 INPUTS = {
     'table': TABLE,
@@ -21,8 +21,8 @@ INPUTS = {
 }
 
 INPUT_DESCRIPTIONS = {
-    'table': 'Feature table of ASVs, as counts or relative frequencies; it need not be rarefied. Feature IDs may be '
-    'hashes (sequences is then required) or the sequences themselves.',
+    'table': 'Feature table of ASVs, as counts, relative frequencies or presence and absence; it need not be rarefied. '
+    'Feature IDs may be hashes (sequences is then required) or the sequences themselves.',
     'sequences': 'Representative sequences of the features in the table. Not needed where feature IDs are sequences.',
     'distance_matrix': 'Distances between samples, for example unweighted UniFrac; any dissimilarity will do. Samples '
     'that are not in it still serve the other objectives.',
@@ -32,6 +32,13 @@ GROUPS_DESCRIPTION = (
     'Metadata column with the group of each sample (such as a subject or a site). Samples of one group always stay in '
     'the same {split}.'
 )
+
+COVARIATES_DESCRIPTION = (
+    'What is known of samples besides their reads, such as site, season, sex or age: numeric and categorical columns. '
+    'They are learned on the training samples, with categories that five of these have, in two groups; a missing value '
+    'and a category that was not learned are unknown, for which the model is trained, too. {more}'
+)
+OF_TRAINING = 'predict needs these columns, too.'
 
 HISTORY_DESCRIPTION = (
     'Training history: first the warnings of the run (part warning, their text in column metric), then losses and '
@@ -52,6 +59,17 @@ def path_of(view):
     return None if view is None else str(view)
 
 
+def frame_of(metadata):
+    """Return metadata as a DataFrame, or None where the optional parameter was not given."""
+    return None if metadata is None else metadata.to_dataframe()
+
+
+def with_warnings(details):
+    """Return details of a fold with a column of what the running action has warned of, one a line, where it has."""
+    texts = warnings_given()
+    return details.assign(**{WARNING: '\n'.join(texts)}) if texts else details
+
+
 def saved(logged):
     """Return a history as its format, the warnings of the running action first: one row each, its text as the metric.
 
@@ -59,5 +77,5 @@ def saved(logged):
     """
     history = AAMTrainingHistoryDirectoryFormat()
     warned = [(0, 0, WARNING, text, 1.0) for text in warnings_given()]
-    History([*warned, *logged.rows], logged.points).save(str(history))
+    History([*warned, *logged.rows], logged.points, logged.costs).save(str(history))
     return history

@@ -1,17 +1,18 @@
 """From a call's configuration to what QIIME 2 registers: types, defaults, descriptions and one flat signature."""
 
+import dataclasses
 import inspect
 import operator
 
 import qiime2.plugin
-from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
+from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from q2_aam.config import AUTO
 
 from .messages import warnings_to_user
 
-# How the first parameter of a pipeline is named.
-PIPELINE = 'ctx'
+# How the first parameter of a pipeline is named, and that of a visualizer.
+PIPELINE, VISUALIZER = 'ctx', 'output_dir'
 _NUMBERS = {int: Int, float: Float}
 
 
@@ -19,6 +20,8 @@ def qiime_type(opt):
     """Return the QIIME 2 type of one :class:`~q2_aam.config.Option`, bounds and 'auto' included."""
     if opt.kind is bool:
         return Bool
+    if opt.many:
+        return List[qiime_type(dataclasses.replace(opt, many=False))]
     if opt.kind is str:
         return Str % Choices(list(opt.choices)) if opt.choices else Str
     if opt.name == 'threads' and _knows_threads(opt.default):
@@ -26,7 +29,7 @@ def qiime_type(opt):
     number = _NUMBERS[opt.kind]
     if (opt.low, opt.high) != (None, None):
         number = number % Range(opt.low, opt.high, inclusive_end=opt.high is not None)
-    return number | Str % Choices([AUTO]) if opt.auto else number
+    return number | Str % Choices([AUTO, *opt.words]) if opt.auto else number
 
 
 def parameters(call):
@@ -47,8 +50,8 @@ def flat(call):
     """Make a function that takes one `config` take every parameter of `call` by name instead.
 
     QIIME 2 needs a flat list of keywords, enforces their bounds and records each in the provenance; the function gets
-    the whole configuration. A function that takes `ctx` is a pipeline, and has no annotations. Warnings reach the user
-    as :mod:`q2_aam.actions.messages` describes.
+    the whole configuration. A function that takes `ctx` is a pipeline, and has no annotations; one that takes
+    `output_dir` is a visualizer. Warnings reach the user as :mod:`q2_aam.actions.messages` describes.
 
     Parameters
     ----------
@@ -75,10 +78,9 @@ def flat(call):
                 values = {opt.name: _plain(opt, given.pop(opt.name)) for opt in options if opt.name in given}
                 return function(*context, **given, config=call.from_flat(values))
 
-        if PIPELINE in signature.parameters:
-            action.__dict__ = _Attributes(__signature__=signature)
-        else:
-            action.__signature__ = signature
+        attributes = _Attributes if {PIPELINE, VISUALIZER} & set(signature.parameters) else dict
+        action.__dict__ = attributes(__signature__=signature)
+        if PIPELINE not in signature.parameters:
             action.__annotations__ = {name: param.annotation for name, param in signature.parameters.items()}
             action.__annotations__['return'] = signature.return_annotation
         action.__name__ = action.__qualname__ = function.__name__
@@ -89,11 +91,11 @@ def flat(call):
 
 
 class _Attributes(dict):
-    """Attributes of a pipeline, of which a copy lacks `__signature__`.
+    """Attributes of a pipeline or a visualizer, of which a copy lacks `__signature__`.
 
-    Frameworks before rachis take the context off a pipeline's parameters by making a function that has the others, and
-    then copy the pipeline's attributes onto it (DropFirstParameter, by way of the package decorator): with a copied
-    `__signature__` that function would ask for the context again.
+    Frameworks before rachis take the first parameter off those of a pipeline (the context) or a visualizer (its folder)
+    by making a function that has the others, and then copy the attributes onto it (DropFirstParameter, by way of the
+    package decorator): with a copied `__signature__` that function would ask for the first one again.
     """
 
     def copy(self):
@@ -112,14 +114,21 @@ def _flat_signature(function, options):
     annotate = _no_annotation if PIPELINE in signature.parameters else _annotation
     kept += [
         inspect.Parameter(
-            opt.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=opt.default, annotation=annotate(opt)
+            opt.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default_of(opt), annotation=annotate(opt)
         )
         for opt in options
     ]
     return signature.replace(parameters=kept)
 
 
+def default_of(opt):
+    """Return the default that is registered: the framework has no empty lists."""
+    return None if opt.many else opt.default
+
+
 def _annotation(opt):
+    if opt.many:
+        return opt.kind
     return opt.kind | str if opt.auto else opt.kind
 
 
@@ -133,7 +142,9 @@ def _plain(opt, value):
     if value == AUTO:
         # the frameworks that have a type for threads allow 'auto' there, meaning 0
         return 0 if opt.name == 'threads' else AUTO
-    if opt.kind is float:
+    if opt.many:
+        return tuple(_plain(dataclasses.replace(opt, many=False), one) for one in value or ())
+    if opt.kind is float and value not in opt.words:
         return float(value)
     # numpy's whole numbers become Python's; a fraction is an error and not rounded
     return operator.index(value) if opt.kind is int else value

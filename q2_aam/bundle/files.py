@@ -17,10 +17,12 @@ from q2_aam.errors import UserError, shown
 from q2_aam.stats.conformal import Calibration
 from q2_aam.stats.difficulty import FEATURES, NAMES, Difficulty
 
-from . import domain
+from . import domain, known_asvs
 from .card import CARD_FILE, CONFIG_SHA256, card_to_json, check_card
 from .domain import Domain
-from .schema import CONFIG_FILE, REGRESSOR, WEIGHTS_SHA256, BundleConfig, check_version
+from .known_asvs import KnownASVs
+from .network import network_of
+from .schema import CONFIG_FILE, ENCODER, REGRESSOR, WEIGHTS_SHA256, BundleConfig, check_version
 from .untrusted import MAX_BYTES, brief, one_line, read_bytes, read_object
 
 if TYPE_CHECKING:
@@ -38,12 +40,12 @@ ENSEMBLE, VOCABULARY, ABUNDANCE = 'ensemble.', 'ensemble.vocabulary', 'ensemble.
 DIFFICULTY = 'difficulty.'
 DIFFICULTIES = {DIFFICULTY + name: 'float64' for name in NAMES}
 # Arrays that older bundles lack, and those made with few groups.
-OPTIONAL = {ABUNDANCE, *domain.ARRAYS, *DIFFICULTIES}
+OPTIONAL = {ABUNDANCE, *domain.ARRAYS, *DIFFICULTIES, *known_asvs.ARRAYS}
 # What arrays of sequences may be, known from the file's header before any is read: the work on them grows with both.
 MAX_VOCABULARY, MAX_LENGTH, MAX_DIMENSIONS = 8192, 2**16, 3
 MAX_SHAPES = {REFERENCES: (MAX_REFERENCES, MAX_LENGTH), VOCABULARY: (MAX_VOCABULARY, MAX_LENGTH)}
 # Heads that prediction has no use for are not saved.
-UNUSED_HEADS = ('nucleotides',)
+UNUSED_HEADS = ('nucleotides', 'asv_classes', 'sample_numbers')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Bundle:
         Of the ensemble.
     domain : q2_aam.bundle.domain.Domain or None
         Of the ensemble, too; older models have none, nor have those of few groups.
+    known_asvs : q2_aam.bundle.known_asvs.KnownASVs or None
+        Of an encoder whose own branches differ between ASVs that it learned from and others.
     """
 
     config: BundleConfig
@@ -70,6 +74,7 @@ class Bundle:
     ensemble: 'AbundanceEnsemble | None' = None
     vocabulary: Vocabulary | None = None
     domain: Domain | None = None
+    known_asvs: KnownASVs | None = None
 
 
 def heads_to_save(network) -> dict[str, HeadConfig]:
@@ -126,8 +131,9 @@ def _arrays_of(bundle):
         arrays[VOCABULARY] = bundle.vocabulary.codes
         if bundle.vocabulary.abundance is not None:
             arrays[ABUNDANCE] = bundle.vocabulary.abundance
-    if bundle.domain is not None:
-        arrays |= bundle.domain.arrays()
+    for more in (bundle.domain, bundle.known_asvs):
+        if more is not None:
+            arrays |= more.arrays()
     return arrays
 
 
@@ -138,6 +144,8 @@ def array_types(config: BundleConfig) -> dict[str, str]:
     types = {}
     if config.references is not None:
         types[REFERENCES] = 'uint8'
+    if config.kind == ENCODER:
+        types |= known_asvs.ARRAYS
     if config.kind == REGRESSOR:
         types |= {SCORES: 'float64', GROUPS: 'int64'}
         if config.blend is not None:
@@ -175,7 +183,7 @@ def load(folder, kind: str | None = None) -> Bundle:
             )
         tensors = load_file(folder / MODEL_FILE)
         arrays = {name: tensors.pop(name).numpy() for name in array_types(config) if name in tensors}
-        network = _network(config)
+        network = network_of(config)
         network.load_state_dict(tensors, assign=True)
         return _bundle(config, network.eval(), arrays)
     except ValueError as error:
@@ -200,9 +208,14 @@ def _bundle(config, network, arrays):
             if name.startswith(ENSEMBLE) and name not in (VOCABULARY, ABUNDANCE)
         }
         ensemble = AbundanceEnsemble.from_arrays(
-            weights, len(vocabulary), config.blend.kinds, config.blend.members, config.target.outputs
+            weights,
+            len(vocabulary),
+            config.blend.kinds,
+            config.blend.members,
+            config.target.outputs,
+            config.covariates,
         )
-    return Bundle(config, network, references, ensemble, vocabulary, known)
+    return Bundle(config, network, references, ensemble, vocabulary, known, KnownASVs.from_arrays(arrays))
 
 
 def _calibrated(target, arrays):
@@ -290,7 +303,7 @@ def _check_tensors(path, config, level):
 
 def _check_header(slices, config, arrays):
     """Check names, shapes and types of tensors; `slices` is {name: slice of a safetensors file}."""
-    shapes = {name: tuple(value.shape) for name, value in _network(config).state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in network_of(config).state_dict().items()}
     types = dict.fromkeys(shapes, 'F32') | arrays
     types = {name: kind for name, kind in types.items() if name in slices or name not in OPTIONAL}
     if missing := sorted(set(types) - set(slices)):
@@ -331,17 +344,3 @@ def _check_size(name, shape):
 
 def _called(name, arrays):
     return f'numbers {name}' if name in arrays else f'weights {name}'
-
-
-def _network(config):
-    """Return the network of a bundle, without memory for its weights."""
-    from q2_aam.model.network import build_network
-
-    try:
-        return build_network(config.call.model, config.heads)
-    except KeyError as error:
-        # of torch: a name with a dot, or that of a method
-        raise ValueError(
-            f"The model's {CONFIG_FILE} has a head whose name cannot be used ({one_line(error.args[0])}); use a model "
-            'that this plugin has made.'
-        ) from error

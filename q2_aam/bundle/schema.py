@@ -19,10 +19,12 @@ from q2_aam.config import (
     HeadConfig,
     PretrainConfig,
 )
+from q2_aam.data.covariates import CovariateSchema
 from q2_aam.data.names import OF_CLASSES, OF_COLUMNS, first_fault
 from q2_aam.data.references import References
 from q2_aam.errors import shown
 
+from .covariates import COLUMNS, read_covariates
 from .targets import Blend, ClassTarget, NumericTarget, is_number
 from .untrusted import brief, one_line, read_object
 
@@ -38,6 +40,8 @@ CALLS: dict[str, type[Call]] = {
 }
 # What a model of a kind predicts; an encoder predicts nothing.
 TARGETS: dict[str, type[NumericTarget] | type[ClassTarget]] = {REGRESSOR: NumericTarget, CLASSIFIER: ClassTarget}
+# Heads that predict distances.
+DISTANCE_HEADS = (HeadConfig('distances'), HeadConfig('own_branches'))
 # An objective needs one, and a model learns from a few.
 MAX_HEADS = 64
 MAX_OUTPUTS = 2**16
@@ -69,6 +73,8 @@ class BundleConfig:
         Where an abundance ensemble stands beside the network.
     min_coverage : tuple of two floats
         Share of a sample in ASVs of the vocabulary below which it is low: by logarithms and by reads.
+    covariates : q2_aam.data.covariates.CovariateSchema or None
+        What it reads of samples beside their reads; None of an encoder.
     """
 
     kind: str
@@ -79,6 +85,7 @@ class BundleConfig:
     references: dict | None = None
     blend: Blend | None = None
     min_coverage: tuple[float, float] = (0.0, 0.0)
+    covariates: CovariateSchema | None = None
 
     def to_json(self, weights_sha256: str) -> str:
         """Return the text of `config.json`; it holds the checksum of the weights, too."""
@@ -118,6 +125,7 @@ class BundleConfig:
             _references(kind, fields.get('references')),
             _blend(kind, fields.get('blend')),
             _min_coverage(fields.get('min_coverage', [0.0, 0.0])),
+            _covariates(kind, fields.get('covariates')),
         )
 
 
@@ -160,12 +168,13 @@ def _head(name, fields):
 
 def _check_heads(heads, target, divisor):
     """Raise ValueError unless there are the heads that prediction asks for."""
-    if target is not None and heads.get('target') != HeadConfig('target', target.outputs):
+    head = heads.get('target')
+    if target is not None and (head is None or (head.kind, head.outputs) != ('target', target.outputs)):
         raise ValueError(
             f"The model's {CONFIG_FILE} must have a head of {target.outputs} outputs for its target; use a model that "
             'this plugin has made.'
         )
-    if divisor is not None and heads.get('distances') != HeadConfig('distances'):
+    if divisor is not None and heads.get('distances') not in DISTANCE_HEADS:
         raise ValueError(
             f"The model's {CONFIG_FILE} has a distance divisor, but no head for distances; use a model that this "
             'plugin has made.'
@@ -240,6 +249,24 @@ def _min_coverage(shares):
             f'{brief(shares)}.'
         )
     return tuple(shares)
+
+
+def _covariates(kind, fields):
+    if fields is None:
+        return None
+    if kind not in TARGETS:
+        raise ValueError(f"The model's {CONFIG_FILE} has covariates, but an encoder reads none.")
+    where = f'covariates of {CONFIG_FILE}'
+    _check_fields(fields, CovariateSchema, where)
+    for name, cls in COLUMNS.items():
+        columns = fields.get(name, [])
+        if not isinstance(columns, list):
+            raise ValueError(
+                f"The {name} columns in the model's {where} must be a list, but they are {brief(columns)}."
+            )
+        for column in columns:
+            _check_fields(column, cls, where)
+    return read_covariates(fields)
 
 
 def check_version(fields: dict, name: str) -> None:

@@ -9,7 +9,7 @@ import typing
 
 import numpy as np
 
-from q2_aam.data.details import LOWER, PROBABILITY, UPPER
+from q2_aam.data.details import LOWER, PROBABILITY, QUANTILE, UPPER
 from q2_aam.data.signs import Signs
 from q2_aam.errors import UserError
 from q2_aam.model.member_arrays import KINDS, PERCEPTRONS
@@ -17,6 +17,7 @@ from q2_aam.stats.conformal import Calibration
 from q2_aam.stats.difficulty import Difficulty, difficulty_features
 from q2_aam.stats.temperature import softmax
 
+from .scales import COLUMN, LOG, SQRT, Scale, check_levels
 from .untrusted import MAX_BYTES, brief
 
 # Least difficulty of a sample, in standard deviations of the target: quantiles that cross say nothing.
@@ -49,8 +50,16 @@ class NumericTarget:
     quantiles : bool
         Whether there are three outputs: the median, and the quantiles that end an interval. Prediction intervals are
         then wider where these are farther apart.
-    lowest : float or None
-        Least value that is predicted; None: there is no such limit.
+    lowest, highest : float or None
+        Least and largest value that is predicted; None: there is no such limit.
+    log : bool
+        Whether it is the logarithm of 1 + the column that is scaled.
+    levels : tuple of float
+        Where quantiles were asked for: that of each output. The first is the median, the next two end an interval. They
+        are sorted before they are read, so that none crosses another (Chernozhukov, Fernandez-Val and Galichon 2010,
+        doi:10.3982/ECTA7880). Empty: the three outputs are read as they are.
+    shown : tuple of float
+        Those of the levels that have a column of their own.
     calibration : q2_aam.stats.conformal.Calibration or None
         What prediction intervals are made from; of a square root, on that scale, so that intervals are wider for
         large values and never below 0. Its arrays stand beside the weights of a bundle, not in its config.json.
@@ -65,6 +74,10 @@ class NumericTarget:
     sqrt: bool = False
     quantiles: bool = False
     lowest: float | None = None
+    highest: float | None = None
+    log: bool = False
+    levels: tuple = ()
+    shown: tuple = ()
     calibration: Calibration | None = dataclasses.field(default=None, metadata={'array': True})
     difficulty: Difficulty | None = dataclasses.field(default=None, metadata={'array': True})
 
@@ -75,35 +88,56 @@ class NumericTarget:
                 f'The target must have a center from -{MAX_CENTER:g} to {MAX_CENTER:g} and a scale from {MIN_SCALE:g} '
                 f'to {MAX_SCALE:g}, but it has the center {brief(self.center)} and the scale {brief(self.scale)}.'
             )
-        for name in ('sqrt', 'quantiles'):
+        for name in ('sqrt', 'log', 'quantiles'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name} of the target must be true or false, but it is {brief(getattr(self, name))}.')
         if self.coverage is not None and not (is_number(self.coverage, 0, 1) and 0 < self.coverage < 1):
             raise ValueError(f'The coverage of the target must lie between 0 and 1, but it is {brief(self.coverage)}.')
-        if self.lowest is not None and not is_number(self.lowest, -MAX_CENTER, MAX_CENTER):
-            raise ValueError(f'The lowest value of the target must be a number, but it is {brief(self.lowest)}.')
+        for name in ('lowest', 'highest'):
+            limit = getattr(self, name)
+            if limit is not None and not is_number(limit, -MAX_CENTER, MAX_CENTER):
+                raise ValueError(f'The {name} value of the target must be a number, but it is {brief(limit)}.')
+        if self.lowest is not None and self.highest is not None and not self.lowest < self.highest:
+            raise ValueError(
+                f'The lowest value of the target ({self.lowest:g}) must be below the highest ({self.highest:g}).'
+            )
+        if self.sqrt and self.log:
+            raise ValueError('The target must not be both a square root and a logarithm.')
+        self._check_levels()
         by_difficulty = self.quantiles or self.difficulty is not None
         if self.calibration is not None and self.calibration.by_difficulty != by_difficulty:
             raise ValueError(
                 'The calibration of the target must be by difficulty if, and only if, it has quantiles or a difficulty.'
             )
 
+    def _check_levels(self):
+        for name in ('levels', 'shown'):
+            # JSON has lists
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_levels(self.levels, self.shown, self.quantiles)
+
+    @property
+    def on_scale(self) -> Scale:
+        """The scale on which it is learned."""
+        return SQRT if self.sqrt else LOG if self.log else COLUMN
+
     @property
     def outputs(self) -> int:
         """How many outputs the network has for it."""
-        return 3 if self.quantiles else 1
+        return (len(self.levels) or 3) if self.quantiles else 1
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Return values of the column as the network is to give them."""
-        return ((np.sqrt(np.maximum(values, 0)) if self.sqrt else values) - self.center) / self.scale
+        return (self.on_scale.to_scale(values) - self.center) / self.scale
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         """Return the predictions of outputs [N, O], in the unit of the column."""
-        return self._to_unit(self._linear(outputs[:, 0]))
+        return self._to_unit(self._linear(self._ordered(outputs)[:, 0]))
 
     def errors(self, outputs: np.ndarray, true: np.ndarray) -> np.ndarray:
         """Return predicted minus true value on the scale of the calibration: of a square root, of that."""
-        return self._linear(outputs[:, 0]) - (np.sqrt(np.maximum(true, 0)) if self.sqrt else true)
+        return self._linear(self._ordered(outputs)[:, 0]) - self.on_scale.to_scale(true)
 
     def difficulty_of(self, outputs: np.ndarray, signs: Signs | None) -> np.ndarray | None:
         """Return how hard samples are to predict, float64 [N]; None where all are as hard.
@@ -112,6 +146,7 @@ class NumericTarget:
         the outputs [N, O] and the signs of the samples (:mod:`q2_aam.stats.difficulty`).
         """
         if self.quantiles:
+            outputs = self._ordered(outputs)
             half = (self._linear(outputs[:, 2]) - self._linear(outputs[:, 1])) / 2
             return np.maximum(half, MIN_DIFFICULTY * self.scale)
         if self.difficulty is None:
@@ -122,20 +157,31 @@ class NumericTarget:
 
     def columns(self, outputs: np.ndarray, signs: Signs | None = None) -> dict[str, np.ndarray]:
         """Return what outputs [N, O] say, as columns in the unit of the target: prediction and interval."""
-        centers = self._linear(outputs[:, 0])
-        predictions = self._to_unit(centers)
-        if self.calibration is None:
-            return {'prediction': predictions}
-        lower, upper = self.calibration.bounds(centers, self.coverage, self.difficulty_of(outputs, signs))
-        return {'prediction': predictions, LOWER: self._to_unit(lower), UPPER: self._to_unit(upper)}
+        ordered = self._ordered(outputs)
+        centers = self._linear(ordered[:, 0])
+        columns = {'prediction': self._to_unit(centers)}
+        if self.calibration is not None:
+            bounds = self.calibration.bounds(centers, self.coverage, self.difficulty_of(outputs, signs))
+            columns |= {LOWER: self._to_unit(bounds[0]), UPPER: self._to_unit(bounds[1])}
+        for level in self.shown:
+            columns[f'{QUANTILE}{level:g}'] = self._to_unit(self._linear(ordered[:, self.levels.index(level)]))
+        return columns
+
+    def _ordered(self, outputs):
+        """Return outputs [N, O] of which those of higher levels are never below those of lower ones."""
+        if not self.levels:
+            return outputs
+        return np.sort(outputs, axis=1)[:, np.argsort(np.argsort(self.levels))]
 
     def _linear(self, outputs):
-        """Return outputs on the scale of the calibration: the column's, or its square root's, never below 0."""
+        """Return outputs on the scale of the calibration: that of a square root or of a logarithm begins at 0."""
         values = outputs * self.scale + self.center
-        return np.maximum(values, 0) if self.sqrt else values
+        return np.maximum(values, 0) if self.on_scale.from_zero else values
 
     def _to_unit(self, values):
-        values = np.square(np.maximum(values, 0)) if self.sqrt else values
+        values = self.on_scale.to_unit(values)
+        if self.highest is not None:
+            values = np.minimum(values, self.highest)
         return values if self.lowest is None else np.maximum(values, self.lowest)
 
 

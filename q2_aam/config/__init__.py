@@ -6,33 +6,41 @@ from .calls import (
     CrossValidateConfig,
     DistancesConfig,
     EmbedConfig,
+    FeatureImportanceConfig,
     FitClassifierConfig,
     FitRegressorConfig,
+    PlanConfig,
     PredictClassesConfig,
     PredictConfig,
     PretrainConfig,
+    VisualizeAttentionConfig,
 )
 from .fields import AUTO, Group, Option, option
 from .model import HeadConfig, ModelConfig, ResolvedModel
-from .runtime import RuntimeConfig
+from .runtime import ClusterRuntime, RuntimeConfig, TrainingRuntime
 
 __all__ = [
     'AUTO',
     'Call',
+    'ClusterRuntime',
     'CrossValidateClassifierConfig',
     'CrossValidateConfig',
     'DistancesConfig',
     'EmbedConfig',
+    'FeatureImportanceConfig',
     'FitClassifierConfig',
     'FitRegressorConfig',
     'Group',
     'HeadConfig',
     'ModelConfig',
     'Option',
+    'PlanConfig',
     'PredictClassesConfig',
     'PredictConfig',
     'PretrainConfig',
     'ResolvedModel',
     'RuntimeConfig',
+    'TrainingRuntime',
+    'VisualizeAttentionConfig',
     'option',
 ]

@@ -5,13 +5,18 @@ import typing
 
 from q2_aam.errors import shown
 
+from .covariates import CovariatesConfig
 from .data import FitData, FoldData, NewData, PredictData, PredictNumbers, PretrainData
+from .default_encoder import DefaultEncoder, StartingEncoder
 from .embedding import EmbeddingConfig
 from .fields import Group, Option
 from .folds import FoldsConfig
+from .importance import AttentionConfig, ImportanceConfig
 from .model import ModelConfig
-from .runtime import RuntimeConfig
-from .training import ClassifierTraining, PretrainTraining, RegressorTraining
+from .plan import PlanGroup
+from .pretraining import PretrainTraining
+from .runtime import ClusterRuntime, RuntimeConfig, TrainingRuntime
+from .training import ClassifierTraining, RegressorTraining
 
 AnyCall = typing.TypeVar('AnyCall', bound='Call')
 
@@ -41,11 +46,12 @@ class Call:
         )
 
     def to_flat(self) -> dict[str, typing.Any]:
-        """Return one flat {parameter: value}, as :meth:`from_flat` takes it."""
+        """Return one flat {parameter: value}, as :meth:`from_flat` takes it: a list, or None where it is empty."""
         return {
-            opt.name: getattr(getattr(self, name), opt.name)
+            opt.name: list(value) or None if opt.many else value
             for name, group in self.groups().items()
             for opt in group.options()
+            for value in [getattr(getattr(self, name), opt.name)]
         }
 
     @classmethod
@@ -74,7 +80,10 @@ def _check_names(where, values, known):
     if not isinstance(values, dict):
         raise ValueError(f'The {where} must be an object, but it is {shown(values)}.')
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f'The {where} has a field that this version does not know: {shown(unknown[0])}.')
+        raise ValueError(
+            f'The {where} has a field that this version does not know: {shown(unknown[0])}; use the version of q2-aam '
+            'that made it, or a later one.'
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,23 +91,27 @@ class PretrainConfig(Call):
     data: PretrainData = PretrainData()
     model: ModelConfig = ModelConfig()
     training: PretrainTraining = PretrainTraining()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: ClusterRuntime = ClusterRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
 class FitRegressorConfig(Call):
     data: FitData = FitData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
     model: ModelConfig = ModelConfig()
     training: RegressorTraining = RegressorTraining()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: ClusterRuntime = ClusterRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
 class FitClassifierConfig(Call):
     data: FitData = FitData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
     model: ModelConfig = ModelConfig()
     training: ClassifierTraining = ClassifierTraining()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: ClusterRuntime = ClusterRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +129,29 @@ class PredictClassesConfig(Call):
 @dataclasses.dataclass(frozen=True)
 class DistancesConfig(Call):
     data: NewData = NewData()
+    encoder: DefaultEncoder = DefaultEncoder()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbedConfig(Call):
     data: NewData = NewData()
+    encoder: DefaultEncoder = DefaultEncoder()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureImportanceConfig(Call):
+    data: NewData = NewData()
+    importance: ImportanceConfig = ImportanceConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class VisualizeAttentionConfig(Call):
+    data: NewData = NewData()
+    attention: AttentionConfig = AttentionConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
 
@@ -132,15 +161,25 @@ class CrossValidateConfig(Call):
 
     folds: FoldsConfig = FoldsConfig()
     data: FoldData = FoldData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
     model: ModelConfig = ModelConfig()
     training: RegressorTraining = RegressorTraining()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: TrainingRuntime = TrainingRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidateClassifierConfig(Call):
     folds: FoldsConfig = FoldsConfig()
     data: FoldData = FoldData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
     model: ModelConfig = ModelConfig()
     training: ClassifierTraining = ClassifierTraining()
+    runtime: TrainingRuntime = TrainingRuntime()
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig(Call):
+    plan: PlanGroup = PlanGroup()
     runtime: RuntimeConfig = RuntimeConfig()

@@ -11,11 +11,13 @@ class InputData(Group):
 
     group = 'data'
 
-    max_asvs_per_sample: int = option(
-        0,
-        'Maximum number of ASVs read per sample; 0 reads all. The details report the share of reads left out.',
-        low=0,
-        high=1000000000,
+    max_asvs_per_sample: float = option(
+        0.0,
+        'Maximum number of ASVs read per sample or, below 1, share of the reads of a sample that they must hold: with '
+        '0.99, as many of its most abundant ASVs as hold 99 % of its reads. 0 reads all. The details report the share '
+        'of reads left out.',
+        low=0.0,
+        high=1e9,
         advanced=True,
     )
     asv_choice: str = option(
@@ -26,13 +28,22 @@ class InputData(Group):
         advanced=True,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = self.max_asvs_per_sample
+        if limit > 1 and limit != int(limit):
+            raise ValueError(
+                'Parameter max_asvs_per_sample must be a whole number of ASVs, or a share of the reads below 1, but it '
+                f'is {limit:g}.'
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class PretrainData(InputData):
     validation_fraction: float = option(
         0.1,
-        'Share of the samples, drawn at random, that is held out to score the encoder. It selects nothing; 0 holds '
-        'out none.',
+        'Share of the samples, drawn at random, that is held out to score the encoder and, with patience, to choose '
+        'the best epoch. The history names them (part held_out). 0 holds out none.',
         low=0.0,
         high=0.9,
     )

@@ -17,6 +17,7 @@ def option(
     choices: tuple[str, ...] = (),
     advanced: bool = False,
     absent: object = None,
+    words: tuple[str, ...] = (),
 ) -> typing.Any:
     """Declare a parameter as a dataclass field.
 
@@ -35,6 +36,8 @@ def option(
     absent : int, float, bool or str, optional
         Its value in a bundle written before this field existed: the value that means "as it was then". None: the
         default means that.
+    words : tuple of str, optional
+        Words that are allowed beside numbers and 'auto'.
     """
     metadata = {
         'help': help,
@@ -43,13 +46,17 @@ def option(
         'choices': tuple(choices),
         'advanced': advanced,
         'absent': default if absent is None else absent,
+        'words': tuple(words),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A parameter as it was declared; `kind` is int, float, bool or str, `auto` tells whether 'auto' is allowed too."""
+    """A parameter as it was declared.
+
+    `kind` is int, float, bool or str, `auto` tells whether 'auto' is allowed too, `many` whether it is a list of them.
+    """
 
     group: str
     name: str
@@ -62,20 +69,38 @@ class Option:
     choices: tuple[str, ...]
     advanced: bool
     absent: object
+    words: tuple[str, ...] = ()
+    many: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
     """A group of parameters: a frozen dataclass whose fields are all declared with :func:`option`.
 
-    A field annotated ``int | str`` (or ``float | str``) is a number or the word 'auto'.
+    A field annotated ``int | str`` (or ``float | str``) is a number or the word 'auto', one annotated
+    ``tuple[float, ...]`` (or ``tuple[str, ...]``) a list, which may be given as one, or as None where it is empty.
     """
 
     group: typing.ClassVar[str] = ''
 
     def __post_init__(self) -> None:
         for opt in self.options():
+            value = getattr(self, opt.name)
+            if opt.many and (value is None or isinstance(value, list)):
+                object.__setattr__(self, opt.name, tuple(value or ()))
             check_value(opt, getattr(self, opt.name))
+
+    def check_needs(self, names: tuple[str, ...], other: str, *values: object) -> None:
+        """Raise ValueError, in one sentence, where one of `names` is changed though `other` is none of the values."""
+        defaults = {opt.name: opt.default for opt in self.options()}
+        given = getattr(self, other)
+        for name in names:
+            if given not in values and getattr(self, name) != defaults[name]:
+                needed = ' or '.join(map(str, values))
+                raise ValueError(
+                    f'Parameter {name} is of no use where {other} is {given}; set {other} to {needed}, or leave {name} '
+                    'at its default.'
+                )
 
     @classmethod
     def options(cls) -> list[Option]:
@@ -84,17 +109,23 @@ class Group:
         options = []
         for field in dataclasses.fields(cls):
             kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
-            auto = len(kinds) > 1 and str in kinds
-            options.append(Option(cls.group, field.name, kinds[0], auto, field.default, **field.metadata))
+            many = typing.get_origin(hints[field.name]) is tuple
+            auto = not many and len(kinds) > 1 and str in kinds
+            options.append(Option(cls.group, field.name, kinds[0], auto, field.default, **field.metadata, many=many))
         return options
 
 
 def check_value(opt: Option, value: object) -> None:
     """Raise ValueError in one sentence if `value` is not allowed for the :class:`Option` `opt`."""
-    if opt.auto and value == AUTO:
+    if opt.auto and isinstance(value, str) and value in (AUTO, *opt.words):
         return
-    if not (_is_of_kind(opt.kind, value) and _is_in_bounds(opt, value) and (not opt.choices or value in opt.choices)):
-        raise ValueError(f'Parameter {opt.name} must be {_allowed(opt)}, but it is {shown(value)}.')
+    if opt.many and not isinstance(value, tuple):
+        raise ValueError(f'Parameter {opt.name} must be a list, but it is {shown(value)}.')
+    values = value if isinstance(value, tuple) else (value,)
+    for one in values:
+        if not (_is_of_kind(opt.kind, one) and _is_in_bounds(opt, one) and (not opt.choices or one in opt.choices)):
+            each = 'Each of ' if opt.many else 'Parameter '
+            raise ValueError(f'{each}{opt.name} must be {_allowed(opt)}, but it is {shown(one)}.')
 
 
 def _is_of_kind(kind, value):
@@ -118,4 +149,4 @@ def _allowed(opt):
         words += f' from {opt.low} to {opt.high}'
     elif opt.low is not None:
         words += f' of at least {opt.low}'
-    return words + (" or 'auto'" if opt.auto else '')
+    return words + ''.join(f" or '{word}'" for word in (AUTO, *opt.words) if opt.auto)

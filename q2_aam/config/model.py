@@ -12,6 +12,13 @@ from .fields import AUTO, Group, option
 MANY_SAMPLES = 2000
 
 
+# What keeps the outputs of a head within bounds, and the hidden layers that it may have.
+ACTIVATIONS = ('none', 'relu', 'softplus', 'exp', 'sigmoid')
+MAX_HEAD_LAYERS = 16
+# Bounds of outputs, which are float32.
+MAX_BOUND = 1e30
+
+
 @dataclasses.dataclass(frozen=True)
 class HeadConfig:
     """One head of the network.
@@ -22,10 +29,26 @@ class HeadConfig:
         A key of ``q2_aam.model.heads.HEADS``.
     outputs : int
         How many numbers it gives for each thing that it reads; 0 where that follows from the model.
+    layers : int
+        Hidden layers of a head of the kind 'target'; the others know only what stands above.
+    residual : bool
+        Whether it adds a linear function of what it reads.
+    scaled : bool
+        Whether it learns what its outputs are multiplied by, and what is added.
+    activation : str
+        One of ``ACTIVATIONS``: all outputs are at least `low` then, and with sigmoid at most `high`.
+    low, high : float
+        On the scale of the outputs.
     """
 
     kind: str
     outputs: int = 0
+    layers: int = 1
+    residual: bool = False
+    scaled: bool = False
+    activation: str = 'none'
+    low: float = 0.0
+    high: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str):
@@ -33,6 +56,24 @@ class HeadConfig:
         if not isinstance(self.outputs, int) or isinstance(self.outputs, bool) or self.outputs < 0:
             raise ValueError(
                 f'Outputs of a head must be a whole number of 0 or more, but they are {shown(self.outputs)}.'
+            )
+        if type(self.layers) is not int or not 0 <= self.layers <= MAX_HEAD_LAYERS:
+            raise ValueError(
+                f'Layers of a head must be a whole number from 0 to {MAX_HEAD_LAYERS}, but they are '
+                f'{shown(self.layers)}.'
+            )
+        for name in ('residual', 'scaled'):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f'{name} of a head must be true or false, but it is {shown(getattr(self, name))}.')
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f'The activation of a head must be one of {", ".join(ACTIVATIONS)}, but it is {shown(self.activation)}.'
+            )
+        numbers = [type(value) in (int, float) and -MAX_BOUND <= value <= MAX_BOUND for value in (self.low, self.high)]
+        if not all(numbers) or not self.low < self.high:
+            raise ValueError(
+                f'The bounds of a head must be two numbers, the lower one first, but they are {shown(self.low)} and '
+                f'{shown(self.high)}.'
             )
 
 
@@ -91,6 +132,22 @@ class ModelConfig(Group):
         high=65536,
         advanced=True,
     )
+    abundance_fusion: str = option(
+        AUTO,
+        'How the abundance of an ASV enters its token in the sample encoder: film (it scales and shifts the embedding '
+        'of the ASV), add (it shifts it) or concat (a layer reads both). auto: film, or as in the encoder.',
+        choices=(AUTO, 'film', 'add', 'concat'),
+        advanced=True,
+        absent='film',
+    )
+    abundance_as: str = option(
+        AUTO,
+        'What the network is told of the abundance of an ASV: shares (of the reads) or presence (no more than that it '
+        'is there). The abundance ensemble reads shares. auto: shares, or as in the encoder.',
+        choices=(AUTO, 'shares', 'presence'),
+        advanced=True,
+        absent='shares',
+    )
     max_sequence_length: int | str = option(
         AUTO,
         'Sequences are truncated to this many nucleotides. auto: the length of the longest sequence, or as in the '
@@ -127,6 +184,8 @@ class ModelConfig(Group):
             'attention_heads': _heads(width),
             'mlp_ratio': 2,
             'memberships': 2 * width,
+            'abundance_fusion': 'film',
+            'abundance_as': 'shares',
             'max_sequence_length': max(longest_sequence, 8),
         }
         return dataclasses.replace(self, **{k: v for k, v in derived.items() if getattr(self, k) == AUTO})

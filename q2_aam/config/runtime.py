@@ -1,8 +1,13 @@
 """Parameters of the runtime group: where and with how much the work is done; they change results by rounding only."""
 
 import dataclasses
+import re
+
+from q2_aam.errors import shown
 
 from .fields import AUTO, Group, option
+
+RENDEZVOUS = re.compile(r'[A-Za-z0-9._-]+:[0-9]{1,5}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,3 +42,56 @@ class RuntimeConfig(Group):
         'the same up to rounding.',
         advanced=True,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRuntime(RuntimeConfig):
+    devices: int | str = option(
+        1,
+        'Number of devices that train together, each by a process of its own: GPUs or, where device is cpu, processes '
+        'among which the CPU threads are divided. Results stay the same up to rounding. auto: all GPUs, or 1 on the '
+        'CPU.',
+        low=1,
+        high=1024,
+    )
+    max_restarts: int = option(
+        2,
+        'How often the processes of several devices are started again, from the last checkpoint, after one of them '
+        'was killed.',
+        low=0,
+        high=1000,
+        advanced=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterRuntime(TrainingRuntime):
+    nodes: int = option(
+        1,
+        'Number of machines that train together, each with as many devices; on the others, q2-aam-worker is started '
+        'with the same rendezvous. They share the directory for working files.',
+        low=1,
+        high=1024,
+        advanced=True,
+    )
+    rendezvous: str = option(
+        '',
+        'Where machines find each other: the name of the one that runs this command and a free port of it, such as '
+        'node-1:29400.',
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nodes > 1 and not self.rendezvous:
+            raise ValueError(
+                f'Parameter nodes is {self.nodes}, but no rendezvous is given; give the name of this machine and a '
+                'free port of it, such as node-1:29400.'
+            )
+        if self.rendezvous and not RENDEZVOUS.fullmatch(self.rendezvous):
+            raise ValueError(
+                f'Parameter rendezvous must be the name of a machine and a port, such as node-1:29400, but it is '
+                f'{shown(self.rendezvous)}.'
+            )
+        if self.rendezvous and self.nodes == 1:
+            raise ValueError('Parameter rendezvous is of no use where nodes is 1; set nodes, or leave it out.')

@@ -1,136 +1,19 @@
-"""Parameters of the training group: objectives, optimizer, schedule and augmentation."""
+"""Parameters of learning a metadata column: its head, its loss and its scaling."""
 
 import dataclasses
 
-from .fields import AUTO, Group, option
+from q2_aam.errors import shown
+
+from .fields import AUTO, option
+from .model import ACTIVATIONS, MAX_HEAD_LAYERS
+from .pretraining import MaskedTraining
+
+# Of a class in the loss.
+MAX_CLASS_WEIGHT = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule(Group):
-    """What every training has: its length, its batches, its optimizer and its augmentation."""
-
-    group = 'training'
-
-    epochs: int | str = option(
-        AUTO,
-        'Maximum number of epochs. auto: enough for a few hundred steps; fewer where a step costs much. Training stops '
-        'earlier where the network would lower the error of the abundance ensemble by next to nothing.',
-        low=1,
-        high=1000000,
-    )
-    max_steps: int = option(
-        0, 'Maximum number of optimizer steps, reached even within an epoch; 0 sets no limit.', low=0, high=1000000000
-    )
-    batch_size: int = option(
-        64,
-        'Samples per batch; distances are learned for all pairs of a batch. fit-regressor and fit-classifier use at '
-        'most a quarter of their training samples, and fewer where samples are rich in ASVs and epochs is auto.',
-        low=2,
-        high=65536,
-    )
-    learning_rate: float | str = option(
-        AUTO,
-        'Peak learning rate. auto: 3e-4 to learn a metadata column, else 1e-3; less for models wider than 128.',
-        low=1e-8,
-        high=1.0,
-    )
-    warmup_fraction: float = option(
-        0.1,
-        'Share of all steps over which the learning rate rises from 0 to its peak, before it decays.',
-        low=0.0,
-        high=1.0,
-        advanced=True,
-    )
-    weight_decay: float = option(
-        0.05, 'Weight decay of the AdamW optimizer, applied to matrices only.', low=0.0, high=1.0, advanced=True
-    )
-    gradient_clip: float = option(
-        1.0, 'Maximum norm of the gradient; 0 does not clip.', low=0.0, high=1e6, advanced=True
-    )
-    rarefaction_depth: int = option(
-        0,
-        'Augmentation: at each training step, resample about this many reads of every sample, as sequencing it again '
-        'would; 0 uses the abundances as they are.',
-        low=0,
-        high=1000000000,
-    )
-    rarefaction_range: float = option(
-        1.0,
-        'Augmentation: the depth of each sample is drawn anew at each training step, from rarefaction_depth divided by '
-        'this up to rarefaction_depth, low ones as often as high ones (on a logarithmic scale); 1 uses '
-        'rarefaction_depth for all.',
-        low=1.0,
-        high=1e6,
-        advanced=True,
-    )
-    asv_dropout: float = option(
-        0.0,
-        'Augmentation: share of the ASVs of a sample that is dropped at random at each training step.',
-        low=0.0,
-        high=0.9,
-        advanced=True,
-    )
-    nucleotide_noise: float = option(
-        0.0,
-        'Augmentation: share of nucleotides that is replaced at random at each training step, as by sequencing errors; '
-        'no effect on a frozen ASV encoder.',
-        low=0.0,
-        high=0.5,
-        advanced=True,
-    )
-    max_shift: int = option(
-        0,
-        'Augmentation: at each training step half of the ASVs begin up to this many nucleotides later or earlier, as '
-        'after another trimming; what is not known in front is read as N. No effect on a frozen ASV encoder.',
-        low=0,
-        high=1000,
-        advanced=True,
-    )
-    max_trim: int = option(
-        0,
-        'Augmentation: at each training step half of the ASVs lose up to this many nucleotides at their end (at most '
-        'half of them), as shorter reads do; no effect on a frozen ASV encoder.',
-        low=0,
-        high=1000,
-        advanced=True,
-    )
-    random_seed: int = option(
-        0,
-        'Seed of everything random, the splits included; 0 draws one and records it in card.json and the history.',
-        low=0,
-        high=2**31 - 1,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainTraining(Schedule):
-    mask_ratio: float = option(
-        0.15, 'Share of the tokens of a sequence that is masked, to be predicted.', low=0.01, high=0.9, advanced=True
-    )
-    masked_asv_ratio: float | str = option(
-        AUTO,
-        'Share of the ASVs of a batch that is masked; distances are learned from unmasked sequences. auto: 0.125, or 1 '
-        'without distances.',
-        low=0.001,
-        high=1.0,
-        advanced=True,
-    )
-    nucleotide_weight: float = option(
-        1.0, 'Weight of the masked-nucleotide loss; 0 turns it off.', low=0.0, high=1e6, advanced=True
-    )
-    distance_weight: float = option(
-        1.0, 'Weight of the distance loss; 0 turns it off.', low=0.0, high=1e6, advanced=True
-    )
-    unifrac: str = option(
-        'unweighted',
-        'Which UniFrac to learn from a phylogeny: unweighted (presence and absence) or weighted_normalized (relative '
-        'abundances).',
-        choices=('unweighted', 'weighted_normalized'),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class TargetTraining(Schedule):
+class TargetTraining(MaskedTraining):
     """What learning a metadata column takes, numeric or categorical."""
 
     asv_dropout: float = option(
@@ -162,6 +45,31 @@ class TargetTraining(Schedule):
         high=1.0,
         advanced=True,
     )
+    nucleotide_weight: float = option(
+        0.0,
+        'Weight of the masked-nucleotide loss beside that of the target; 0 turns it off. It needs an ASV encoder that '
+        'is not frozen (freeze none).',
+        low=0.0,
+        high=1e6,
+        advanced=True,
+    )
+    head_layers: int = option(
+        1, 'Hidden layers of the prediction head; 0 makes it linear.', low=0, high=MAX_HEAD_LAYERS, advanced=True
+    )
+    head_dropout: float = option(
+        0.0,
+        'Share of the units of each hidden layer of the prediction head that is dropped at random at each training '
+        'step.',
+        low=0.0,
+        high=0.9,
+        advanced=True,
+    )
+    residual_head: bool = option(
+        False,
+        'Add a linear function of the sample embeddings to the prediction head, whose hidden layers then learn what '
+        'is not linear.',
+        advanced=True,
+    )
     distance_weight: float = option(
         0.1,
         'Weight of the distance loss beside that of the target, where a distance matrix is given.',
@@ -176,23 +84,84 @@ class TargetTraining(Schedule):
         'samples share those ASVs.',
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ('head_dropout', 'residual_head'):
+            if self.head_layers == 0 and getattr(self, name):
+                raise ValueError(
+                    f'Parameter {name} is {getattr(self, name)}, but head_layers is 0, so that the head is linear; '
+                    f'raise head_layers, or leave {name} at its default.'
+                )
+
 
 @dataclasses.dataclass(frozen=True)
 class RegressorTraining(TargetTraining):
     loss: str = option(
         'huber',
-        'Loss on the scaled target: mse, mae (less sensitive to outliers), huber (squared up to 1, absolute beyond) or '
+        'Loss on the scaled target: mse, mae (less sensitive to outliers), huber (squared up to 1, absolute beyond), '
         'quantile, which learns the median and the bounds of the interval for coverage, so that intervals are wider '
-        'for samples that are harder to predict.',
-        choices=('mse', 'mae', 'huber', 'quantile'),
+        'for samples that are harder to predict, or asymmetric, an absolute error with over_penalty and under_penalty. '
+        'With quantile and asymmetric the abundance ensemble has small networks only.',
+        choices=('mse', 'mae', 'huber', 'quantile', 'asymmetric'),
+        advanced=True,
+    )
+    quantiles: tuple[float, ...] = option(
+        (),
+        'Shares of new samples below which quantiles are predicted, in ascending order, such as 0.1 0.5 0.9: columns '
+        'quantile_0.1 ... of the details. Only with loss quantile.',
+        low=0.0,
+        high=1.0,
+        advanced=True,
+    )
+    over_penalty: float = option(
+        1.0,
+        'Weight of errors of predictions that are too high, with loss asymmetric.',
+        low=0.0,
+        high=1e6,
+        advanced=True,
+    )
+    under_penalty: float = option(
+        1.0,
+        'Weight of errors of predictions that are too low, with loss asymmetric.',
+        low=0.0,
+        high=1e6,
         advanced=True,
     )
     target_scaling: str = option(
         AUTO,
         'How the target is scaled for training, undone in the output: standard (mean 0, standard deviation 1), sqrt '
-        '(standard after a square root), minmax (0 to 1) or none. auto: sqrt for a target that is never negative and '
-        'whose left-out groups are predicted better after a square root, else standard.',
-        choices=('auto', 'standard', 'sqrt', 'minmax', 'none'),
+        '(standard after a square root), log_standard (standard after the logarithm of 1 + target), minmax (0 to 1), '
+        'log_minmax (0 to 1 after that logarithm) or none. auto: sqrt for a target that is never negative and whose '
+        'left-out groups are predicted better after a square root, else standard.',
+        choices=('auto', 'standard', 'sqrt', 'log_standard', 'minmax', 'log_minmax', 'none'),
+        advanced=True,
+    )
+    output_activation: str = option(
+        'none',
+        'How predictions are kept within bounds: relu, softplus or exp (never below 0, or below the first number of '
+        'output_range) or sigmoid (within output_range). Intervals and the blend with the abundance ensemble end at '
+        'the bounds, too.',
+        choices=ACTIVATIONS,
+        advanced=True,
+    )
+    output_range: tuple[float, ...] = option(
+        (),
+        'Lowest and highest value that the target can have, such as 0 100; needed for sigmoid. Only with an '
+        'output_activation.',
+        low=-1e18,
+        high=1e18,
+        advanced=True,
+    )
+    learnable_scale: bool = option(
+        False,
+        'Let the prediction head learn one more factor and offset for each of its outputs.',
+        advanced=True,
+    )
+    select_by: str = option(
+        AUTO,
+        'What the best epoch is chosen by, on the validation samples: loss (of the scaled target), mae, rmse or r2. '
+        'auto: mae, or loss with the loss asymmetric.',
+        choices=(AUTO, 'loss', 'mae', 'rmse', 'r2'),
         advanced=True,
     )
     coverage: float = option(
@@ -204,6 +173,42 @@ class RegressorTraining(TargetTraining):
         high=0.99,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_loss()
+        self._check_range()
+
+    def _check_loss(self):
+        self.check_needs(('quantiles',), 'loss', 'quantile')
+        self.check_needs(('over_penalty', 'under_penalty'), 'loss', 'asymmetric')
+        if self.quantiles:
+            ascending = all(one < other for one, other in zip(self.quantiles, self.quantiles[1:]))
+            if not ascending or not 0 < self.quantiles[0] <= self.quantiles[-1] < 1:
+                raise ValueError(
+                    'Parameter quantiles must be numbers above 0 and below 1 in ascending order, each of them once, '
+                    f'but it is {" ".join(f"{one:g}" for one in self.quantiles)}.'
+                )
+        if not min(self.over_penalty, self.under_penalty) > 0:
+            raise ValueError(
+                f'Parameters over_penalty ({self.over_penalty:g}) and under_penalty ({self.under_penalty:g}) must both '
+                'be above 0: errors in a direction that costs nothing would grow without limit.'
+            )
+
+    def _check_range(self):
+        self.check_needs(('output_range',), 'output_activation', *ACTIVATIONS[1:])
+        if not self.output_range:
+            if self.output_activation == 'sigmoid':
+                raise ValueError(
+                    'Parameter output_activation is sigmoid, which needs an output_range: give the lowest and the '
+                    'highest value that the target can have.'
+                )
+            return
+        if len(self.output_range) != 2 or not self.output_range[0] < self.output_range[1]:
+            raise ValueError(
+                'Parameter output_range must be two numbers, the lower one first, but it is '
+                f'{" ".join(f"{one:g}" for one in self.output_range)}.'
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierTraining(TargetTraining):
@@ -211,8 +216,66 @@ class ClassifierTraining(TargetTraining):
     # that never names them has the smaller loss
     class_weights: str = option(
         'balanced',
-        'Class weights in the loss: balanced (all classes count the same) or none (all samples count the same). The '
-        'probabilities follow: balanced assumes that all classes are equally common among new samples, none that they '
-        'are as common as among the training samples.',
-        choices=('balanced', 'none'),
+        'Class weights in the loss: balanced (all classes count the same), none (all samples count the same) or given '
+        '(those of weights_of_classes; the abundance ensemble has small networks only then). The probabilities follow: '
+        'balanced assumes that all classes are equally common among new samples, none that they are as common as among '
+        'the training samples.',
+        choices=('balanced', 'none', 'given'),
     )
+    weights_of_classes: tuple[str, ...] = option(
+        (),
+        'Weight in the loss of each sample of a class, such as control=1 case=3, for every class. Only with '
+        'class_weights given.',
+        advanced=True,
+    )
+    label_smoothing: float = option(
+        0.0,
+        'Share of each label in the loss that is spread evenly over all classes, against a network that is too sure '
+        'of itself.',
+        low=0.0,
+        high=0.9,
+        advanced=True,
+    )
+    select_by: str = option(
+        AUTO,
+        'What the best epoch is chosen by, on the validation samples: loss (weighted and smoothed), log_loss, '
+        'balanced_log_loss (all classes count the same), accuracy, balanced_accuracy or f1 (mean over classes). auto: '
+        'balanced_log_loss where class_weights is balanced, else log_loss.',
+        choices=(AUTO, 'loss', 'log_loss', 'balanced_log_loss', 'accuracy', 'balanced_accuracy', 'f1'),
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.class_weights == 'given') != bool(self.weights_of_classes):
+            raise ValueError(
+                f'Parameter class_weights is {self.class_weights}, but weights_of_classes '
+                f'{"is" if self.weights_of_classes else "is not"} given; set class_weights to given and give a weight '
+                'for every class, or neither.'
+            )
+        for name, weight in self.class_weight_of.items():
+            if not 0 <= weight <= MAX_CLASS_WEIGHT:
+                raise ValueError(
+                    f'Each weight of weights_of_classes must be a number from 0 to {MAX_CLASS_WEIGHT:g}, but that of '
+                    f'{shown(name)} is {weight:g}.'
+                )
+        if self.weights_of_classes and not any(self.class_weight_of.values()):
+            raise ValueError('The weights of weights_of_classes must not all be 0.')
+
+    @property
+    def class_weight_of(self) -> dict[str, float]:
+        """{class: weight} of weights_of_classes; ValueError in one sentence where they cannot be read."""
+        weights: dict[str, float] = {}
+        for text in self.weights_of_classes:
+            name, _, number = text.rpartition('=')
+            try:
+                weight = float(number)
+            except ValueError:
+                weight = None
+            if not name or weight is None or name in weights:
+                raise ValueError(
+                    'Each of weights_of_classes must be the name of another class, =, and a number, such as case=3, '
+                    f'but one is {shown(text)}.'
+                )
+            weights[name] = weight
+        return weights

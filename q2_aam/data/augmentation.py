@@ -10,7 +10,7 @@ import typing
 import numpy as np
 
 from q2_aam.config.data import InputData
-from q2_aam.config.training import Schedule
+from q2_aam.config.schedule import Schedule
 
 from .sequences import PAD, UNKNOWN, A, T
 
@@ -23,6 +23,8 @@ Augment = collections.abc.Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, n
 
 # Share of the ASVs of a batch whose start is varied, and whose end is.
 VARIED = 0.5
+# Of sums of shares of reads, which are float32.
+ROUNDING = 1e-6
 
 
 def make_augmentation(
@@ -33,7 +35,7 @@ def make_augmentation(
     Parameters
     ----------
     data : q2_aam.config.data.InputData
-    training : q2_aam.config.training.Schedule, optional
+    training : q2_aam.config.schedule.Schedule, optional
         Together with `generator`: samples are varied at random, as in training.
     generator : numpy.random.Generator, optional
 
@@ -58,7 +60,11 @@ def make_augmentation(
             order = abundances
             if generator is not None and data.asv_choice == 'random':
                 order = generator.random(len(abundances))
-            keep = keep & largest_of_each(np.where(keep, order, -1.0), offsets, limit)
+            order = np.where(keep, order, -1.0)
+            if limit >= 1:
+                keep = keep & largest_of_each(order, offsets, int(limit))
+            else:
+                keep = keep & first_of_each(order, abundances, offsets, limit)
         return keep, abundances
 
     return augment
@@ -117,6 +123,21 @@ def largest_of_each(values: np.ndarray, offsets: np.ndarray, limit: int) -> np.n
     return rank < limit
 
 
+def first_of_each(values: np.ndarray, abundances: np.ndarray, offsets: np.ndarray, share: float) -> np.ndarray:
+    """Mark the largest values of each sample, bool [N], as few as together hold `share` of its abundances."""
+    sample = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((-values, sample))
+    # what is left out already, below 0, holds nothing
+    held = np.where(values < 0, 0.0, abundances.astype(np.float64))
+    totals = np.add.reduceat(held, offsets[:-1])
+    running = np.cumsum(held[order])
+    before = running - held[order] - np.concatenate([[0.0], running])[offsets[:-1]][sample]
+    enough = before >= (share - ROUNDING) * totals[sample]
+    marked = np.empty(len(values), dtype=bool)
+    marked[order] = ~enough
+    return marked
+
+
 def add_nucleotide_noise(codes: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """Replace a share of the nucleotides of uint8 [U, L] by random ones (a quarter of which are the same again)."""
     replaced = (generator.random(codes.shape, dtype=np.float32) < share) & (codes != PAD)
@@ -132,7 +153,7 @@ def vary_sequences(drawn: 'Drawn', training: Schedule, generator: np.random.Gene
     ----------
     drawn : q2_aam.data.batches.Drawn
         With its sequences.
-    training : q2_aam.config.training.Schedule
+    training : q2_aam.config.schedule.Schedule
     generator : numpy.random.Generator
     """
     codes, lengths = drawn.codes, drawn.lengths

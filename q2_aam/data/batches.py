@@ -6,7 +6,6 @@ of a network is tensors only.
 Shapes: B samples, N non-zeros of the table, U distinct ASVs, L nucleotides, T tokens of an ASV, M masked tokens.
 """
 
-import collections.abc
 import dataclasses
 import functools
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .covariates import Covariates
 from .layouts import Layout, layout_of
 from .study import Study
 
@@ -37,6 +37,8 @@ class Drawn:
         Where each sample begins in `asvs`.
     codes : uint8 [U, L], or None where sequences are not read
     lengths : int64 [U], or None
+    covariates : q2_aam.data.covariates.Covariates or None
+        Of the samples.
     """
 
     rows: np.ndarray
@@ -45,6 +47,7 @@ class Drawn:
     offsets: np.ndarray
     codes: np.ndarray | None = None
     lengths: np.ndarray | None = None
+    covariates: Covariates | None = None
 
     @functools.cached_property
     def _unique(self):
@@ -130,6 +133,10 @@ class SampleChunk:
         Place of the others.
     layout : Layout
     kept : bool
+    codes : int64 [B, C], or None
+        Category of each categorical covariate, 0 where it is unknown; None where no covariates are read.
+    numbers : float32 [B, R, 2], or None
+        See :attr:`q2_aam.data.covariates.Covariates.views`.
     """
 
     asvs: torch.Tensor
@@ -140,6 +147,8 @@ class SampleChunk:
     members: torch.Tensor
     layout: Layout
     kept: bool
+    codes: torch.Tensor | None = None
+    numbers: torch.Tensor | None = None
 
 
 @dataclasses.dataclass
@@ -158,6 +167,8 @@ class Batch:
         ASVs that are read for the sake of their masked tokens.
     labels : dict
         What objectives have put in for their losses.
+    dropout : dict
+        {head: what else it is given: what its hidden units are multiplied by}.
     """
 
     heads: tuple[str, ...] = ()
@@ -166,6 +177,7 @@ class Batch:
     samples: list[SampleChunk] = dataclasses.field(default_factory=list)
     masked: list[SequenceChunk] = dataclasses.field(default_factory=list)
     labels: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    dropout: dict[str, list[torch.Tensor]] = dataclasses.field(default_factory=dict)
 
     def to(self, device: torch.device) -> 'Batch':
         """Return the batch on another device."""
@@ -204,7 +216,8 @@ def draw_samples(study: Study, rows, augment=None, sequences=False) -> Drawn:
         keep, abundances = augment(abundances, offsets)
         where, abundances = where[keep], abundances[keep]
         offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
-    drawn = Drawn(rows, study.asvs[where], abundances, offsets)
+    covariates = None if study.covariates is None else study.covariates.of(rows)
+    drawn = Drawn(rows, study.asvs[where], abundances, offsets, covariates=covariates)
     if not sequences:
         return drawn
     codes, lengths = read_sequences(study, drawn.distinct)
@@ -219,7 +232,7 @@ def read_sequences(study: Study, asvs: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def make_batch(drawn: Drawn, budget: Budget, heads=(), embeddings=None) -> Batch:
     """Return the batch of what was drawn: its samples and, unless there are `embeddings` of them, its sequences."""
-    samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget)
+    samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget, drawn.covariates)
     if embeddings is not None:
         return Batch(tuple(heads), embeddings=embeddings, samples=samples)
     if drawn.codes is None or drawn.lengths is None:
@@ -266,11 +279,14 @@ def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept):
     )
 
 
-def sample_chunks(asvs: np.ndarray, abundances: np.ndarray, offsets: np.ndarray, budget: Budget) -> list[SampleChunk]:
+def sample_chunks(
+    asvs: np.ndarray, abundances: np.ndarray, offsets: np.ndarray, budget: Budget, covariates: Covariates | None = None
+) -> list[SampleChunk]:
     """Cut samples into chunks that fit `budget`; `asvs` [N] are places among the distinct ASVs of the batch."""
     richness_B = np.diff(offsets)
     tokens_B = richness_B + 1
     floats = budget.per_sample_token * tokens_B + budget.per_pair * tokens_B**2 + budget.per_asv * richness_B
+    codes_BC, numbers_BR2 = (None, None) if covariates is None else (covariates.codes, covariates.views)
     chunks = []
     for first, end, kept in cut(floats, budget.max_floats):
         inside = slice(offsets[first], offsets[end])
@@ -288,6 +304,8 @@ def sample_chunks(asvs: np.ndarray, abundances: np.ndarray, offsets: np.ndarray,
                 members=torch.from_numpy(np.flatnonzero(~is_summary)),
                 layout=layout_of(tokens_B[first:end]),
                 kept=kept,
+                codes=None if codes_BC is None else torch.from_numpy(codes_BC[first:end]),
+                numbers=None if numbers_BR2 is None else torch.from_numpy(numbers_BR2[first:end]),
             )
         )
     return chunks
@@ -317,18 +335,6 @@ def positions_of(offsets: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, 
     sizes = offsets[samples + 1] - offsets[samples]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return np.arange(starts[-1]) + np.repeat(offsets[samples] - starts[:-1], sizes), starts
-
-
-def batches_of_epoch(
-    rows: np.ndarray, batch_size: int, generator: np.random.Generator
-) -> collections.abc.Iterator[np.ndarray]:
-    """Yield the rows of each batch of one epoch, shuffled; batches differ in size by at most one.
-
-    Equal sizes instead of a small last batch: no sample is dropped and, from three a batch on, none is
-    too small for pairs.
-    """
-    rows = generator.permutation(rows)
-    yield from np.array_split(rows, max(1, -(-len(rows) // batch_size)))
 
 
 def choose_masked_tokens(

@@ -10,6 +10,8 @@ from .study import Study
 
 # Before the name of a class: the column of its probability.
 PROBABILITY = 'probability_'
+# Before the level of a quantile: its column.
+QUANTILE = 'quantile_'
 # Columns of the prediction interval.
 LOWER, UPPER = 'lower_bound', 'upper_bound'
 
@@ -40,7 +42,7 @@ def details_of(
     pandas.DataFrame
         Index ``id``; columns part, prediction, true, the others of `predicted`, reads_used, asvs_used, asvs_truncated
         (longer than the model reads), share_of_reads_truncated (share of reads in those), share_of_reads_left_out (in
-        ASVs beyond max_asvs_per_sample).
+        ASVs beyond max_asvs_per_sample) and, where the model reads covariates, covariates_unknown (how many are).
     """
     asvs_truncated, share_truncated = study.truncated_share()
     kept = np.ones(len(study.asvs), dtype=bool) if augment is None else augment(study.abundances, study.offsets)[0]
@@ -57,6 +59,7 @@ def details_of(
             'asvs_truncated': asvs_truncated,
             'share_of_reads_truncated': share_truncated,
             'share_of_reads_left_out': left_out,
+            **({} if study.covariates is None else {'covariates_unknown': study.covariates.unknown}),
         },
         index=pd.Index(study.sample_ids, name='id'),
     )

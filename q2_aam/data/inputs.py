@@ -49,7 +49,8 @@ def read_study(
         folder.mkdir(exist_ok=True)
         if loaded := load_study(folder):
             return loaded
-    of_features = sequences_of(opened.feature_ids, sequences)
+    messages: list[str] = []
+    of_features = sequences_of(opened.feature_ids, sequences, messages)
     if harmonize is not None:
         opened, of_features = harmonize(opened, of_features)
-    return build_study(opened, of_features, max_length, kept, folder)
+    return build_study(opened, of_features, max_length, kept, folder, messages)

@@ -11,8 +11,17 @@ import pandas as pd
 
 from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
 
-from .names import OF_CLASSES, check_column_name, first_fault, means_missing
-from .numbers import check_numbers, warn_of_times
+from .names import (
+    OF_ALIKE_NAMES,
+    OF_CLASSES,
+    OF_MISSING_VALUES,
+    UNSEEN,
+    as_seen,
+    check_column_name,
+    first_fault,
+    means_missing,
+)
+from .numbers import check_numbers, warn_of_codes, warn_of_times
 from .table import read_table
 
 
@@ -64,11 +73,13 @@ def align_numbers(sample_ids: list[str], target: pd.Series, groups: pd.Series | 
     -----
     AAMWarning
         For samples that are ignored: without value, or in only one of table and metadata; for values that seem to be
-        dates; for groups whose name means that it is not known.
+        dates or to stand for a missing value; for groups whose name means that it is not known, or whose names are
+        hardly different.
     """
     values = _labelled(sample_ids, target).astype(float)
     check_numbers(values, target.name)
     warn_of_times(values, target.name)
+    warn_of_codes(values, target.name)
     return Labels(str(target.name), list(values.index), values.to_numpy(), _groups_of(list(values.index), groups))
 
 
@@ -158,19 +169,23 @@ def _check_names(samples_of, column):
             f'Class names must not {words}: metadata column {shown(column)} has {_with_samples(wrong, samples_of)}; '
             'rename them or leave their samples without a value.'
         )
-    keys: list[tuple[str, collections.abc.Callable]] = [('upper and lower case', str.lower)]
+    keys: list[tuple[str, collections.abc.Callable]] = [('upper and lower case', str.lower), (UNSEEN, as_seen)]
     if all(map(_is_number, samples_of)):
         keys.append(('the way a number is written', float))
     for how, key in keys:
-        alike = collections.defaultdict(list)
-        for name in samples_of:
-            alike[key(name)].append(name)
-        wrong = [name for names in alike.values() if len(names) > 1 for name in names]
-        if wrong:
+        if wrong := _alike(samples_of, key):
             raise UserError(
                 f'Class names must differ by more than {how}: metadata column {shown(column)} has '
                 f'{_with_samples(wrong, samples_of)}; give the same class one name, or rename one of them.'
             )
+
+
+def _alike(names, key):
+    """Return the names that share their key with another one, neighbours those that share one."""
+    alike = collections.defaultdict(list)
+    for name in names:
+        alike[key(name)].append(name)
+    return [name for names in alike.values() if len(names) > 1 for name in names]
 
 
 def _is_number(name):
@@ -191,7 +206,7 @@ def _warn_of_missing(samples_of, which, meanwhile):
     names = [name for name in samples_of if means_missing(name)]
     if names:
         warnings.warn(
-            f'{which} that mean a missing value: {_with_samples(names, samples_of)}; {meanwhile}, so leave such '
+            f'{which} {OF_MISSING_VALUES}: {_with_samples(names, samples_of)}; {meanwhile}, so leave such '
             'samples without a value if that is not meant.',
             AAMWarning,
             stacklevel=4,
@@ -255,6 +270,13 @@ def _groups_of(sample_ids, groups):
     _warn_of_missing(
         more_than_one, f'Metadata column {shown(groups.name)} (groups) has names', 'the samples of each are one group'
     )
+    if alike := _alike(samples_of, lambda name: as_seen(name).lower()):
+        warnings.warn(
+            f'Metadata column {shown(groups.name)} (groups) has names {OF_ALIKE_NAMES}: {listed(map(shown, alike))}; '
+            'they are different groups, so give the same group one name if that is not meant.',
+            AAMWarning,
+            stacklevel=3,
+        )
     return names
 
 

@@ -28,15 +28,31 @@ MEAN_MISSING = {
     '--', 'tbd',
 }  # fmt: skip
 
+# How a warning of such terms goes on: each fold of a cross-validation has its own number of samples with them.
+OF_MISSING_VALUES = 'that mean a missing value'
+
 # What fails in a name, and how a sentence that begins with 'Names must not' goes on.
 Fault = tuple[Callable[[str], bool], str]
 # unprintable characters that end a line or speak to a terminal, or that cannot be written as UTF-8
 _CONTROL = {'Cc', 'Cs', 'Zl', 'Zp'}
+# By what names differ that :func:`as_seen` makes the same.
+UNSEEN = 'kinds of blanks, invisible characters or the way accents are encoded'
+# How a warning of such sequences goes on: each fold of a cross-validation has its own features.
+OF_AMBIGUOUS = 'are ambiguous codes such as N, of which a model reads nothing'
+# How a warning of groups of such names goes on: each fold of a cross-validation has its own groups.
+OF_ALIKE_NAMES = f'that differ only by upper and lower case, {UNSEEN}'
 
 
 def has_control_characters(name: str) -> bool:
     """Return whether there are tabs, line breaks or other control characters in `name`."""
     return not name.isprintable() and any(unicodedata.category(letter) in _CONTROL for letter in name)
+
+
+def as_seen(name: str) -> str:
+    """Return `name` without what a reader cannot see: what looks the same is then the same."""
+    # é is one character or two (Unicode Standard Annex 15)
+    visible = ''.join(letter for letter in name if unicodedata.category(letter) != 'Cf')
+    return ' '.join(unicodedata.normalize('NFC', visible).split())
 
 
 def is_reserved(name: str) -> bool:

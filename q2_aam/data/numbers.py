@@ -6,7 +6,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from q2_aam.errors import AAMWarning, UserError, counted, shown
+from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
+
+from .names import OF_MISSING_VALUES
 
 # The network computes in float32, of which squares are taken: its limits are 1e-38 and 3e38.
 MAX_VALUE, MIN_RANGE = 1e18, 1e-18
@@ -17,6 +19,8 @@ MIN_RELATIVE_RANGE = 1e-12
 MIN_TIMES = 3
 # Seconds since 1970 in 1990 and 2100.
 UNIX_TIMES = (631_152_000, 4_102_444_800)
+# What stands for a missing value in tables of numbers, where it is far from all other values and not there once only.
+CODES_OF_MISSING = (-9, -99, -777, -888, -999, -9999, -99999, 777, 888, 999, 9999, 99999)
 _DATE = re.compile(r'(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])')
 
 
@@ -75,6 +79,27 @@ def warn_of_times(values: pd.Series, name: str) -> None:
         AAMWarning,
         stacklevel=4,
     )
+
+
+def warn_of_codes(values: pd.Series, name: str) -> None:
+    """Warn if some values seem to be codes of a missing value, such as -999; see :func:`check_numbers`."""
+    is_code = values.isin(CODES_OF_MISSING)
+    others = values[~is_code]
+    if others.empty:
+        return
+    low, high = others.min(), others.max()
+    found = [
+        f'{code:g} ({counted(number, "sample")})'
+        for code, number in values[is_code].value_counts().sort_index().items()
+        if number > 1 and max(low - code, code - high) > high - low
+    ]
+    if found:
+        warnings.warn(
+            f'Metadata column {shown(name)} has numbers {OF_MISSING_VALUES}, it seems: {listed(found)}, far from all '
+            f'others, which are {low:g} to {high:g}; if so, leave such samples without a value.',
+            AAMWarning,
+            stacklevel=4,
+        )
 
 
 def _unit_of_unix_times(values):

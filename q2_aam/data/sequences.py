@@ -4,11 +4,12 @@ import collections.abc
 import hashlib
 import os
 import re
-import warnings
 
 import numpy as np
 
-from q2_aam.errors import AAMWarning, UserError, counted, shown
+from q2_aam.errors import UserError, counted, shown
+
+from .study_warnings import warn_of_ambiguous, warn_of_words
 
 PAD = 0
 A, C, G, T = 1, 2, 3, 4
@@ -37,8 +38,6 @@ _MAX_SHOWN = 40
 _TAXON = re.compile(r'(?:[a-z]{1,2}|D_\d+)__|[^;=]+;[^;=]*(?:;|$)', re.IGNORECASE)
 # Words for a missing value whose letters are all IUPAC nucleotide codes.
 _NO_SEQUENCES = {'NA', 'NAN'}
-# An id that reads as so few nucleotides, where others read as at least twice as many, may be a word.
-_MIN_NUCLEOTIDES = 20
 
 
 def read_fasta(path: str | os.PathLike) -> dict[str, str]:
@@ -97,7 +96,9 @@ def _parse_fasta(lines):
 
 
 def sequences_of(
-    feature_ids: list[str], fasta: str | os.PathLike | collections.abc.Mapping[str, str] | None = None
+    feature_ids: list[str],
+    fasta: str | os.PathLike | collections.abc.Mapping[str, str] | None = None,
+    messages: list[str] | None = None,
 ) -> list[str]:
     """Return the sequence of each feature, in upper case and with T for U.
 
@@ -106,6 +107,8 @@ def sequences_of(
     feature_ids : list of str
     fasta : path or dict of str to str, optional
         FASTA file, or what :func:`read_fasta` returned. Without it the ids must be the sequences themselves.
+    messages : list of str, optional
+        Gets the texts of all warnings, for whoever reads back what is made of the sequences.
 
     Returns
     -------
@@ -121,16 +124,21 @@ def sequences_of(
     Warns
     -----
     AAMWarning
-        If ids that are taken for sequences are so much shorter than the others that they may be words.
+        If ids that are taken for sequences are so much shorter than the others that they may be words, or if most
+        letters of sequences stand for more than one nucleotide.
     """
+    messages = [] if messages is None else messages
     if fasta is None:
         sequences = list(feature_ids)
         _check_ids_are_sequences(sequences)
+        warn_of_words(sequences, messages)
     else:
         by_id = fasta if isinstance(fasta, collections.abc.Mapping) else read_fasta(fasta)
         _check_none_missing(feature_ids, by_id)
         sequences = [by_id[name] for name in feature_ids]
         _check_letters(feature_ids, sequences)
+    lengths_A, ambiguous_A = _ambiguous_letters(sequences)
+    warn_of_ambiguous(feature_ids, lengths_A, ambiguous_A, messages)
     return [sequence.upper().replace('U', 'T') for sequence in sequences]
 
 
@@ -223,6 +231,13 @@ def _first_wrong(flat, lengths):
     return int(min(wrong)) if wrong else None
 
 
+def _ambiguous_letters(sequences):
+    """Return the length of each sequence and how many of its letters stand for several nucleotides; none is empty."""
+    flat, lengths = _flat_codes(sequences)
+    begins = np.cumsum(lengths, dtype=np.int64) - lengths
+    return lengths, np.add.reduceat(flat == UNKNOWN, begins, dtype=np.int64)
+
+
 def _check_letters(names, sequences):
     wrong = _first_wrong(*_flat_codes(sequences))
     if wrong is not None:
@@ -260,20 +275,6 @@ def _check_ids_are_sequences(ids):
         raise UserError(
             f'The feature ID {shown(words[0])} of the table stands for a missing value, but would be read as '
             f'{len(words[0])} nucleotides; filter this feature from the table, or provide the input "sequences".'
-        )
-    _warn_of_words(ids)
-
-
-def _warn_of_words(ids):
-    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-    short = np.flatnonzero(lengths < min(_MIN_NUCLEOTIDES, float(np.median(lengths)) / 2))
-    if len(short):
-        warnings.warn(
-            f'{counted(len(short), "feature ID")} of the table {"is" if len(short) == 1 else "are"} read as sequences '
-            f'of fewer than {_MIN_NUCLEOTIDES} nucleotides (e.g. {shown(ids[short[0]])}), where half of the others '
-            f'have {int(np.median(lengths))} or more; filter such features from the table if these are no sequences.',
-            AAMWarning,
-            stacklevel=4,
         )
 
 

@@ -138,12 +138,17 @@ def split_samples(
             f'{counted(len(groups), "labelled sample")} remain for training; lower the fractions or label more samples.'
         )
     if classes is not None:
-        _check_classes(groups, classes, splits)
+        check_classes(groups, classes, splits)
     return splits
 
 
-def _check_classes(groups, classes, splits):
-    """Raise UserError, which lists the others, unless every class has training samples."""
+def check_classes(groups, classes, splits):
+    """Raise UserError, which lists the others, unless every class has training samples.
+
+    Parameters
+    ----------
+    groups, classes, splits : object [samples]
+    """
     without = []
     for name in sorted(set(classes) - set(classes[splits == TRAINING])):
         members = classes == name

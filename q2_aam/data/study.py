@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import typing
 import warnings
 
 import numpy as np
@@ -13,8 +14,10 @@ import scipy.sparse
 from q2_aam.config import ModelConfig
 from q2_aam.errors import AAMWarning, UserError, counted, shown
 
+from .covariates import Covariates
 from .sequences import encode, sequence_keys
 from .study_files import finish, load, new_array, read_arrays
+from .study_warnings import warn, warn_of_merged, warn_of_truncated
 from .table import BLOCK, Table, blocks_of
 
 IDS = ('sample_ids', 'feature_ids')
@@ -50,6 +53,8 @@ class Study:
         Share of the sample's reads; sums to 1 in each sample.
     reads : float64 [samples]
         Read depth (1 for a table of relative frequencies).
+    covariates : q2_aam.data.covariates.Covariates or None
+        Of the samples, where a model reads some; they are not written with the study.
     """
 
     sample_ids: list[str]
@@ -61,6 +66,7 @@ class Study:
     asvs: np.ndarray
     abundances: np.ndarray
     reads: np.ndarray
+    covariates: Covariates | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -117,7 +123,8 @@ def load_study(folder: str | os.PathLike) -> tuple[Study, list[str]] | None:
     loaded = load(pathlib.Path(folder))
     if loaded is None:
         return None
-    arrays, rest = loaded
+    arrays: dict[str, typing.Any] = loaded[0]
+    rest = loaded[1]
     for message in rest['messages']:
         warnings.warn(message, AAMWarning, stacklevel=2)
     return Study(rest['sample_ids'], rest['feature_ids'], **arrays), rest['without_reads']
@@ -129,6 +136,7 @@ def build_study(
     max_length: int | None = None,
     keep: collections.abc.Iterable[str] | None = None,
     folder: str | os.PathLike | None = None,
+    messages: list[str] | None = None,
 ) -> tuple[Study, list[str]]:
     """Align a table and its sequences, block by block of the table.
 
@@ -143,6 +151,8 @@ def build_study(
         Samples that the study is to have; default all. Features that none of them has are not in it.
     folder : path, optional
         Where the study is written, for :func:`load_study`; it exists. Without it all arrays are kept in memory.
+    messages : list of str, optional
+        Texts of what was warned of before, of the same inputs, for :func:`load_study`.
 
     Returns
     -------
@@ -164,12 +174,12 @@ def build_study(
         added), or if sequences are longer than `max_length`.
     """
     folder = None if folder is None else pathlib.Path(folder)
-    messages: list[str] = []
+    messages = list(messages or [])
     read = [sequence[:max_length] for sequence in sequences] if max_length else sequences
     distinct, inverse = np.unique(np.array(read, dtype=object), return_inverse=True)
     column: np.ndarray = inverse.astype(np.int32)
     if len(distinct) < len(sequences):
-        _warn_of_merged(table.feature_ids, sequences, column, max_length, messages)
+        warn_of_merged(table.feature_ids, sequences, column, max_length, messages)
     chosen = _chosen(table, keep)
     richness, occurs = _measure(table, column, len(distinct), chosen)
     order, without_reads = _sorted_samples(table.sample_ids, chosen, richness, messages)
@@ -185,7 +195,7 @@ def build_study(
     arrays['truncated'][column[longer]] = True
     filled, share = _filled(table, column, order, richness, arrays['truncated'], folder)
     if longer:
-        _warn_of_truncated({sequences[i] for i in longer}, max_length, share, messages)
+        warn_of_truncated({sequences[i] for i in longer}, max_length, share, messages)
     arrays |= filled
     sample_ids = [table.sample_ids[i] for i in order]
     if folder is not None:
@@ -193,45 +203,6 @@ def build_study(
         finish(folder, arrays, **ids, messages=messages)
         arrays = read_arrays(folder)
     return Study(sample_ids, feature_ids, **arrays), without_reads
-
-
-def _warn(messages, message):
-    messages.append(message)
-    warnings.warn(message, AAMWarning, stacklevel=3)
-
-
-def _warn_of_merged(feature_ids, sequences, column, max_length, messages):
-    """Warn of features with one sequence, and of those whose sequences are one only once they are truncated."""
-    full = np.unique(np.array(sequences, dtype=object), return_inverse=True)[1]
-    # features of a column follow one another, and among these those of a sequence
-    order = np.lexsort((full, column))
-    same_column, same_sequence = np.diff(column[order]) == 0, np.diff(full[order]) == 0
-    for merged, what, noun in (
-        (same_sequence, 'with the same sequence', 'sequence'),
-        (
-            same_column & ~same_sequence,
-            f'whose sequences are the same once truncated to {max_length} nucleotides',
-            'truncated sequence',
-        ),
-    ):
-        places = np.flatnonzero(merged)
-        if len(places):
-            number = len(np.unique((full if noun == 'sequence' else column)[order[places]]))
-            one, two = (feature_ids[i] for i in order[places[0] : places[0] + 2])
-            _warn(
-                messages,
-                f'Features {what} are merged and their counts added: {counted(number, noun)} under several feature '
-                f'IDs (e.g. {shown(one)} and {shown(two)}).',
-            )
-
-
-def _warn_of_truncated(longer, max_length, share, messages):
-    _warn(
-        messages,
-        f'The model reads the first {max_length} nucleotides of a sequence: {counted(len(longer), "sequence")} of up '
-        f'to {max(map(len, longer))} nucleotides {"is" if len(longer) == 1 else "are"} truncated, in ASVs with '
-        f'{share:.1%} of all reads.',
-    )
 
 
 def _chosen(table, keep):
@@ -281,7 +252,7 @@ def _sorted_samples(sample_ids, chosen, richness, messages):
             'The feature table has no reads for any of the samples used; provide a table with counts above 0.'
         )
     if without_reads:
-        _warn(
+        warn(
             messages,
             f'Ignored: {counted(len(without_reads), "sample")} without reads (e.g. {shown(without_reads[0])}).',
         )

@@ -33,7 +33,7 @@ def new_array(folder: pathlib.Path | None, name: str, shape: tuple[int, ...], dt
                 _allocate(file)
     except OSError as error:
         raise MachineError(
-            f'The run directory {folder} has no room for {size / 1e9:.1f} GB ({reason(error)}); free disk space, or '
+            f'The run directory {folder} has no room for another {_size(size)} ({reason(error)}); free disk space, or '
             'set the environment variable AAM_WORK_DIR to a folder that has it.'
         ) from error
     return array
@@ -95,6 +95,14 @@ def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
         name: np.load(_path(folder, name), mmap_mode='r' if name in LARGE else None, allow_pickle=False)
         for name in ARRAYS
     }
+
+
+def _size(number):
+    """Return a number of bytes in the unit in which it can be read."""
+    for unit, factor in (('GB', 1e9), ('MB', 1e6)):
+        if number >= factor:
+            return f'{number / factor:.1f} {unit}'
+    return f'{number:,} bytes'
 
 
 def _path(folder, name):

@@ -17,6 +17,8 @@ IDS = {'sample': 'sample/ids', 'feature': 'observation/ids'}
 MATRIX = 'sample/matrix'
 # Non-zeros of a block: some 50 MB with all that is made of it, and few blocks where a table fits into memory.
 BLOCK = 2**21
+# More reads than any sample has. Sums over the features of a sample are float32, which ends at 3e38.
+MAX_COUNT = 1e15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ def read_table(path: str | os.PathLike, block: int = BLOCK) -> Table:
     UserError
         If the file is no BIOM 2.1 HDF5 file or is damaged, if the table has no samples or features, if an id occurs
         twice, or if results for a sample of that id could not be written. Its blocks raise it too, for a value that is
-        negative, infinite or not a number, and if all are 0.
+        negative, above 1e15 or not a number, and if all are 0.
     """
     with _opened(path) as file:
         ids = {axis: _read_ids(file, place) for axis, place in IDS.items()}
@@ -145,11 +147,11 @@ def _to_matrix(values, columns, offsets, sample_ids, feature_ids):
     except ValueError as error:
         raise UserError(f'The feature table is damaged ({_first_line(error)}); create it again.') from error
     # true of NaN, too
-    wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
+    wrong = np.flatnonzero(~((values >= 0) & (values <= MAX_COUNT)))
     if len(wrong):
         sample = sample_ids[int(np.searchsorted(offsets, wrong[0], side='right')) - 1]
         raise UserError(
-            f'Counts and relative frequencies must be finite and not negative: the feature table has '
+            f'Counts and relative frequencies must be numbers from 0 to {MAX_COUNT:g}: the feature table has '
             f'{values[wrong[0]]:g} for feature {shown(feature_ids[columns[wrong[0]]])} in sample '
             f'{shown(sample)}; correct or remove it.'
         )

@@ -11,7 +11,9 @@ from .pairs import warn_of_alike
 from .phylogeny import Phylogeny
 from .study import Study
 
-UNWEIGHTED = 'unweighted'
+UNWEIGHTED, WEIGHTED, GENERALISED = 'unweighted', 'weighted', 'generalised'
+# How much abundant lineages count in the generalised form: 0 as little, 1 as much as in the weighted one.
+ALPHA = 0.5
 
 # Samples whose pairs tell mean and variance of the training split: 32,640 pairs.
 SAMPLES_TO_ESTIMATE = 256
@@ -39,7 +41,8 @@ class UnifracDistances:
     generator : numpy.random.Generator
         Draws the training samples of which mean and variance are estimated, where they are more than 256.
     kind : str
-        ``'unweighted'`` or ``'weighted_normalized'``.
+        ``'unweighted'``, ``'weighted_normalized'``, ``'weighted'`` (not normalized) or ``'generalised'`` (with an alpha
+        of 0.5; Chen et al. 2012, doi 10.1093/bioinformatics/bts342).
     augment : callable, optional
         From :func:`q2_aam.data.augmentation.make_augmentation`: what of those samples mean and variance are estimated
         from; default all their reads.
@@ -49,7 +52,7 @@ class UnifracDistances:
     place : int64 [samples]
         Row of each sample: every one has its distances.
     divisor : float
-        1: UniFrac is never larger.
+        The largest distance between training samples where that is above 1, which only the weighted form can be.
     mean, variance : float
         Of distances between training samples.
 
@@ -58,8 +61,6 @@ class UnifracDistances:
     UserError
         If all these distances are the same.
     """
-
-    divisor = 1.0
 
     def __init__(
         self,
@@ -70,13 +71,16 @@ class UnifracDistances:
         kind: str = UNWEIGHTED,
         augment: Augment | None = None,
     ):
-        self._phylogeny, self._study, self._kind = phylogeny, study, kind
+        self._phylogeny, self._study, self._kind, self.divisor = phylogeny, study, kind, 1.0
         self.place = np.arange(len(study))
         # an array has at most two nodes for each tip, and at most as many tips as its samples have ASVs together
         mean_richness = len(study.asvs) / len(study)
         self._samples_at_once = max(2, int(np.sqrt(FLOATS_AT_ONCE / (2 * mean_richness))))
         chosen = np.sort(generator.permutation(training_rows)[:SAMPLES_TO_ESTIMATE])
         distances = self.of(draw_samples(study, chosen, augment))
+        if kind == WEIGHTED:
+            self.divisor = max(1.0, float(distances.max()))
+            distances = distances / np.float32(self.divisor)
         known = distances[np.triu_indices(len(chosen), 1)].astype(np.float64)
         if known.max() == known.min():
             raise UserError(
@@ -101,7 +105,7 @@ class UnifracDistances:
         abundances /= np.repeat(np.add.reduceat(abundances, offsets[:-1]), np.diff(offsets))
         samples = len(offsets) - 1
         if samples <= self._samples_at_once:
-            return self._among_few(asvs, abundances, offsets).astype(np.float32)
+            return (self._among_few(asvs, abundances, offsets) / self.divisor).astype(np.float32)
         distances = np.zeros((samples, samples), dtype=np.float32)
         # two halves of what fits: every pair meets in one of these rounds
         pieces = np.array_split(np.arange(samples), -(-samples // (self._samples_at_once // 2)))
@@ -109,7 +113,7 @@ class UnifracDistances:
             for other in pieces[i + 1 :]:
                 both = np.concatenate([one, other])
                 where, inner = positions_of(offsets, both)
-                distances[np.ix_(both, both)] = self._among_few(asvs[where], abundances[where], inner)
+                distances[np.ix_(both, both)] = self._among_few(asvs[where], abundances[where], inner) / self.divisor
         return distances
 
     def _among_few(self, asvs, abundances, offsets):
@@ -120,12 +124,14 @@ class UnifracDistances:
             total_B = np.diagonal(shared_BB)
             union_BB = total_B[:, None] + total_B - shared_BB
             difference_BB = union_BB - shared_BB
+        elif self._kind == GENERALISED:
+            difference_BB, union_BB = _generalised(values_NB, lengths_N)
         else:
             scaled_BN = np.ascontiguousarray((values_NB * lengths_N[:, None]).T)
             # sum over nodes of length * |a - b|
             difference_BB = scipy.spatial.distance.cdist(scaled_BN, scaled_BN, 'cityblock')
             total_B = scaled_BN.sum(axis=1)
-            union_BB = total_B[:, None] + total_B
+            union_BB = np.ones_like(difference_BB) if self._kind == WEIGHTED else total_B[:, None] + total_B
         # samples of nothing but branches without length are not apart
         return np.divide(difference_BB, union_BB, out=np.zeros_like(difference_BB), where=union_BB > 0)
 
@@ -158,3 +164,18 @@ class UnifracDistances:
         np.cumsum(sums, axis=0, out=sums)
         values = sums[last[begins]] - sums[first[begins]]
         return values, np.add.reduceat(tree.length[kept], begins)
+
+
+def _generalised(values_NB, lengths_N):
+    """Return the weighted differences and sums of generalised UniFrac, float64 [B, B] each, one sample at a time."""
+    samples = values_NB.shape[1]
+    difference_BB, sum_BB = np.zeros((samples, samples)), np.zeros((samples, samples))
+    for sample in range(samples):
+        # of each pair once
+        one_N1, others_NB = values_NB[:, sample : sample + 1], values_NB[:, sample:]
+        total_NB = one_N1 + others_NB
+        weight_NB = lengths_N[:, None] * total_NB**ALPHA
+        share_NB = np.divide(np.abs(one_N1 - others_NB), total_NB, out=np.zeros_like(total_NB), where=total_NB > 0)
+        difference_BB[sample, sample:] = (weight_NB * share_NB).sum(axis=0)
+        sum_BB[sample, sample:] = weight_NB.sum(axis=0)
+    return difference_BB + difference_BB.T, sum_BB + sum_BB.T - np.diag(sum_BB.diagonal())

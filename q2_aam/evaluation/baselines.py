@@ -10,6 +10,8 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomFo
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+from q2_aam.data.covariates import balancing_scale
+
 from .out_of_fold import MAJORITY, MEDIAN, OF
 
 # As q2-sample-classifier makes them where its user says nothing.
@@ -23,12 +25,14 @@ MAX_SAMPLES = 2000
 # Limits of a random forest that only stands beside a fit, whose cost grows with samples times ASVs. Cross-validation
 # has none.
 MAX_FOREST_SAMPLES, MAX_FOREST_ASVS = 1000, 8192
+# Variance of covariates beside logarithms of proportions, as a share of theirs.
+BALANCED = 0.1
 # Of the Gaussian process: length scales as multiples of the median distance, noise as a multiple of the signal.
 LENGTH_SCALES = 2.0 ** np.arange(-2, 5)
 NOISES = 10.0 ** np.arange(-3, 2.5, 0.5)
 
 
-def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances=None):
+def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances=None, covariates=None):
     """Predict the samples of a fold by every baseline.
 
     Parameters
@@ -39,7 +43,7 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
         Numbers, or words (classes), of the training samples in the order of `counts`.
     new_ids : list of str
         Of the test samples.
-    seed, threads, distances
+    seed, threads, distances, covariates
         See :func:`predict_numbers`.
 
     Returns
@@ -48,10 +52,12 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
         One row a test sample and one column a method; for classes one a method and class, named ``method|class``.
     """
     if target.dtype.kind in 'fiu':
-        columns = predict_numbers(counts, target.to_numpy(dtype=np.float64), new_counts, seed, threads, distances)
+        values = target.to_numpy(dtype=np.float64)
+        columns = predict_numbers(counts, values, new_counts, seed, threads, distances, covariates)
     else:
         names = sorted(set(target))
-        by_method = predict_classes(counts, target.to_numpy(dtype=object), new_counts, seed, threads, distances)
+        classes = target.to_numpy(dtype=object)
+        by_method = predict_classes(counts, classes, new_counts, seed, threads, distances, covariates)
         columns = {
             f'{method}{OF}{name}': probabilities[:, number]
             for method, probabilities in by_method.items()
@@ -60,7 +66,7 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
     return pd.DataFrame(columns, index=pd.Index(new_ids, name='id'))
 
 
-def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None):
+def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None, covariates=None):
     """Predict the target of a fold's samples by every baseline.
 
     Parameters
@@ -73,6 +79,9 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None)
         Above 0.
     distances : float [training + test samples, training samples], optional
         NaN where unknown; samples without any distance are not predicted by the methods that need them.
+    covariates : tuple of float [training samples, columns] and [test samples, columns], optional
+        What is known of samples besides their reads, one column a category. Methods that read counts read it beside
+        them, those that read distances do not.
 
     Returns
     -------
@@ -80,7 +89,8 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None)
         {method: float64 [test samples]}, NaN where it cannot tell.
     """
     counts, new_counts = _seen_in_training(counts, new_counts)
-    logs, new_logs = _logs(counts), _logs(new_counts)
+    logs, new_logs = _beside(_logs(counts), _logs(new_counts), covariates, BALANCED)
+    counts, new_counts = _beside(counts, new_counts, covariates)
     some = _some(len(values), seed)
     trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=threads)
     predictions = {
@@ -93,7 +103,7 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None)
     return predictions | {MEDIAN: np.full(new_counts.shape[0], np.median(values))}
 
 
-def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None):
+def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None, covariates=None):
     """Predict the class of a fold's samples by every baseline; see :func:`predict_numbers`.
 
     Parameters
@@ -110,10 +120,12 @@ def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None
     names, numbers = np.unique(classes, return_inverse=True)
     trees = ExtraTreesClassifier(TREES, random_state=seed, n_jobs=threads)
     linear = LogisticRegression(max_iter=5000)
+    logs, new_logs = _beside(_logs(counts), _logs(new_counts), covariates, BALANCED)
+    counts, new_counts = _beside(counts, new_counts, covariates)
     predictions = {
         'random_forest': random_forest_classes(counts, numbers, new_counts, seed, threads),
         'extra_trees': trees.fit(counts, numbers).predict_proba(new_counts),
-        'logistic': linear.fit(_logs(counts), numbers).predict_proba(_logs(new_counts)),
+        'logistic': linear.fit(logs, numbers).predict_proba(new_logs),
     }
     if distances is not None:
         near = _Near.of(distances, len(numbers))
@@ -211,6 +223,17 @@ def _seen_in_training(counts, new_counts):
     """Leave out features without a read in training, as q2-sample-classifier does."""
     seen = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]))
     return counts[:, seen], new_counts[:, seen]
+
+
+def _beside(counts, new_counts, covariates, share=None):
+    """Put columns of covariates behind those of counts, or of logarithms: with this share of their variance."""
+    if covariates is None:
+        return counts, new_counts
+    columns, new_columns = covariates
+    # a penalty on weights would leave little of columns that vary little beside logarithms
+    scale = 1.0 if share is None else balancing_scale(counts, columns, share)
+    parts = (counts, scale * columns), (new_counts, scale * new_columns)
+    return tuple(scipy.sparse.csr_matrix(scipy.sparse.hstack(part)) for part in parts)
 
 
 def _logs(counts):

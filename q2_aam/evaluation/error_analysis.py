@@ -9,8 +9,12 @@ import scipy.special
 
 from .comparison import COVERAGE, interval_of_ratios
 
-# stream of random numbers
-MEANS = 31
+# streams of random numbers
+MEANS, PERMUTATIONS = 31, 32
+# Permutations of a test that respects groups: the most, the fewest, and how many samples they may come to.
+MOST_PERMUTATIONS, FEWEST_PERMUTATIONS, PERMUTED_SAMPLES = 999, 199, 2_000_000
+# Samples of permutations that are held at a time.
+AT_ONCE = 2**21
 # From so many groups on, an interval is computed and not drawn: both agree, and draws take seconds.
 MANY_GROUPS = 200
 # A test needs so many samples (or groups), and a category so many.
@@ -100,7 +104,10 @@ def explain_errors(errors, columns, groups):
 
     Numbers are tested by Spearman's rank correlation, categories by Kruskal and Wallis's test, p values corrected by
     Benjamini and Hochberg (1995, doi:10.1111/j.2517-6161.1995.tb02031.x). Samples of one group are not independent: a
-    column that has one value in each group is tested on the mean errors of groups.
+    column that has one value in each group is tested on the mean errors of groups. For one that varies within groups
+    the p value of the same statistic is that of permutations that keep groups together: the errors of whole groups are
+    exchanged among groups of as many samples, and those within a group among its samples (Winkler et al. 2015,
+    doi:10.1016/j.neuroimage.2015.05.092).
 
     Parameters
     ----------
@@ -120,14 +127,13 @@ def explain_errors(errors, columns, groups):
     rows, skipped = [], []
     for name in columns:
         values = columns[name].dropna()
-        unit, unit_errors, unit_values = _units(errors, values, groups)
-        numeric = pd.api.types.is_numeric_dtype(values)
+        unit, unit_errors, unit_values, blocks = _units(errors, values, groups)
         if values.nunique() < 2:
             skipped.append((name, 'one value' if len(values) else 'no value'))
-        elif numeric:
-            _add(rows, skipped, name, 'number', unit, _rank_correlation(unit_errors, unit_values))
+        elif pd.api.types.is_numeric_dtype(values):
+            _add(rows, skipped, name, 'number', unit, _rank_correlation(unit_errors, unit_values, blocks))
         else:
-            _add(rows, skipped, name, 'category', unit, _between_categories(unit_errors, unit_values.map(str)))
+            _add(rows, skipped, name, 'category', unit, _between_categories(unit_errors, unit_values.map(str), blocks))
     tested = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != 'p_adjusted'])
     tested.insert(6, 'p_adjusted', benjamini_hochberg(tested['p'].to_numpy(dtype=np.float64)))
     return tested.sort_values(['p', 'strength'], ascending=[True, False], ignore_index=True), skipped
@@ -142,15 +148,20 @@ def _add(rows, skipped, name, kind, unit, result):
 
 
 def _units(errors, values, groups):
-    """Return what counts as one observation: groups where each has one value, else samples."""
+    """Return what counts as one observation (groups where each has one value, else samples), and their blocks or None.
+
+    Blocks are groups that samples may not leave one by one.
+    """
     errors, groups = errors[values.index], groups[values.index]
     by_group = values.groupby(groups)
-    if groups.nunique() == len(groups) or (by_group.nunique() > 1).any():
-        return 'samples', errors, values
-    return 'groups', errors.groupby(groups).mean(), by_group.first()
+    if groups.nunique() == len(groups):
+        return 'samples', errors, values, None
+    if (by_group.nunique() > 1).any():
+        return f'samples of {groups.nunique():,} groups', errors, values, groups
+    return 'groups', errors.groupby(groups).mean(), by_group.first(), None
 
 
-def _rank_correlation(errors, values):
+def _rank_correlation(errors, values, blocks):
     import scipy.stats
 
     if len(values) < MIN_UNITS:
@@ -158,11 +169,17 @@ def _rank_correlation(errors, values):
     if values.nunique() < 2 or errors.nunique() < 2:
         return 'one value'
     rho, p = scipy.stats.spearmanr(errors, values)
+    test = 'Spearman'
+    if blocks is not None:
+        ranks = scipy.stats.rankdata(values)
+        ranks -= ranks.mean()
+        p = _permuted(scipy.stats.rankdata(errors), blocks, lambda ranks_KS: np.abs(ranks_KS @ ranks))
+        test = 'Spearman, groups permuted'
     grows = 'larger' if rho > 0 else 'smaller'
-    return 'Spearman', len(values), abs(float(rho)), float(p), f'errors are {grows} where it is higher'
+    return test, len(values), abs(float(rho)), float(p), f'errors are {grows} where it is higher'
 
 
-def _between_categories(errors, values):
+def _between_categories(errors, values, blocks):
     import scipy.stats
 
     sizes = values.value_counts()
@@ -178,9 +195,58 @@ def _between_categories(errors, values):
     if errors.nunique() < 2:
         return 'all errors are equal'
     statistic, p = scipy.stats.kruskal(*(errors[values == category] for category in kept))
+    test = 'Kruskal-Wallis'
+    if blocks is not None:
+        members_SC = (values.to_numpy()[:, None] == np.array(kept, dtype=object)).astype(np.float64)
+        sizes_C = members_SC.sum(axis=0)
+        # what Kruskal and Wallis's statistic grows with; the rest of it is the same in all permutations
+        p = _permuted(
+            scipy.stats.rankdata(errors),
+            blocks[values.index],
+            lambda ranks_KS: (ranks_KS @ members_SC) ** 2 @ (1 / sizes_C),
+        )
+        test = 'Kruskal-Wallis, groups permuted'
     means = errors.groupby(values).mean().sort_values()
     ends = f'largest in {means.index[-1]} ({means.iloc[-1]:.3g}), smallest in {means.index[0]} ({means.iloc[0]:.3g})'
-    return 'Kruskal-Wallis', len(values), min(1.0, float(statistic) / (len(values) - 1)), float(p), ends
+    return test, len(values), min(1.0, float(statistic) / (len(values) - 1)), float(p), ends
+
+
+def _permuted(ranks_S, blocks, statistic):
+    """Return the share of permutations that keep blocks together whose statistic is as large as without.
+
+    Parameters
+    ----------
+    ranks_S : float64 [S]
+        Of errors.
+    blocks : pandas.Series
+        Groups of the samples, in this order.
+    statistic : callable
+        Takes ranks [K, S] and returns float64 [K]; the larger, the more is explained.
+    """
+    _, block_S = np.unique(blocks.to_numpy().astype(str), return_inverse=True)
+    samples = len(ranks_S)
+    ranks_S = ranks_S - ranks_S.mean()
+    permutations = int(np.clip(PERMUTED_SAMPLES // samples, FEWEST_PERMUTATIONS, MOST_PERMUTATIONS))
+    generator = np.random.default_rng([1, PERMUTATIONS])
+    # of sums in another order, the last digits differ
+    least = float(statistic(ranks_S[None])[0]) * (1 - 1e-9)
+    reached, at_once = 0, max(1, AT_ONCE // samples)
+    for start in range(0, permutations, at_once):
+        some = min(at_once, permutations - start)
+        reached += int((statistic(ranks_S[_orders(block_S, some, generator)]) >= least).sum())
+    return (1 + reached) / (1 + permutations)
+
+
+def _orders(block_S, number, generator):
+    """Return permutations of samples that move whole blocks to places of blocks of their size, int64 [number, S]."""
+    members = np.split(np.argsort(block_S, kind='stable'), np.cumsum(np.bincount(block_S))[:-1])
+    orders_KS = np.empty((number, len(block_S)), dtype=np.int64)
+    for size in {len(one) for one in members}:
+        places_BM = np.array([one for one in members if len(one) == size])
+        blocks_KB = generator.permuted(np.tile(np.arange(len(places_BM)), (number, 1)), axis=1)
+        within_KBM = generator.permuted(places_BM[blocks_KB], axis=2)
+        orders_KS[:, places_BM.ravel()] = within_KBM.reshape(number, -1)
+    return orders_KS
 
 
 def benjamini_hochberg(p):

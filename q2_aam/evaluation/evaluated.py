@@ -10,8 +10,8 @@ from q2_aam.data.frames import is_number
 from q2_aam.data.splits import NEW, TEST, VALIDATION
 from q2_aam.errors import UserError, counted, shown
 
-# More classes than these fit no page: the rarest become one.
-MAX_CLASSES = 30
+from .out_of_fold import MAX_CLASSES, OF
+
 # Columns of details with what baselines predicted of a number.
 BASELINES = ('random_forest', 'extra_trees', 'ridge', 'nearest_neighbours', 'gaussian_process', 'median')
 # Columns of details that tell what was read of a sample.
@@ -19,6 +19,7 @@ READ = (
     'reads_used', 'asvs_used', 'share_of_reads_truncated', 'share_of_reads_left_out', 'share_of_reads_harmonized',
     'share_of_reads_near', 'share_of_reads_reverse_complement', 'share_of_reads_other_region',
     'share_of_reads_other_length', 'vocabulary_coverage', 'share_of_reads_in_vocabulary', 'familiarity', 'disagreement',
+    'covariates_unknown',
 )  # fmt: skip
 FLAG = 'flag'
 
@@ -44,6 +45,8 @@ class Evaluated:
         Further columns by sample id.
     notes : list of str
         What was left out or changed, one sentence each.
+    of_baselines : dict
+        {baseline: pandas.DataFrame} of its probabilities, as `probabilities`; empty where classes were made one.
     """
 
     target: str
@@ -53,6 +56,7 @@ class Evaluated:
     probabilities: pd.DataFrame | None
     metadata: pd.DataFrame
     notes: list
+    of_baselines: dict = dataclasses.field(default_factory=dict)
 
     @property
     def baselines(self):
@@ -101,10 +105,11 @@ def evaluated(predictions, truth=None, details=None, probabilities=None, metadat
             f'All {counted(len(frame), "sample")} to evaluate have the same value of {shown(true.name)}, '
             f'{shown(value)}: no error can be judged; give samples with several values.'
         )
-    classes, shares = (), None
+    classes, shares, others = (), None, {}
     if is_class:
         _check_labels(frame, true.name)
         classes, shares = _probabilities(frame, details, probabilities, notes)
+        others = _of_baselines(frame, details, classes)
         classes, shares = _fewer_classes(frame, classes, shares, notes)
         frame['error'] = (frame['true'] != frame['predicted']).astype(float)
     else:
@@ -117,7 +122,7 @@ def evaluated(predictions, truth=None, details=None, probabilities=None, metadat
     known = pd.DataFrame(index=frame.index)
     if metadata is not None:
         known = metadata.reindex(frame.index).drop(columns=[true.name], errors='ignore')
-    return Evaluated(str(true.name), frame, groups is not None, classes, shares, known, notes)
+    return Evaluated(str(true.name), frame, groups is not None, classes, shares, known, notes, others)
 
 
 def _truth(truth, details, name):
@@ -233,6 +238,17 @@ def _probabilities(frame, details, probabilities, notes):
         )
         return classes, None
     return classes, shares.reindex(index=frame.index, columns=list(classes)).fillna(0.0)
+
+
+def _of_baselines(frame, details, classes):
+    """Return {baseline: its probabilities of all samples and classes}, of those that there are in the details."""
+    found: dict[str, pd.DataFrame] = {}
+    for name in () if details is None or len(classes) > MAX_CLASSES else details.columns:
+        method, divided, label = name.partition(OF)
+        if divided and label in classes:
+            found.setdefault(method, pd.DataFrame(index=frame.index))[label] = details[name].reindex(frame.index)
+    whole = {method: shares.reindex(columns=list(classes)) for method, shares in found.items()}
+    return {method: shares for method, shares in whole.items() if shares.notna().all(axis=None)}
 
 
 def _fewer_classes(frame, classes, shares, notes):

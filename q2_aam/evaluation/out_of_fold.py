@@ -13,6 +13,8 @@ MEDIAN, MAJORITY = 'median', 'majority'
 GUESS = (MEDIAN, MAJORITY)
 # Between a method and a class in the name of a column of probabilities; no method has it in its name.
 OF = '|'
+# More classes than these fit no page: there the rarest become one.
+MAX_CLASSES = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,18 +140,30 @@ def means_of(out_of_fold):
     -------
     pandas.DataFrame
         By sample id: `fold` (of the first repeat, from 1), `prediction` and, with several repeats, `prediction_sd`
-        (their standard deviation), then one column a baseline; for classes only `fold`.
+        (their standard deviation), then one column a baseline; for classes `fold` and, of at most MAX_CLASSES, the
+        probabilities of each baseline but the guess, named ``method|class``.
     """
     by_sample = pd.DataFrame({'fold': out_of_fold.folds + 1}, index=pd.Index(out_of_fold.sample_ids, name='id'))
     means = by_sample[out_of_fold.repeats == 0]
     if out_of_fold.classes:
-        return means.sort_index()
+        return means.join(_probabilities_of_baselines(out_of_fold)).sort_index()
     columns = pd.DataFrame(out_of_fold.predicted, index=by_sample.index).rename(columns={OURS: 'prediction'})
     repeated = columns.groupby(level=0)
     averages = repeated.mean()
     if out_of_fold.repeats.max() > 0:
         averages.insert(1, 'prediction_sd', repeated['prediction'].std())
     return means.join(averages).sort_index()
+
+
+def _probabilities_of_baselines(out_of_fold):
+    index = pd.Index(out_of_fold.sample_ids, name='id')
+    methods = [name for name in out_of_fold.baselines if name not in GUESS]
+    columns = {
+        f'{method}{OF}{name}': out_of_fold.predicted[method][:, number]
+        for method in (methods if len(out_of_fold.classes) <= MAX_CLASSES else ())
+        for number, name in enumerate(out_of_fold.classes)
+    }
+    return pd.DataFrame(columns, index=index).groupby(level=0).mean()
 
 
 def mean_probabilities(out_of_fold):

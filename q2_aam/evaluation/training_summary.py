@@ -12,8 +12,12 @@ from q2_aam.errors import UserError, counted
 RUN, WARNING = 'run', 'warning'
 LOSS, BEST_EPOCH, FINAL = 'loss', 'best_epoch', 'final_'
 LEARNING_RATE = 'learning_rate_share'
+# What an epoch took.
+SECONDS, MEMORY = 'seconds', 'memory_gb'
 # What epochs are chosen by, the first that is there; of a run with a best epoch, the first that is lowest in it.
-SCORES = ('mae', 'balanced_log_loss', 'log_loss', 'distance_mae', 'nucleotide_loss')
+SCORES = (
+    'mae', 'balanced_log_loss', 'log_loss', 'rmse', 'target_loss', 'loss', 'distance_mae', 'nucleotide_loss',
+)  # fmt: skip
 # A best epoch in this last share of the run means that more epochs would have helped.
 LATE = 0.1
 # A change that is called one.
@@ -26,6 +30,7 @@ WORDS = {
     'distance_mae': 'mean absolute error of distances',
     'distance_r2': 'R2 of distances',
     'learning_rate_share': 'learning rate',
+    'memory_gb': 'memory (GB)',
 }
 
 
@@ -88,18 +93,15 @@ def summarize(history):
     warned = list(history.loc[history['part'] == WARNING, 'metric'])
     final = history['metric'].str.startswith(FINAL)
     best = history.loc[history['metric'] == BEST_EPOCH, 'value']
-    curves = history[
-        (history['epoch'] > 0)
-        & ~final
-        & history['part'].isin([TRAINING, VALIDATION])
-        & (history['metric'] != BEST_EPOCH)
-    ]
-    if curves.empty:
+    by_epoch = (history['epoch'] > 0) & ~final & (history['metric'] != BEST_EPOCH)
+    learned = by_epoch & history['part'].isin([TRAINING, VALIDATION])
+    curves = history[learned | (by_epoch & (history['part'] == RUN) & history['metric'].isin([SECONDS, MEMORY]))]
+    if not learned.any():
         raise UserError(
             'The history has no epoch, so that there is nothing to show: give the history that pretrain, fit-regressor '
             'or fit-classifier made.'
         )
-    run = history[(history['part'] == RUN) | ((history['part'] == VALIDATION) & (history['epoch'] == 0) & ~final)]
+    run = history[history['part'].isin([RUN, VALIDATION]) & (history['epoch'] == 0) & ~final]
     summary = Summary(
         epochs=int(curves['epoch'].max()),
         steps=int(curves['step'].max()),

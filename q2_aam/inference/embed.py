@@ -17,17 +17,22 @@ from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.inputs import read_study
 from q2_aam.data.names import check_ids_of_matrix
 from q2_aam.data.splits import NEW
+from q2_aam.encoders.choice import choose_to_read, share_near
 from q2_aam.errors import UserError
+from q2_aam.model.branches import sketched
 from q2_aam.runtime.device import choose_device, device_name, place, use_threads
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run_directory import temporary_directory
+from q2_aam.runtime.screen import print_line
 from q2_aam.training.train import describe_study
 
 from .matrix import check_room, euclidean, pairs_matrix
 from .predict import Harmonizer
 
 MEMBERSHIPS = 'memberships'
+# Of the branches that ASVs have of their own, in the embedding of a sample.
+PLACES = 1024
 # which samples stand in a matrix that cannot hold all is drawn, but the same at each call
 MATRIX_SEED = 20
 
@@ -51,15 +56,16 @@ class Ordination:
     proportions: pd.Series
 
 
-def predict_distances(table, encoder, config, sequences=None, say=print):
+def predict_distances(table, encoder, config, sequences=None, say=print_line):
     """Predict the distances between all samples of a table: without a tree, from sequences and abundances.
 
     Parameters
     ----------
     table : path
         BIOM 2.1 HDF5.
-    encoder : path
-        Bundle of an encoder that was pretrained with distances.
+    encoder : path or None
+        Bundle of an encoder that was pretrained with distances; None: one that comes with the package, as
+        ``default_encoder`` says.
     config : q2_aam.config.DistancesConfig
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
@@ -74,25 +80,27 @@ def predict_distances(table, encoder, config, sequences=None, say=print):
     Raises
     ------
     q2_aam.errors.UserError
-        If an input cannot be used, the encoder learned no distances, or the matrix does not fit the memory.
+        If an input cannot be used, no encoder is given and none that comes with the package can read the table, the
+        encoder learned no distances, or the matrix does not fit the memory.
     """
     device = choose_device(config.runtime.device)
-    model = bundle.load(encoder, bundle.ENCODER)
+    chosen = choose_to_read(encoder, config.encoder.default_encoder)
+    model = bundle.load(chosen.path, bundle.ENCODER)
     if model.config.distance_divisor is None:
         raise UserError(
             'The encoder was pretrained without distances and can predict none; pretrain one with a distance_matrix or '
             'a phylogeny.'
         )
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, config, directory, say)
+        study = _read(table, sequences, model, chosen, config, directory, say)
         check_ids_of_matrix(study.sample_ids)
         check_room(len(study), config.runtime.max_memory_gb)
         say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
         network = place(model.network, config.runtime, device)
 
         def distances():
-            samples_BK = _of_each_sample(model, study, lambda part: part.memberships)
-            return pairs_matrix(samples_BK, network.heads['distances'].between, network.max_floats)
+            branches = _branches(model, study)
+            return pairs_matrix(branches, network.heads['distances'].between, network.max_floats)
 
         values = with_less_memory(network, distances)
     # in place: a second matrix may not fit
@@ -100,15 +108,15 @@ def predict_distances(table, encoder, config, sequences=None, say=print):
     return _by_ids(values, study.sample_ids)
 
 
-def embed(table, encoder, config, sequences=None, say=print):
+def embed(table, encoder, config, sequences=None, say=print_line):
     """Embed the samples of a table, and lay them out.
 
     Parameters
     ----------
     table : path
         BIOM 2.1 HDF5.
-    encoder : path
-        Bundle of an encoder.
+    encoder : path or None
+        Bundle of an encoder; None: one that comes with the package, as ``default_encoder`` says.
     config : q2_aam.config.EmbedConfig
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
@@ -125,36 +133,73 @@ def embed(table, encoder, config, sequences=None, say=print):
     Raises
     ------
     q2_aam.errors.UserError
-        If an input cannot be used, there are fewer than two samples, the encoder has no such embedding, or the matrix
-        does not fit the memory.
+        If an input cannot be used, no encoder is given and none that comes with the package can read the table, there
+        are fewer than two samples, the encoder has no such embedding, or the matrix does not fit the memory.
     """
     device = choose_device(config.runtime.device)
-    model = bundle.load(encoder, bundle.ENCODER)
-    chosen = config.embedding
-    if chosen.embedding == MEMBERSHIPS and model.config.distance_divisor is None:
+    chosen = choose_to_read(encoder, config.encoder.default_encoder)
+    how = config.embedding
+    model = _model_that_embeds(chosen, how.embedding)
+    with temporary_directory() as directory, use_threads(config.runtime.threads):
+        study = _read(table, sequences, model, chosen, config, directory, say)
+        if len(study) < 2:
+            raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
+        check_room(min(len(study), how.max_samples_in_matrix), config.runtime.max_memory_gb)
+        say(f'Encoder: embeds samples by {how.embedding}, on {device_name(device)}.')
+        network = place(model.network, config.runtime, device)
+        rows = _rows_of_matrix(len(study), how.max_samples_in_matrix, say)
+        check_ids_of_matrix([study.sample_ids[row] for row in rows])
+
+        def embeddings():
+            samples_BD = _EMBEDDINGS[how.embedding](model, study)
+            return samples_BD, pairs_matrix(samples_BD[torch.from_numpy(rows)], euclidean, network.max_floats)
+
+        samples_BD, values = with_less_memory(network, embeddings)
+        ordination = ordinate(samples_BD.double().cpu().numpy(), study.sample_ids, how.number_of_dimensions)
+    first = ordination.proportions.iloc[:3].sum()
+    say(f'Ordination: the first {min(3, len(ordination.proportions))} axes explain {first:.1%} of the variance.')
+    return ordination, _by_ids(values, [study.sample_ids[row] for row in rows])
+
+
+def embed_samples(table, encoder, config, sequences=None, say=print_line):
+    """Embed the samples of a table, each as it is in any table: no axes are made of the samples beside it.
+
+    Parameters
+    ----------
+    table, encoder, config, sequences, say
+        As in :func:`embed`; of the embedding group, only ``embedding`` has an effect.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float32, one row a sample by its id; samples without reads are not in it.
+
+    Raises
+    ------
+    q2_aam.errors.UserError
+        If an input cannot be used, no encoder is given and none that comes with the package can read the table, or the
+        encoder has no such embedding.
+    """
+    device = choose_device(config.runtime.device)
+    chosen = choose_to_read(encoder, config.encoder.default_encoder)
+    how = config.embedding.embedding
+    model = _model_that_embeds(chosen, how)
+    with temporary_directory() as directory, use_threads(config.runtime.threads):
+        study = _read(table, sequences, model, chosen, config, directory, say)
+        say(f'Encoder: embeds samples by {how}, on {device_name(device)}.')
+        network = place(model.network, config.runtime, device)
+        samples_BD = with_less_memory(network, lambda: _EMBEDDINGS[how](model, study))
+        return pd.DataFrame(samples_BD.float().cpu().numpy(), index=pd.Index(study.sample_ids, name='id'))
+
+
+def _model_that_embeds(chosen, embedding):
+    model = bundle.load(chosen.path, bundle.ENCODER)
+    if embedding == MEMBERSHIPS and model.config.distance_divisor is None:
         raise UserError(
             'The encoder was pretrained without distances and has no memberships to embed samples by; pretrain one '
             'with a distance_matrix or a phylogeny, or set embedding to mean.'
         )
-    with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, config, directory, say)
-        if len(study) < 2:
-            raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
-        check_room(min(len(study), chosen.max_samples_in_matrix), config.runtime.max_memory_gb)
-        say(f'Encoder: embeds samples by {chosen.embedding}, on {device_name(device)}.')
-        network = place(model.network, config.runtime, device)
-        rows = _rows_of_matrix(len(study), chosen.max_samples_in_matrix, say)
-        check_ids_of_matrix([study.sample_ids[row] for row in rows])
-
-        def embeddings():
-            samples_BD = _of_each_sample(model, study, _EMBEDDINGS[chosen.embedding](network))
-            return samples_BD, pairs_matrix(samples_BD[torch.from_numpy(rows)], euclidean, network.max_floats)
-
-        samples_BD, values = with_less_memory(network, embeddings)
-        ordination = ordinate(samples_BD.double().cpu().numpy(), study.sample_ids, chosen.number_of_dimensions)
-    first = ordination.proportions.iloc[:3].sum()
-    say(f'Ordination: the first {min(3, len(ordination.proportions))} axes explain {first:.1%} of the variance.')
-    return ordination, _by_ids(values, [study.sample_ids[row] for row in rows])
+    return model
 
 
 def ordinate(embeddings, ids, dimensions=AUTO):
@@ -180,7 +225,7 @@ def ordinate(embeddings, ids, dimensions=AUTO):
     )
 
 
-def _read(table, sequences, model, config, directory, say):
+def _read(table, sequences, model, chosen, config, directory, say):
     length = model.config.call.model.max_sequence_length
     change = None if config.data.harmonize == 'off' else Harmonizer(model, say)
     if change is not None and model.references is None:
@@ -191,35 +236,64 @@ def _read(table, sequences, model, config, directory, say):
         )
     study, _ = read_study(table, sequences, None, length, directory, change)
     describe_study(study, {NEW: len(study)}, say)
+    if model.references is not None:
+        chosen.check(share_near(study, model.references), say)
     return study
 
 
 def _of_each_sample(model, study, take):
     """Return what `take` takes of the SampleEmbeddings, [B, ...] by rows of the study, on the network's device."""
-    # samples of like richness together, so that little is padded
-    order = np.argsort(study.richness, kind='stable')
+    order, back = _orders(study)
     reader = StudyReader(study, make_augmentation(model.config.call.data))
     taken = torch.cat([take(part.samples) for part in reader.embed(model.network, order)])
-    taken = taken[torch.from_numpy(np.argsort(order)).to(taken.device)]
+    return _checked(taken[back.to(taken.device)], study)
+
+
+def _branches(model, study):
+    """Return what the distances of samples are computed from, by rows of the study, on the network's device."""
+    order, back = _orders(study)
+    reader = StudyReader(study, make_augmentation(model.config.call.data))
+    branches = reader.branches(model.network, 'distances', order)
+    memberships = branches if isinstance(branches, torch.Tensor) else branches.memberships
+    back = back.to(memberships.device)
+    _checked(memberships[back], study)
+    branches = branches[back]
+    if model.known_asvs is not None and not isinstance(branches, torch.Tensor):
+        factors_A = torch.from_numpy(model.known_asvs.factors(study.keys)).to(memberships.device)
+        branches = dataclasses.replace(branches, lengths=branches.lengths * factors_A[branches.asvs])
+    return branches
+
+
+def _orders(study):
+    """Return rows so that samples of like richness are together, for little to be padded, and the way back."""
+    order = np.argsort(study.richness, kind='stable')
+    return order, torch.from_numpy(np.argsort(order))
+
+
+def _checked(taken, study):
     # one number for each sample, which is finite where all of its are
     check_finite(taken.abs().amax(dim=1).cpu().numpy(), study.sample_ids, GIVEN)
     return taken
 
 
-def _shares(network):
-    """Memberships weighted by the square root of their branch's length and scaled to length 1.
+def _shares(head, branches, keys):
+    """Memberships and own branches weighted by the square root of their length, and scaled to length 1.
 
     The product of two samples is then the length of the branches they share over the geometric mean of what each has
     (Ochiai's coefficient). Without the scaling, distances tell above all how many ASVs a sample has.
     """
-    sqrt_K = F.softplus(network.heads['distances'].weight.detach()).sqrt()
-    return lambda part: F.normalize(part.memberships * sqrt_K, dim=1)
+    sqrt_K = F.softplus(head.weight.detach()).sqrt()
+    if isinstance(branches, torch.Tensor):
+        return F.normalize(branches * sqrt_K, dim=1)
+    keys_N = torch.from_numpy(keys).to(branches.asvs.device)[branches.asvs]
+    own = sketched(branches, keys_N, PLACES)
+    return F.normalize(torch.cat([branches.memberships * sqrt_K, own], dim=1), dim=1)
 
 
 _EMBEDDINGS = {
-    MEMBERSHIPS: _shares,
-    'mean': lambda network: lambda part: part.mean,
-    'summary': lambda network: lambda part: part.summary,
+    MEMBERSHIPS: lambda model, study: _shares(model.network.heads['distances'], _branches(model, study), study.keys),
+    'mean': lambda model, study: _of_each_sample(model, study, lambda part: part.mean),
+    'summary': lambda model, study: _of_each_sample(model, study, lambda part: part.summary),
 }
 
 

@@ -19,7 +19,7 @@ def pairs_matrix(embeddings_BD, between, floats):
 
     Parameters
     ----------
-    embeddings_BD : [B, D]
+    embeddings_BD : [B, D], or Branches of B samples
     between : callable
         Takes two sets of embeddings, [R, D] and [C, D]; returns a tensor [R, C] and may hold [R, C, D] meanwhile.
     floats : int

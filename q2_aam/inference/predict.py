@@ -21,17 +21,20 @@ from q2_aam.runtime.device import choose_device, device_name, place, use_threads
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run_directory import temporary_directory
+from q2_aam.runtime.screen import print_line
 from q2_aam.stats.conformal import warn_of_few_groups
 from q2_aam.stats.separation import describe as describe_separation
 from q2_aam.stats.separation import separation
 from q2_aam.training.blend import blended_outputs
 from q2_aam.training.train import describe_study
 
+from .covariates import check_covariates, with_covariates
+
 # Share of reads from which on it is said what was done to them.
 MIN_SHARE = 0.005
 
 
-def predict(table, model, config, sequences=None, say=print):
+def predict(table, model, config, sequences=None, say=print_line, covariates=None):
     """Predict the target of every sample of a table.
 
     Parameters
@@ -46,6 +49,9 @@ def predict(table, model, config, sequences=None, say=print):
         that the model was trained on: sequences are read, and those in its vocabulary are looked up too.
     say : callable
         Takes one line of progress.
+    covariates : pandas.DataFrame, optional
+        Metadata by sample id, with the columns that the model was trained with; needed if, and only if, there were any.
+        What a sample lacks, and a category that the model has not learned, is unknown.
 
     Returns
     -------
@@ -61,16 +67,16 @@ def predict(table, model, config, sequences=None, say=print):
         If an input cannot be used.
     """
     coverage = config.data.coverage
-    target, details, given = _predict(bundle.REGRESSOR, table, model, config, sequences, say, coverage)
+    target, details, given = _predict(bundle.REGRESSOR, table, model, config, sequences, say, covariates, coverage)
     return details.loc[given, 'prediction'].rename(target.name), details
 
 
-def predict_classes(table, model, config, sequences=None, say=print):
+def predict_classes(table, model, config, sequences=None, say=print_line, covariates=None):
     """Predict the class of every sample of a table; see :func:`predict`.
 
     Parameters
     ----------
-    table, sequences, say
+    table, sequences, say, covariates
         As there.
     model : path
         Bundle of a classifier.
@@ -91,21 +97,23 @@ def predict_classes(table, model, config, sequences=None, say=print):
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    target, details, given = _predict(bundle.CLASSIFIER, table, model, config, sequences, say)
+    target, details, given = _predict(bundle.CLASSIFIER, table, model, config, sequences, say, covariates)
     predicted = details.loc[given]
     return predicted['prediction'].rename(target.name), probabilities_of(target.classes, predicted), details
 
 
-def _predict(kind, table, model, config, sequences, say, coverage=AUTO):
+def _predict(kind, table, model, config, sequences, say, covariates, coverage=AUTO):
     """Return the target of a model of this kind, the details of a table's samples, and the ids of those predicted."""
     device = choose_device(config.runtime.device)
     model = bundle.load(model, kind)
+    check_covariates(model.config.covariates, covariates)
     target = model.config.target if coverage == AUTO else _with_coverage(model.config.target, coverage)
     with temporary_directory() as directory, use_threads(config.runtime.threads):
         longest = model.config.call.model.max_sequence_length
         harmonizer = Harmonizer(model, say)
         change = None if config.data.harmonize == 'off' else harmonizer
         study, without_reads = read_study(table, sequences, None, longest, directory, change)
+        study = with_covariates(study, model.config.covariates, covariates, say)
         describe_study(study, {NEW: len(study)}, say)
         say(f'Model: predicts {shown(target.name)}, on {device_name(device)}.')
         place(model.network, config.runtime, device)

@@ -5,7 +5,7 @@ a hundred labels as with two thousand that is where most of what can be learned 
 of several kinds, those that researchers have used for long among them. It holds weights and trees, no sample and no id.
 A new kind is an entry in KINDS here, and one in :data:`q2_aam.training.ensemble.FITS`.
 
-Shapes: M members, B samples, C ASVs of the vocabulary, O outputs.
+Shapes: M members, B samples, C ASVs of the vocabulary, F of them and of columns of covariates, O outputs.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from q2_aam.data.covariates import Covariates, CovariateSchema, beside
 from q2_aam.stats.difficulty import disagreement_of
 from q2_aam.stats.temperature import softmax
 
@@ -40,7 +41,7 @@ class Members(Protocol):
     ARRAYS: dict[str, str]
 
     def outputs(self, abundances_BC) -> np.ndarray:
-        """Return the outputs of every member, float64 [M, B, O], for samples in a sparse matrix of the vocabulary."""
+        """Return the outputs of every member, float64 [M, B, O], for samples in a sparse matrix of features."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return {name: array}: everything that `from_arrays` needs."""
@@ -62,14 +63,28 @@ class AbundanceEnsemble:
         {kind: weight of its outputs in the sum}.
     shares : float32 [M]
         Weight of each number in the mean over members.
-    known : uint8 [M, C]
-        1 where the training samples of a number hold an ASV. Its members read no others.
+    known : uint8 [M, F]
+        1 where the training samples of a number hold an ASV, or a category. Its members read no others.
+    covariates : q2_aam.data.covariates.CovariateSchema or None
+        What of covariates is read beside the abundances.
     """
 
     members: dict[str, Members]
     weights: dict[str, float]
     shares: np.ndarray
     known: np.ndarray
+    covariates: CovariateSchema | None = None
+
+    @property
+    def asvs(self) -> int:
+        """Number of ASVs in the vocabulary, C."""
+        return self.known.shape[1] - (0 if self.covariates is None else self.covariates.width)
+
+    def features(self, abundances_BC, covariates: Covariates | None = None):
+        """Return what members read: abundances and, behind them, covariates, which are unknown where none are given."""
+        if self.covariates is not None and covariates is None:
+            covariates = self.covariates.read(None, [''] * abundances_BC.shape[0])
+        return beside(abundances_BC, covariates)
 
     def to(self, device) -> 'AbundanceEnsemble':
         """Move what computes on a device there; return the ensemble."""
@@ -78,17 +93,17 @@ class AbundanceEnsemble:
                 members.to(device)
         return self
 
-    def outputs_by_kind(self, abundances_BC) -> dict[str, np.ndarray]:
-        """Return {kind: float64 [M, B, O]} for samples in a sparse matrix of the vocabulary, not weighted."""
-        return {kind: members.outputs(abundances_BC) for kind, members in self.members.items()}
+    def outputs_by_kind(self, features_BF) -> dict[str, np.ndarray]:
+        """Return {kind: float64 [M, B, O]} for samples in a sparse matrix of :meth:`features`, not weighted."""
+        return {kind: members.outputs(features_BF) for kind, members in self.members.items()}
 
     def combine(self, by_kind: dict[str, np.ndarray]) -> np.ndarray:
         """Return the weighted sum of what :meth:`outputs_by_kind` gave, or of part of each."""
         return np.sum([self.weights[kind] * outputs for kind, outputs in by_kind.items()], axis=0)
 
-    def outputs(self, abundances_BC) -> np.ndarray:
-        """Return the outputs of every number, float64 [M, B, O], for samples in a sparse matrix of the vocabulary."""
-        return self.combine(self.outputs_by_kind(abundances_BC))
+    def outputs(self, features_BF) -> np.ndarray:
+        """Return the outputs of every number, float64 [M, B, O], for samples in a sparse matrix of :meth:`features`."""
+        return self.combine(self.outputs_by_kind(features_BF))
 
     def disagreement(self, by_kind: dict[str, np.ndarray]) -> np.ndarray:
         """Return how far the kinds are apart, float64 [B]: of scaled numbers, of probabilities of classes.
@@ -117,7 +132,7 @@ class AbundanceEnsemble:
         totals_B : float64 [B]
             Their sum over all ASVs of each sample, those outside the vocabulary too.
         """
-        coverage_BM = abundances_BC @ self.known.T.astype(np.float32) / totals_B[:, None]
+        coverage_BM = abundances_BC @ self.known[:, : self.asvs].T.astype(np.float32) / totals_B[:, None]
         # rounding of float32 sums
         return np.minimum(coverage_BM, 1).T.astype(np.float64)
 
@@ -130,10 +145,17 @@ class AbundanceEnsemble:
 
     @classmethod
     def from_arrays(
-        cls, arrays: dict[str, np.ndarray], size: int, weights: dict[str, float], members: int, outputs: int
+        cls,
+        arrays: dict[str, np.ndarray],
+        size: int,
+        weights: dict[str, float],
+        members: int,
+        outputs: int,
+        covariates: CovariateSchema | None = None,
     ) -> 'AbundanceEnsemble':
         """Read what :meth:`arrays` gave; ValueError unless it is an ensemble of these sizes."""
         known, shares = arrays['known'], arrays['shares']
+        size += 0 if covariates is None else covariates.width
         if known.shape != (members, size) or shares.shape != (members,):
             raise ValueError(
                 f"The model's abundance ensemble belongs to another model: known has the shape {known.shape} and "
@@ -153,7 +175,7 @@ class AbundanceEnsemble:
             )
             for kind in weights
         }
-        return cls(read, weights, shares, known)
+        return cls(read, weights, shares, known, covariates)
 
 
 def array_types(kinds) -> dict[str, str]:

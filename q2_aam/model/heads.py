@@ -4,6 +4,8 @@ Shapes: B samples, M masked tokens, P nucleotides of a token, K memberships, D w
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,11 @@ from torch import nn
 from q2_aam.config import HeadConfig, ResolvedModel
 from q2_aam.errors import shown
 
+from .branches import Branches, own_lengths
+
 NUCLEOTIDES = 4
+# Of float32, above which an exponential is infinite; and where a sigmoid begins, as a share of its range, at least.
+MAX_EXPONENT, MIN_START = 80.0, 0.01
 
 
 @dataclasses.dataclass
@@ -37,7 +43,8 @@ class Head(nn.Module):
     Attributes
     ----------
     reads : str
-        'samples' (SampleEmbeddings) or 'masked' (outputs of masked tokens).
+        'samples' (SampleEmbeddings), 'branches' (samples by their memberships and ASVs) or 'masked' (outputs of masked
+        tokens).
     has_outputs : bool
         Whether its configuration says how many outputs it has.
     """
@@ -70,11 +77,53 @@ class DistanceHead(Head):
         return membership_distances(one_AK, other_BK, F.softplus(self.weight))
 
 
-def membership_distances(one_AK: torch.Tensor, other_BK: torch.Tensor, weight_K: torch.Tensor) -> torch.Tensor:
-    """Return the weighted share of the union of two samples' memberships that is not in both, [A, B]."""
+class OwnBranchDistanceHead(Head):
+    """Distances of samples by their soft memberships, and by which of their ASVs are the same.
+
+    Memberships are smooth in the sequence: what tells an ASV apart from its nearest relatives is in no membership if
+    the encoder never saw them, and samples of such ASVs look alike. So each ASV has a branch of its own, too, as it has
+    in a tree, whose length follows from its embedding, and which two samples share if both have the ASV.
+    """
+
+    reads = 'branches'
+
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
+        super().__init__(config, head)
+        self.weight = nn.Parameter(torch.empty(config.memberships))
+        self.own = nn.Linear(config.width, 1)
+
+    def forward(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return the distances among B samples, [B, B], from what :meth:`branches` takes."""
+        branches = self.branches(*given)
+        return self.between(branches, branches)
+
+    def branches(
+        self, memberships_BK: torch.Tensor, asvs_UD: torch.Tensor, asvs_N: torch.Tensor, richness_B: torch.Tensor
+    ) -> Branches:
+        """Return the branches of samples, from their memberships and ASVs (their place among the U)."""
+        lengths_U = F.softplus(self.own(asvs_UD).squeeze(-1))
+        return Branches(memberships_BK, asvs_N, lengths_U.index_select(0, asvs_N), richness_B)
+
+    def between(self, one: Branches, other: Branches) -> torch.Tensor:
+        """Return the distances between two sets of samples, [A, B], each from 0 to 1."""
+        return membership_distances(
+            one.memberships, other.memberships, F.softplus(self.weight), own_lengths(one, other)
+        )
+
+
+def membership_distances(
+    one_AK: torch.Tensor, other_BK: torch.Tensor, weight_K: torch.Tensor, own: tuple[torch.Tensor, ...] | None = None
+) -> torch.Tensor:
+    """Return the weighted share of the union of two samples' memberships that is not in both, [A, B].
+
+    What is their `own` (:func:`~q2_aam.model.branches.own_lengths`) counts with the memberships.
+    """
     shared_AB = torch.minimum(one_AK[:, None], other_BK[None]) @ weight_K
+    one_A, other_B = one_AK @ weight_K, other_BK @ weight_K
+    if own is not None:
+        shared_AB, one_A, other_B = shared_AB + own[0], one_A + own[1], other_B + own[2]
     # the larger of two numbers is their sum less the smaller: no second [A, B, K]
-    sum_AB = (one_AK @ weight_K)[:, None] + other_BK @ weight_K
+    sum_AB = one_A[:, None] + other_B
     # rounding can leave a sample slightly less than 0 from itself
     return (sum_AB - 2 * shared_AB).clamp_min(0) / (sum_AB - shared_AB).clamp_min(1e-9)
 
@@ -93,6 +142,22 @@ class NucleotideHead(Head):
         return self.out(masked_MD).unflatten(-1, (-1, NUCLEOTIDES))
 
 
+class ASVClassHead(Head):
+    """Tells the class of each ASV, such as its clade."""
+
+    reads = 'asvs'
+    has_outputs = True
+
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
+        super().__init__(config, head)
+        self.norm = nn.LayerNorm(config.width)
+        self.out = nn.Linear(config.width, head.outputs)
+
+    def forward(self, asvs_UD: torch.Tensor) -> torch.Tensor:
+        """Return logits [U, O] of the embeddings of ASVs."""
+        return self.out(self.norm(asvs_UD))
+
+
 class TargetHead(Head):
     """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships.
 
@@ -103,15 +168,32 @@ class TargetHead(Head):
 
     def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__(config, head)
-        self.summary_norm = nn.LayerNorm(config.width)
-        self.mean_norm = nn.LayerNorm(config.width)
+        width, inputs = config.width, 2 * config.width + config.memberships
+        self.summary_norm = nn.LayerNorm(width)
+        self.mean_norm = nn.LayerNorm(width)
         self.membership_norm = nn.LayerNorm(config.memberships)
-        self.hidden = nn.Linear(2 * config.width + config.memberships, config.width)
-        self.out = nn.Linear(config.width, head.outputs)
+        if head.layers:
+            self.hidden = nn.Linear(inputs, width)
+        self.more = nn.ModuleList(nn.Linear(width, width) for _ in range(head.layers - 1))
+        self.out = nn.Linear(width if head.layers else inputs, head.outputs)
+        if head.residual:
+            self.linear = nn.Linear(inputs, head.outputs)
+        if head.scaled:
+            self.output_scale = nn.Parameter(torch.empty(head.outputs))
+            self.output_offset = nn.Parameter(torch.empty(head.outputs))
+        self.config = head
+        self.bound = BOUNDS[head.activation]
 
-    def forward(self, embeddings: SampleEmbeddings) -> torch.Tensor:
-        """Return outputs [B, O]."""
-        x = torch.cat(
+    def forward(self, embeddings: SampleEmbeddings, kept_HBD: torch.Tensor | None = None) -> torch.Tensor:
+        """Return outputs [B, O].
+
+        Parameters
+        ----------
+        embeddings : SampleEmbeddings
+        kept_HBD : [hidden layers, B, D], optional
+            What the units of each hidden layer are multiplied by, where some are dropped.
+        """
+        x = given = torch.cat(
             [
                 self.summary_norm(embeddings.summary),
                 self.mean_norm(embeddings.mean),
@@ -119,11 +201,48 @@ class TargetHead(Head):
             ],
             dim=-1,
         )
-        return self.out(F.gelu(self.hidden(x)))
+        hidden = [self.hidden, *self.more] if self.config.layers else []
+        for number, layer in enumerate(hidden):
+            x = F.gelu(layer(x))
+            if kept_HBD is not None:
+                x = x * kept_HBD[number]
+        x = self.out(x)
+        if self.config.residual:
+            x = x + self.linear(given)
+        if self.config.scaled:
+            x = x * self.output_scale + self.output_offset
+        return self.bound(x, self.config.low, self.config.high)
+
+
+def _exp(x, low, high):
+    # begins at 0, the mean of a scaled target, wherever the bound is
+    return low + (-low if low < 0 else 1.0) * torch.exp(x.clamp_max(MAX_EXPONENT))
+
+
+def _sigmoid(x, low, high):
+    start = min(max(-low / (high - low), MIN_START), 1 - MIN_START)
+    return low + (high - low) * torch.sigmoid(x + math.log(start / (1 - start)))
+
+
+# What keeps outputs within bounds, by HeadConfig.activation: (outputs, low, high) -> outputs.
+BOUNDS: dict[str, Callable[[torch.Tensor, float, float], torch.Tensor]] = {
+    'none': lambda x, low, high: x,
+    'relu': lambda x, low, high: low + F.relu(x - low),
+    'softplus': lambda x, low, high: low + F.softplus(x - low),
+    'exp': _exp,
+    'sigmoid': _sigmoid,
+}
 
 
 # By HeadConfig.kind.
-HEADS: dict[str, type[Head]] = {'distances': DistanceHead, 'nucleotides': NucleotideHead, 'target': TargetHead}
+HEADS: dict[str, type[Head]] = {
+    'distances': DistanceHead,
+    'own_branches': OwnBranchDistanceHead,
+    'nucleotides': NucleotideHead,
+    'target': TargetHead,
+    'asv_classes': ASVClassHead,
+    'sample_numbers': TargetHead,
+}
 
 
 def make_head(config: ResolvedModel, head: HeadConfig) -> nn.Module:

@@ -5,7 +5,7 @@ from torch import nn
 
 from q2_aam.data.batches import SampleChunk
 
-from .heads import membership_distances
+from .heads import OwnBranchDistanceHead, membership_distances
 from .sample_encoder import abundance_features
 
 # Directions in which ASVs differ by less than this share of the largest variance count as noise when memberships begin.
@@ -13,6 +13,9 @@ NOISE_FLOOR = 0.01
 # Spread of the logits of memberships over ASVs: wide enough for most to be nearly 0 and few nearly 1, as branches are.
 MEMBERSHIP_SPREAD = 3.0
 BISECTIONS = 30
+# Logit of the length of an ASV's own branch: 0.1, where memberships have a weight of 0.7 to begin with. In studies that
+# an encoder never saw, added to its memberships afterwards, this gave the best distances (docs/encoders.md).
+OWN_BRANCH = -2.25
 
 
 @torch.no_grad()
@@ -26,6 +29,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for module in network.modules():
         if isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
+        if hasattr(module, 'output_scale'):
+            nn.init.ones_(module.output_scale)
     for name, parameter in network.named_parameters():
         if name.endswith(('attention_out.weight', 'mlp_out.weight')):
             spread = 0.02 / (2 * layers[name.split('.')[0]]) ** 0.5
@@ -33,10 +38,18 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             spread = parameter.shape[-1] ** -0.5 if _reads_embeddings(name) else 0.02
         if parameter.dim() >= 2:
             parameter.normal_(0.0, spread, generator=generator)
-        elif not name.endswith('norm.weight'):
+        elif not name.endswith(('norm.weight', 'output_scale')):
             nn.init.zeros_(parameter)
     network.asv_encoder.nucleotide_embedding.normal_(0.0, 0.5, generator=generator)
     network.asv_encoder.position_binding.normal_(0.0, 1.0, generator=generator)
+    if network.covariates is not None:
+        # of the size of tokens
+        for embedding in ('category', 'number', 'number_bias'):
+            getattr(network.covariates, embedding).normal_(0.0, 1.0, generator=generator)
+    for head in network.heads.values():
+        if isinstance(head, OwnBranchDistanceHead):
+            nn.init.zeros_(head.own.weight)
+            nn.init.constant_(head.own.bias, OWN_BRANCH)
     memberships = network.memberships
     nn.init.zeros_(memberships.context.weight)
     nn.init.zeros_(memberships.presence.weight)
@@ -46,7 +59,15 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _reads_embeddings(name):
-    return name.startswith(('heads.', 'sample_encoder.asv_in', 'sample_encoder.abundance_in'))
+    return name.startswith(
+        (
+            'heads.',
+            'covariates.',
+            'sample_encoder.asv_in',
+            'sample_encoder.abundance_in',
+            'sample_encoder.abundance_fused',
+        )
+    )
 
 
 @torch.no_grad()
@@ -79,7 +100,7 @@ def initialise_memberships(
     random_DK = directions.to(asvs_UD) * MEMBERSHIP_SPREAD / len(mean_D) ** 0.5
     weight_DK = (directions_DD * scale_D) @ random_DK
     memberships.asv.weight.copy_(weight_DK.T)
-    features_N = abundance_features(chunk.abundances)
+    features_N = abundance_features(chunk.abundances, network.config.abundance_as)
     tokens_ND = torch.zeros(len(features_N), len(mean_D)).to(asvs_UD)
     even_K = torch.ones(network.config.memberships).to(asvs_UD)
     first, second = torch.triu_indices(len(chunk.richness), len(chunk.richness), 1, device=asvs_UD.device)

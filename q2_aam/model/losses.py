@@ -30,6 +30,29 @@ def nucleotide_loss(logits: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Te
     return F.cross_entropy(logits, classes) / math.log(NUCLEOTIDES), (logits.argmax(-1) == classes).float().mean()
 
 
+def clade_loss(logits_UC: torch.Tensor, clades_U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of the clades of ASVs in units of that of guessing; unknown ones, -1, do not count.
+
+    Returns
+    -------
+    loss : scalar
+    accuracy : scalar
+        Share of the known clades that the largest logit names.
+    """
+    known = clades_U >= 0
+    logits, clades = logits_UC[known], clades_U[known]
+    if not len(clades):
+        return logits.sum(), logits.new_tensor(float('nan'))
+    return F.cross_entropy(logits, clades) / math.log(logits.shape[1]), (logits.argmax(-1) == clades).float().mean()
+
+
+def known_loss(predicted_BM: torch.Tensor, true_BM: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over the numbers that are known (not NaN); 0 where none is."""
+    known = ~torch.isnan(true_BM)
+    error = predicted_BM[known] - true_BM[known]
+    return error.square().sum() / max(1, len(error))
+
+
 def distance_loss(predicted_BB: torch.Tensor, true_BB: torch.Tensor, variance: float) -> torch.Tensor:
     """Mean squared error over the pairs whose true distance is known (not NaN), in units of `variance`.
 
@@ -61,7 +84,18 @@ def quantile_loss(predicted_BQ: torch.Tensor, true_B: torch.Tensor, levels_Q: tu
     return 2 * torch.maximum(level_Q * error_BQ, (level_Q - 1) * error_BQ).mean()
 
 
-def class_loss(logits_BC: torch.Tensor, classes_B: torch.Tensor, weights_C: torch.Tensor) -> torch.Tensor:
+def asymmetric_loss(
+    predicted_B: torch.Tensor, true_B: torch.Tensor, over_penalty: float, under_penalty: float
+) -> torch.Tensor:
+    """Mean absolute error, in which errors above and below count by their penalties, whose mean counts as 1."""
+    error_B = predicted_B - true_B
+    costs_B = torch.maximum(over_penalty * error_B, -under_penalty * error_B)
+    return costs_B.mean() / ((over_penalty + under_penalty) / 2)
+
+
+def class_loss(
+    logits_BC: torch.Tensor, classes_B: torch.Tensor, weights_C: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
     """Cross-entropy in units of that of guessing among C classes, the samples of each class weighted.
 
     The mean is over samples and not over weights, so that a batch that happens to hold a rare class counts for more.
@@ -72,8 +106,10 @@ def class_loss(logits_BC: torch.Tensor, classes_B: torch.Tensor, weights_C: torc
     classes_B : int64 [B]
     weights_C : [C]
         Their mean over the training samples is 1.
+    smoothing : float
+        Share of a label that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
-    costs_B = F.cross_entropy(logits_BC, classes_B, reduction='none') * weights_C[classes_B]
+    costs_B = F.cross_entropy(logits_BC, classes_B, reduction='none', label_smoothing=smoothing) * weights_C[classes_B]
     return costs_B.mean() / math.log(logits_BC.shape[1])
 
 

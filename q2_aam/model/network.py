@@ -5,15 +5,18 @@ Shapes: U distinct ASVs, B samples, M masked tokens, N non-zeros, D width, K mem
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
 
 from q2_aam.config import HeadConfig, ResolvedModel
 from q2_aam.data.batches import Batch, Budget, SampleChunk
+from q2_aam.data.shares import ALONE, Alone
 
 from .asv_encoder import ASVEncoder
-from .heads import SampleEmbeddings, make_head
+from .covariates import CovariateEncoder, CovariateForm, floats_per_asv, mean_of
+from .heads import DistanceHead, OwnBranchDistanceHead, SampleEmbeddings, make_head
 from .initialise import initialise
 from .layers import Block, all_recomputed
 from .sample_encoder import Memberships, SampleEncoder, abundance_features
@@ -21,6 +24,8 @@ from .sample_encoder import Memberships, SampleEncoder, abundance_features
 # Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the MLP: its input and
 # that of the MLP, q k v, attention's output as it comes and joined.
 KEPT_PER_TOKEN = 7
+# Heads, by their kind, that never see covariates.
+WITHOUT_COVARIATES = ('distances',)
 
 
 @dataclasses.dataclass
@@ -34,7 +39,7 @@ class Outputs:
     asvs : [U, D], or None
         Embeddings of its distinct ASVs, where it reads any.
     samples : SampleEmbeddings or None
-        Of its samples, where it has any.
+        Of its samples, where it has any; they know nothing of covariates.
     """
 
     heads: dict[str, torch.Tensor]
@@ -51,6 +56,8 @@ class Network(nn.Module):
         Resolved: without any 'auto'.
     heads : dict
         {name: q2_aam.config.HeadConfig}.
+    covariates : q2_aam.model.covariates.CovariateForm, optional
+        Where it reads some.
 
     Attributes
     ----------
@@ -61,7 +68,7 @@ class Network(nn.Module):
         In which the encoders compute; what they return is float32.
     """
 
-    def __init__(self, config: ResolvedModel, heads: dict[str, HeadConfig]):
+    def __init__(self, config: ResolvedModel, heads: dict[str, HeadConfig], covariates: CovariateForm | None = None):
         super().__init__()
         self.config = config
         self.max_floats = 2**28
@@ -72,20 +79,47 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({name: make_head(config, head) for name, head in heads.items()})
         # what it was made of stands in a bundle
         self.head_configs = dict(heads)
+        self.covariates = None if covariates is None else CovariateEncoder(config, covariates)
 
-    def forward(self, batch: Batch) -> Outputs:
-        """Return what the batch asks for: outputs of its heads, and embeddings of what it reads."""
-        asvs_UD, samples = batch.embeddings, None
+    def forward(self, batch: Batch, share: Alone = ALONE) -> Outputs:
+        """Return what the batch asks for: outputs of its heads, and embeddings of what it reads.
+
+        Where the batch is the `share` of one process among several, what all of them compute is joined here.
+        """
+        asvs_UD, samples, informed = batch.embeddings, None, None
         if batch.sequences:
-            asvs_UD = _joined([self._run(self.asv_encoder, chunk.kept, chunk)[0] for chunk in batch.sequences])
+            parts = [self._run(self.asv_encoder, chunk.kept, chunk)[0] for chunk in batch.sequences]
+            (asvs_UD,) = share.join('sequences', _joined(parts))
         if batch.samples:
-            parts = [self._run(self._embed, chunk.kept, asvs_UD, chunk) for chunk in batch.samples]
-            samples = SampleEmbeddings.concatenate([SampleEmbeddings(*part) for part in parts])
-        given = {'samples': samples}
+            read = [self._run(self._embed, chunk.kept, asvs_UD, chunk) for chunk in batch.samples]
+            summary, mean, memberships, *more = share.join('samples', *map(_joined, zip(*read)))
+            samples = informed = SampleEmbeddings(summary, mean, memberships)
+            if self.covariates is not None:
+                informed = SampleEmbeddings(more[0], more[1], memberships)
+        given: dict[str, Any] = {'samples': informed, 'uninformed': samples}
+        if samples is not None:
+            given['branches'] = samples.memberships, asvs_UD, *share.held(batch.samples)
+        given['asvs'] = asvs_UD
         if batch.masked:
-            given['masked'] = _joined([self._run(self.asv_encoder, chunk.kept, chunk)[1] for chunk in batch.masked])
-        heads = {name: self.heads[name](given[self.heads[name].reads]) for name in batch.heads}
+            parts = [self._run(self.asv_encoder, chunk.kept, chunk)[1] for chunk in batch.masked]
+            (given['masked'],) = share.join('masked', _joined(parts))
+        heads = {
+            name: self._head(name, given[self._reads(name)], share, batch.dropout.get(name, ())) for name in batch.heads
+        }
         return Outputs(heads, asvs_UD if batch.sequences else None, samples)
+
+    def _head(self, name, given, share, more):
+        head = self.heads[name]
+        if share is ALONE or not isinstance(head, DistanceHead | OwnBranchDistanceHead):
+            return head(given, *more)
+        # all pairs of samples would be the largest part of what every process computes
+        samples = head.branches(*given) if isinstance(head, OwnBranchDistanceHead) else given.memberships
+        own = share.own_rows('pairs', len(samples))
+        (distances_BB,) = share.join('pairs', head.between(samples[own], samples))
+        return distances_BB
+
+    def _reads(self, name):
+        return 'uninformed' if self.head_configs[name].kind in WITHOUT_COVARIATES else self.heads[name].reads
 
     def budget(self) -> Budget:
         """Return how a batch is to be cut; without a gradient a layer is gone when the next is done."""
@@ -97,7 +131,7 @@ class Network(nn.Module):
             per_sequence_token=floats * (config.asv_layers if learns else 1),
             per_sample_token=floats * (config.sample_layers if learns else 1),
             # memberships are computed for each non-zero too
-            per_asv=4 * config.memberships,
+            per_asv=4 * config.memberships + floats_per_asv(config, self.covariates and self.covariates.form),
             per_pair=config.attention_heads,
         )
 
@@ -122,11 +156,11 @@ class Network(nn.Module):
         return torch.autocast(next(self.parameters()).device.type, self.precision)
 
     def _embed(self, asvs_UD, chunk: SampleChunk):
-        features_N = abundance_features(chunk.abundances)
+        features_N = abundance_features(chunk.abundances, self.config.abundance_as)
         summary_BD, tokens_ND = self.sample_encoder(asvs_UD, features_N, chunk)
         memberships_BK = self.memberships(asvs_UD, tokens_ND, features_N, chunk)
-        mean_BD = torch.segment_reduce(tokens_ND, 'mean', lengths=chunk.richness, axis=0, unsafe=True)
-        return summary_BD, mean_BD, memberships_BK
+        uninformed = summary_BD, mean_of(tokens_ND, chunk), memberships_BK
+        return uninformed if self.covariates is None else (*uninformed, *self.covariates(summary_BD, tokens_ND, chunk))
 
 
 def _joined(parts):
@@ -134,12 +168,15 @@ def _joined(parts):
 
 
 def build_network(
-    config: ResolvedModel, heads: dict[str, HeadConfig], generator: torch.Generator | None = None
+    config: ResolvedModel,
+    heads: dict[str, HeadConfig],
+    generator: torch.Generator | None = None,
+    covariates: CovariateForm | None = None,
 ) -> Network:
     """Return a network on the CPU, its weights drawn from `generator`; without one it has no memory for them yet."""
     # torch's own initialisation would draw from its global generator, which other runs of the process use
     with torch.device('meta'):
-        network = Network(config, heads)
+        network = Network(config, heads, covariates)
     if generator is None:
         return network
     network.to_empty(device='cpu')

@@ -23,9 +23,15 @@ class SampleEncoder(nn.Module):
     def __init__(self, config: ResolvedModel):
         super().__init__()
         width = config.width
+        self.fusion = config.abundance_fusion
         self.asv_in = nn.Linear(width, width)
-        self.abundance_in = nn.Linear(ABUNDANCE_FEATURES, width)
-        self.abundance_scale = nn.Linear(ABUNDANCE_FEATURES, width)
+        if self.fusion == 'concat':
+            self.abundance_fused = nn.Linear(width + ABUNDANCE_FEATURES, width)
+        else:
+            self.abundance_in = nn.Linear(ABUNDANCE_FEATURES, width)
+        # film: Perez et al. 2018, arXiv:1709.07871
+        if self.fusion not in ('concat', 'add'):
+            self.abundance_scale = nn.Linear(ABUNDANCE_FEATURES, width)
         self.summary_embedding = nn.Parameter(torch.empty(1, width))
         self.blocks = nn.ModuleList(
             Block(width, config.attention_heads, config.mlp_ratio) for _ in range(config.sample_layers)
@@ -49,13 +55,19 @@ class SampleEncoder(nn.Module):
             Each ASV as seen within its sample.
         """
         x_ND = self.asv_in(asvs_UD).index_select(0, chunk.asvs)
-        x_ND = x_ND * (1 + self.abundance_scale(features_N)) + self.abundance_in(features_N)
+        x_ND = self._with_abundances(x_ND, features_N)
         x_MD = torch.cat([self.summary_embedding.to(x_ND.dtype), x_ND]).index_select(0, chunk.source)
         x_QD = chunk.layout.to_places(x_MD)
         for block in self.blocks:
             x_QD = block(x_QD, chunk.layout)
         x_MD = self.norm(chunk.layout.to_tokens(x_QD))
         return x_MD.index_select(0, chunk.summaries), x_MD.index_select(0, chunk.members)
+
+    def _with_abundances(self, x_ND, features_N):
+        if self.fusion == 'concat':
+            return self.abundance_fused(torch.cat([x_ND, features_N.to(x_ND.dtype)], dim=-1))
+        shift_ND = self.abundance_in(features_N)
+        return x_ND + shift_ND if self.fusion == 'add' else x_ND * (1 + self.abundance_scale(features_N)) + shift_ND
 
 
 class Memberships(nn.Module):
@@ -82,7 +94,12 @@ class Memberships(nn.Module):
         return torch.segment_reduce(members_NK, 'max', lengths=chunk.richness, axis=0, unsafe=True)
 
 
-def abundance_features(abundances_N: torch.Tensor) -> torch.Tensor:
-    """Views of a share of reads that stay apart for rare and for common ASVs: [N, 4], each of order 1."""
+def abundance_features(abundances_N: torch.Tensor, told_as: str = 'shares') -> torch.Tensor:
+    """Views of a share of reads that stay apart for rare and for common ASVs: [N, 4], each of order 1.
+
+    With `told_as` 'presence' they are those of 1 for every ASV that is there.
+    """
+    if told_as == 'presence':
+        abundances_N = torch.ones_like(abundances_N)
     log_N = torch.log10(abundances_N.clamp_min(MIN_SHARE))
     return torch.stack([log_N / 3 + 1, (log_N + 3).clamp_min(0) / 2, abundances_N.sqrt(), abundances_N], dim=-1)

@@ -4,32 +4,38 @@ An objective has a head (what the network is to give), labels (what it is to giv
 validation split, and a line that tells the user about it. It knows nothing of how the network is trained.
 """
 
+from .alpha_diversity import AlphaDiversity
 from .classification import Classification
 from .distances import Distances
+from .faith_pd import FaithPD
 from .masked_nucleotides import MaskedNucleotides
 from .protocol import Context, Inputs, Objective, TargetObjective
 from .regression import Regression
+from .taxonomy import Taxonomy
 
 # Learned without labels by `pretrain`, each where its inputs are given and its weight is above 0.
-PRETRAINING: tuple[type[Objective], ...] = (Distances, MaskedNucleotides)
+PRETRAINING: tuple[type[Objective], ...] = (Distances, MaskedNucleotides, Taxonomy, AlphaDiversity, FaithPD)
 # The target of a kind of model.
 TARGETS: dict[str, type[Regression] | type[Classification]] = {
     'regressor': Regression,
     'classifier': Classification,
 }
 # Learned beside the target.
-BESIDE_TARGET: tuple[type[Objective], ...] = (Distances,)
+BESIDE_TARGET: tuple[type[Objective], ...] = (Distances, MaskedNucleotides)
 
 __all__ = [
     'BESIDE_TARGET',
     'PRETRAINING',
     'TARGETS',
+    'AlphaDiversity',
     'Classification',
     'Context',
     'Distances',
+    'FaithPD',
     'Inputs',
     'MaskedNucleotides',
     'Objective',
     'Regression',
     'TargetObjective',
+    'Taxonomy',
 ]

@@ -9,17 +9,29 @@ import numpy as np
 import torch
 
 from q2_aam.bundle import ClassTarget
-from q2_aam.config import HeadConfig
+from q2_aam.config import AUTO, HeadConfig
 from q2_aam.data.details import PROBABILITY
 from q2_aam.data.labels import align_classes
 from q2_aam.data.splits import TRAINING, VALIDATION
-from q2_aam.errors import shown
+from q2_aam.errors import UserError, listed, shown
 from q2_aam.model.losses import class_loss
+from q2_aam.model.member_arrays import PERCEPTRONS
 from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_loss, sample_weights
 from q2_aam.stats.stacking import combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
 from .protocol import TargetObjective
+
+# The metric of the validation split that each value of select_by means, and whether it is to be large.
+LOSS = 'target_loss'
+SCORES = {
+    'balanced_log_loss': ('balanced_log_loss', False),
+    'loss': (LOSS, False),
+    'log_loss': ('log_loss', False),
+    'accuracy': ('accuracy', True),
+    'balanced_accuracy': ('balanced_accuracy', True),
+    'f1': ('macro_f1', True),
+}
 
 
 class Classification(TargetObjective):
@@ -32,12 +44,23 @@ class Classification(TargetObjective):
         classes, self.values = np.unique(labels.values, return_inverse=True)
         self.groups = labels.groups
         self.target = ClassTarget(labels.name, tuple(classes))
-        self.head = HeadConfig('target', self.target.outputs)
+        self.head = HeadConfig(
+            'target', self.target.outputs, layers=training.head_layers, residual=training.residual_head
+        )
+        self.dropout, self.width = training.head_dropout, context.config.model.width
         self.balanced = training.class_weights == 'balanced'
-        self.score = 'balanced_log_loss' if self.balanced else 'log_loss'
+        self.score, self.larger = SCORES[_select_by(training)]
+        self.error = 'balanced_log_loss' if self.balanced else 'log_loss'
         self.headline = 'balanced_accuracy' if self.balanced else 'accuracy'
         samples_C = np.bincount(self.values[context.rows[TRAINING]], minlength=self.target.outputs)
-        weights_C = samples_C.sum() / (len(classes) * samples_C) if self.balanced else np.ones(len(classes))
+        weights_C = np.ones(len(classes))
+        if self.balanced:
+            weights_C = samples_C.sum() / (len(classes) * samples_C)
+        elif training.class_weights == 'given':
+            weights_C = given_weights(labels.name, classes, samples_C, training.class_weight_of)
+            # others know no weights but balanced ones
+            self.kinds = (PERCEPTRONS,)
+        self.smoothing = training.label_smoothing
         self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
         self.validation_rows = context.rows[VALIDATION]
 
@@ -48,8 +71,8 @@ class Classification(TargetObjective):
 
     @staticmethod
     def resolved(training, labels, rows, predict):
-        """Return the training configuration: nothing of it depends on the labels."""
-        return training
+        """Return the training configuration with 'auto' of its select_by resolved: it does not depend on the labels."""
+        return dataclasses.replace(training, select_by=_select_by(training))
 
     def learned(self, rows):
         return self.values[rows].astype(np.int64), self.target.outputs, self.balanced
@@ -67,7 +90,7 @@ class Classification(TargetObjective):
         return torch.from_numpy(self.values[rows].astype(np.int64))
 
     def outputs_loss(self, outputs_NC, true_N):
-        return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device))
+        return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device), self.smoothing)
 
     def metrics(self, network, reader):
         """Score every epoch at its best temperature.
@@ -97,11 +120,21 @@ class Classification(TargetObjective):
         return dataclasses.replace(self.target, temperature=temperature)
 
     def metrics_of(self, target, outputs, rows):
-        return classification_metrics(target.probabilities(outputs), self.values[rows], self.balanced)
+        metrics = classification_metrics(target.probabilities(outputs), self.values[rows], self.balanced)
+        return metrics | {LOSS: self._loss_of(outputs, rows)} if self.score == LOSS else metrics
+
+    def _loss_of(self, outputs, rows):
+        return self.outputs_loss(torch.from_numpy(outputs.astype(np.float32)), self.labels_of(rows)).item()
 
     def score_of(self, outputs, rows):
+        if self.score == LOSS:
+            return self._loss_of(outputs, rows)
+        if self.larger:
+            return 1 - self.metrics_of(self.target, outputs, rows)[self.score]
         true = self.values[rows]
-        return log_loss(outputs / best_temperature(outputs, true, self.balanced), true, self.balanced)
+        return log_loss(
+            outputs / best_temperature(outputs, true, self.balanced), true, self.score == 'balanced_log_loss'
+        )
 
     def beside_guess(self, target, outputs, rows, fold):
         """Return losses; the guess is how often each class occurs or, where classes are balanced, all as likely."""
@@ -133,3 +166,39 @@ class Classification(TargetObjective):
             counts, self.values[rows], new_counts, seed, threads, weights, self.target.outputs
         )
         return classification_metrics(probabilities, self.values[new_rows], self.balanced)
+
+
+def _select_by(training):
+    if training.select_by != AUTO:
+        return training.select_by
+    return 'balanced_log_loss' if training.class_weights == 'balanced' else 'log_loss'
+
+
+def given_weights(column: str, classes: np.ndarray, samples_C: np.ndarray, given: dict[str, float]) -> np.ndarray:
+    """Return the weight of each class, float64 [C], so that its mean over training samples is 1.
+
+    Parameters
+    ----------
+    column : str
+        Of the metadata.
+    classes : object [C]
+    samples_C : int64 [C]
+        Training samples of each.
+    given : dict
+        {class: weight}.
+
+    Raises
+    ------
+    UserError
+        Unless each class, and nothing else, has a weight.
+    """
+    wrong = sorted(set(given) ^ set(classes))
+    if wrong:
+        lacks = wrong[0] not in given
+        raise UserError(
+            f'Parameter weights_of_classes {"lacks" if lacks else "has"} {shown(wrong[0])}, which is '
+            f'{"a" if lacks else "no"} class of metadata column {shown(column)}; give a weight for each of '
+            f'{listed(map(shown, classes))}.'
+        )
+    weights_C = np.array([given[name] for name in classes])
+    return weights_C * samples_C.sum() / (weights_C @ samples_C)

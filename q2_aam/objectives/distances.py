@@ -41,7 +41,7 @@ class Distances:
     """
 
     name = 'distances'
-    head = HeadConfig('distances')
+    head = HeadConfig('own_branches')
 
     def __init__(self, context, pairs, source, drawn):
         self.weight = context.config.training.distance_weight
@@ -73,7 +73,9 @@ class Distances:
         pairs = self.scored.pairs(network, reader)
         if pairs is None:
             return {}
-        return {f'distance_{name}': value for name, value in regression_metrics(*pairs).items()}
+        metrics = regression_metrics(*pairs)
+        loss = metrics['rmse'] ** 2 / self.pairs.variance
+        return {f'distance_{name}': value for name, value in ({'loss': loss} | metrics).items()}
 
     def points(self, network, reader):
         pairs = self.scored.last or self.scored.pairs(network, reader)

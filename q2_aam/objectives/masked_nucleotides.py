@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from q2_aam.config import HeadConfig
-from q2_aam.data.batches import Batch, choose_masked_tokens, draw_samples, sequence_chunks
+from q2_aam.data.batches import Batch, draw_samples, sequence_chunks
+from q2_aam.data.masking import choose_masked, hide, with_noise
 from q2_aam.data.splits import VALIDATION
 from q2_aam.model.losses import nucleotide_loss
 from q2_aam.runtime.encode import device_of
@@ -24,6 +25,7 @@ class MaskedNucleotides:
         training = context.config.training
         self.weight = training.nucleotide_weight
         self.mask_ratio, self.asv_ratio = training.mask_ratio, training.masked_asv_ratio
+        self.strategy, self.noise = training.mask_strategy, training.mask_noise
         self.seed, self.validation_rows = context.seed, context.rows[VALIDATION][: training.batch_size]
 
     @classmethod
@@ -36,10 +38,13 @@ class MaskedNucleotides:
         chosen = np.sort(generator.permutation(len(codes_UL))[:few])
         codes_UL, lengths_U = codes_UL[chosen], lengths_U[chosen]
         per_token = budget.nucleotides_per_token
-        masked_UT = choose_masked_tokens(lengths_U, per_token, self.mask_ratio, generator)
+        masked_UT = choose_masked(lengths_U, per_token, self.mask_ratio, self.strategy, generator)
         # positions after the longest chosen sequence belong to none
         codes_UL = codes_UL[:, : int(lengths_U.max())]
-        batch.masked = sequence_chunks(codes_UL, lengths_U, budget, masked_UT)
+        read_UL, hidden_UT = codes_UL, masked_UT
+        if self.noise:
+            read_UL, hidden_UT = with_noise(codes_UL, masked_UT, self.noise, per_token, generator)
+        batch.masked = hide(sequence_chunks(read_UL, lengths_U, budget, masked_UT), hidden_UT)
         padded = np.pad(codes_UL, ((0, 0), (0, -codes_UL.shape[1] % per_token)))
         codes_MP = padded.reshape(len(padded), -1, per_token)[masked_UT]
         batch.labels[self.name] = torch.from_numpy(codes_MP.astype(np.int64))
@@ -63,6 +68,8 @@ class MaskedNucleotides:
         yield from ()
 
     def describe(self):
+        how = {'random': '', 'span': ', in spans,', 'hybrid': ', half of them in spans,'}[self.strategy]
         return (
-            f'Masked nucleotides: {self.mask_ratio:.0%} of the tokens of {self.asv_ratio:.0%} of the ASVs of a batch.'
+            f'Masked nucleotides: {self.mask_ratio:.0%} of the tokens{how} of {self.asv_ratio:.0%} of the ASVs of a '
+            'batch.'
         )

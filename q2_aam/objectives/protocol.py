@@ -25,7 +25,7 @@ from q2_aam.runtime.encode import StudyReader
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """The inputs of a call: files by their paths, metadata columns as Series by sample id."""
+    """The inputs of a call: files by their paths, metadata as Series or DataFrame by sample id."""
 
     table: str | os.PathLike
     sequences: str | os.PathLike | None = None
@@ -34,6 +34,10 @@ class Inputs:
     encoder: str | os.PathLike | None = None
     distance_matrix: str | os.PathLike | None = None
     phylogeny: str | os.PathLike | None = None
+    covariates: pd.DataFrame | None = None
+    split: pd.Series | None = None
+    taxonomy: pd.Series | None = None
+    alpha_diversity: pd.DataFrame | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,11 @@ class Objective(Protocol):
         """Return the loss of a batch (about 1 for knowing nothing) and its metrics."""
 
     def metrics(self, network: Network, reader: StudyReader) -> dict[str, float]:
-        """Return metrics of the validation split; none where it has no samples."""
+        """Return metrics of the validation split; none where it has no samples.
+
+        Pretraining chooses its best epoch by those whose name ends with ``_loss``, each times the weight of its
+        objective.
+        """
 
     def points(self, network: Network, reader: StudyReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield (plot, predicted, true) of the validation split."""
@@ -116,9 +124,15 @@ class TargetObjective(Objective, Protocol):
     target : NumericTarget or ClassTarget
         Before calibration.
     score : str
-        The metric of the validation split that is to be small.
+        The metric of the validation split that chooses the epoch.
+    larger : bool
+        Whether it is to be large; else it is to be small.
+    error : str
+        The metric that :meth:`beside_guess` gives of each sample.
     kinds : tuple of str
         The kinds of members of the abundance ensemble that can learn it, the cheapest first.
+    dropout : float
+        Share of the hidden units of the head that is dropped, of `width` in each layer.
     priors : dict
         {kind: its share without observations}, up to a factor.
     headline : str
@@ -131,10 +145,14 @@ class TargetObjective(Objective, Protocol):
 
     name: str = 'target'
     weight: float = 1.0
+    dropout: float
+    width: int
     values: np.ndarray
     groups: np.ndarray
     target: NumericTarget | ClassTarget
     score: str
+    larger: bool
+    error: str
     kinds: tuple[str, ...] = (LINEAR, EXTRA_TREES, PERCEPTRONS)
     priors: dict[str, float] = dict.fromkeys(kinds, 1.0)
     headline: str
@@ -151,8 +169,12 @@ class TargetObjective(Objective, Protocol):
         return cls(context)
 
     def label(self, batch: Batch, drawn: Drawn, budget: Budget, generator: np.random.Generator) -> None:
-        """Put the labels of the samples into the batch."""
+        """Put the labels of the samples into the batch, and which units of its head are dropped."""
         batch.labels[self.name] = self.labels_of(drawn.rows)
+        if self.dropout and self.head.layers:
+            shape = self.head.layers, len(drawn.rows), self.width
+            kept = generator.random(shape, dtype=np.float32) >= self.dropout
+            batch.dropout[self.name] = [torch.from_numpy(kept / np.float32(1 - self.dropout))]
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         """Return the loss of a batch and its metric."""

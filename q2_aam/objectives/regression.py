@@ -9,21 +9,31 @@ import numpy as np
 import torch
 
 from q2_aam.bundle import NumericTarget
+from q2_aam.bundle.scales import COLUMN, LOG, SQRT, Scale
 from q2_aam.bundle.targets import features_of
-from q2_aam.config import AUTO, HeadConfig
+from q2_aam.config import AUTO
 from q2_aam.data.details import LOWER, UPPER
 from q2_aam.data.labels import align_numbers
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import UserError, shown
-from q2_aam.model.losses import TARGET_LOSSES, quantile_loss
+from q2_aam.model.losses import TARGET_LOSSES, asymmetric_loss, quantile_loss
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.stats.conformal import calibrate, warn_of_few_groups
 from q2_aam.stats.difficulty import Difficulty
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 from q2_aam.stats.stacking import combined_shares, cost_of_numbers, shrinkage, stack_least_squares
 
+from .outputs import all_levels, head_of, limits_of, shown_levels
 from .protocol import TargetObjective
 
+# The metric of the validation split that each value of select_by means, and whether it is to be large.
+LOSS = 'target_loss'
+SCORES = {
+    'loss': (LOSS, False),
+    'mae': ('mae', False),
+    'rmse': ('rmse', False),
+    'r2': ('r2', True),
+}
 # A square root must take away this share of the error: among few samples it may seem better by chance.
 MIN_GAIN = 0.01
 # Differences among numbers, as a share of the largest of them, that may be rounding alone.
@@ -33,9 +43,9 @@ MIN_SPREAD = 1e-14
 class Regression(TargetObjective):
     """Learn a column of numbers; see :class:`q2_aam.objectives.protocol.TargetObjective`."""
 
-    score = headline = 'mae'
+    headline = error = 'mae'
     # perceptrons err least on ages and scores, where the mean over members counts for most (docs/accuracy.md)
-    priors = {LINEAR: 0.2, EXTRA_TREES: 0.2, PERCEPTRONS: 0.6}
+    priors = {LINEAR: 0.15, EXTRA_TREES: 0.15, PERCEPTRONS: 0.7}
     align_labels = staticmethod(align_numbers)
 
     def __init__(self, context):
@@ -43,14 +53,31 @@ class Regression(TargetObjective):
         self.values, self.groups, self.coverage = labels.values, labels.groups, training.coverage
         scaling = scaling_of(labels.name, labels.values[context.rows[TRAINING]], training.target_scaling)
         learned = np.concatenate([context.rows[TRAINING], context.rows[VALIDATION]])
-        lowest = 0.0 if labels.values[learned].min() >= 0 else None
-        self.target = dataclasses.replace(scaling, quantiles=training.loss == 'quantile', lowest=lowest)
-        self.head = HeadConfig('target', self.target.outputs)
-        if self.target.quantiles:
-            # others know no quantiles
+        lowest, highest = limits_of(labels, learned, training)
+        self.levels: tuple[float, ...] = (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
+        if training.quantiles:
+            self.levels = all_levels(self.levels, training.quantiles)
+        self.target = dataclasses.replace(
+            scaling,
+            quantiles=training.loss == 'quantile',
+            levels=self.levels if training.quantiles else (),
+            shown=shown_levels(training.quantiles),
+            lowest=lowest,
+            highest=highest,
+        )
+        self.head = head_of(self.target, training)
+        self.dropout, self.width = training.head_dropout, context.config.model.width
+        if training.loss in ('quantile', 'asymmetric'):
+            # others know no quantiles, and err as much on either side
             self.kinds = (PERCEPTRONS,)
-        self.loss_name, self.levels = training.loss, (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
+        self.training = training
+        self.score, self.larger = SCORES[_select_by(training)]
         self.validation_rows = context.rows[VALIDATION]
+        if self.larger and np.ptp(self.values[self.validation_rows]) == 0:
+            raise UserError(
+                f'Parameter select_by is r2, but {shown(labels.name)} is the same for all validation samples; choose '
+                'mae or rmse, or raise validation_fraction.'
+            )
 
     @staticmethod
     def strata(labels):
@@ -58,9 +85,9 @@ class Regression(TargetObjective):
 
     @staticmethod
     def resolved(training, labels, rows, predict):
-        """Return the training configuration with 'auto' of its target_scaling resolved on `rows`."""
+        """Return the training configuration with 'auto' of its target_scaling, on `rows`, and select_by resolved."""
         scaling = choose_scaling(labels, rows, training.target_scaling, predict)
-        return dataclasses.replace(training, target_scaling=scaling)
+        return dataclasses.replace(training, target_scaling=scaling, select_by=_select_by(training))
 
     def learned(self, rows):
         return self.target.scaled(self.values[rows]), 0, False
@@ -76,17 +103,19 @@ class Regression(TargetObjective):
         return torch.from_numpy(self.target.scaled(self.values[rows]).astype(np.float32))
 
     def outputs_loss(self, outputs_NO, true_N):
+        training = self.training
         if self.target.quantiles:
             return quantile_loss(outputs_NO, true_N, self.levels)
-        return TARGET_LOSSES[self.loss_name](outputs_NO[:, 0], true_N)
+        if training.loss == 'asymmetric':
+            return asymmetric_loss(outputs_NO[:, 0], true_N, training.over_penalty, training.under_penalty)
+        return TARGET_LOSSES[training.loss](outputs_NO[:, 0], true_N)
 
     def metrics(self, network, reader):
         self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
         return self.metrics_of(self.target, self.validation_outputs, self.validation_rows)
 
     def describe(self):
-        how = 'its square root is learned, and squared again in predictions' if self.target.sqrt else 'a number'
-        return f'Target: {shown(self.target.name)}, {how}.'
+        return f'Target: {shown(self.target.name)}, {self.target.on_scale.words}.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`.
@@ -113,10 +142,18 @@ class Regression(TargetObjective):
         return dataclasses.replace(target, calibration=calibration, difficulty=difficulty, coverage=self.coverage)
 
     def metrics_of(self, target, outputs, rows):
-        return regression_metrics(target.predictions(outputs), self.values[rows])
+        metrics = regression_metrics(target.predictions(outputs), self.values[rows])
+        return metrics | {LOSS: self._loss_of(outputs, rows)} if self.score == LOSS else metrics
 
     def score_of(self, outputs, rows):
-        return float(np.abs(self.target.predictions(outputs) - self.values[rows]).mean())
+        if self.score == LOSS:
+            return self._loss_of(outputs, rows)
+        errors = self.target.predictions(outputs) - self.values[rows]
+        # what R2 is short of 1, in units of the variance, orders epochs as R2 does
+        return float(np.abs(errors).mean() if self.score == 'mae' else np.sqrt(np.square(errors).mean()))
+
+    def _loss_of(self, outputs, rows):
+        return self.outputs_loss(torch.from_numpy(outputs.astype(np.float32)), self.labels_of(rows)).item()
 
     def beside_guess(self, target, outputs, rows, fold):
         """Return absolute errors; the guess is the median."""
@@ -141,6 +178,12 @@ class Regression(TargetObjective):
         return regression_metrics(predictions, self.values[new_rows])
 
 
+def _select_by(training):
+    if training.select_by != AUTO:
+        return training.select_by
+    return 'loss' if training.loss == 'asymmetric' else 'mae'
+
+
 def choose_scaling(labels, rows, how, predict):
     """Return `how` a numeric target is to be scaled, with 'auto' resolved.
 
@@ -160,12 +203,12 @@ def choose_scaling(labels, rows, how, predict):
     Raises
     ------
     UserError
-        If the square root is asked for, but there are values below 0.
+        If the square root or the logarithm is asked for, but there are values below 0.
     """
     values = labels.values[rows]
-    if how == 'sqrt' and values.min() < 0:
+    if how in TRANSFORMED and values.min() < 0:
         raise UserError(
-            f'Parameter target_scaling is sqrt, but {shown(labels.name)} is {values.min():g} for sample '
+            f'Parameter target_scaling is {how}, but {shown(labels.name)} is {values.min():g} for sample '
             f'{shown(labels.sample_ids[rows[values.argmin()]])}; choose standard.'
         )
     if how != AUTO:
@@ -183,18 +226,28 @@ def _standard(values):
     return float(values.mean()), float(values.std())
 
 
-# how training values become center and scale: a new scaling is an entry here and in the choices of target_scaling
+def _minmax(values):
+    return float(values.min()), float(values.max() - values.min())
+
+
+# how training values, once they are on their scale, become center and scale: a new scaling is an entry here and in the
+# choices of target_scaling
 SCALINGS = {
     'standard': _standard,
-    'sqrt': lambda values: _standard(np.sqrt(values)),
-    'minmax': lambda values: (float(values.min()), float(values.max() - values.min())),
+    'sqrt': _standard,
+    'log_standard': _standard,
+    'minmax': _minmax,
+    'log_minmax': _minmax,
     'none': lambda values: (0.0, 1.0),
 }
+# those of another scale than the column's
+TRANSFORMED: dict[str, Scale] = {'sqrt': SQRT, 'log_standard': LOG, 'log_minmax': LOG}
 
 
 def scaling_of(name, values, how):
     """Learn the scaling of a numeric target on training values; return a NumericTarget."""
     if values.max() == values.min():
         how = 'none'
-    center, scale = SCALINGS[how](values)
-    return NumericTarget(name, center, scale, sqrt=how == 'sqrt')
+    on_scale = TRANSFORMED.get(how, COLUMN)
+    center, scale = SCALINGS[how](on_scale.to_scale(values))
+    return NumericTarget(name, center, scale, sqrt=on_scale is SQRT, log=on_scale is LOG)

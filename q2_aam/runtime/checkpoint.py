@@ -24,7 +24,7 @@ from .history import History
 from .progress import Timer
 
 # Raise it when what is saved changes, or what is drawn at random on the way: no run resumes from another format.
-CHECKPOINT_FORMAT = 5
+CHECKPOINT_FORMAT = 6
 STATE_FILE = 'state.json'
 TENSORS_FILE = 'tensors.safetensors'
 # A checkpoint of a small model takes milliseconds; writing a large one may cost a twentieth of the time.
@@ -54,6 +54,12 @@ class State:
         ``state_dict`` of the :class:`torch.amp.GradScaler`, plain numbers; empty where nothing is scaled.
     outputs : dict
         {epoch: tensor} of what was kept of each epoch.
+    average : dict
+        Moving average of the weights; empty where there is none.
+    waited : int
+        Epochs since the best one, or since the learning rate was lowered last.
+    plateau_share : float
+        What the learning rate is multiplied by since then.
     """
 
     step: int = 0
@@ -66,10 +72,13 @@ class State:
     samples: int = 0
     scale: dict = dataclasses.field(default_factory=dict)
     outputs: dict = dataclasses.field(default_factory=dict)
+    average: dict = dataclasses.field(default_factory=dict)
+    waited: int = 0
+    plateau_share: float = 1.0
 
 
 # what JSON holds as it is
-NUMBERS = ('step', 'epoch', 'best_epoch', 'sums', 'samples', 'scale')
+NUMBERS = ('step', 'epoch', 'best_epoch', 'sums', 'samples', 'scale', 'waited', 'plateau_share')
 
 
 class Checkpoint:
@@ -121,6 +130,7 @@ class Checkpoint:
     def _write(self, folder, module, optimizer, state):
         tensors = {f'module.{name}': value for name, value in module.state_dict().items()}
         tensors.update({f'best.{name}': value for name, value in (state.best_weights or {}).items()})
+        tensors.update({f'average.{name}': value for name, value in state.average.items()})
         for index, values in optimizer.state_dict()['state'].items():
             tensors.update({f'optimizer.{index}.{name}': value for name, value in values.items()})
         tensors.update({f'outputs.{epoch}': value for epoch, value in state.outputs.items()})
@@ -154,12 +164,14 @@ class Checkpoint:
         try:
             numbers, groups = _read(self.folder, self.seed)
             best_weights = _on_devices_of(module, groups['best']) or None
-            _check(module.state_dict(), groups['module'])
-            if best_weights:
-                _check(module.state_dict(), best_weights)
+            average = _on_devices_of(module, groups['average'])
+            for weights in (groups['module'], best_weights, average):
+                if weights:
+                    _check(module.state_dict(), weights)
             state = State(
                 best_score=math.inf if numbers['best_score'] is None else numbers['best_score'],
                 best_weights=best_weights,
+                average=average,
                 history=History(numbers['rows']),
                 outputs={int(epoch): groups['outputs'][epoch] for epoch in sorted(groups['outputs'], key=int)},
                 **{name: numbers[name] for name in NUMBERS},
@@ -186,7 +198,7 @@ def _read(folder, seed):
         raise ValueError('it belongs to a run with another seed')
     path = folder / f'{numbers["step"]}.{TENSORS_FILE}'
     check_file(path, numbers['tensors'])
-    groups: dict[str, dict] = {'module': {}, 'best': {}, 'optimizer': {}, 'outputs': {}}
+    groups: dict[str, dict] = {'module': {}, 'best': {}, 'average': {}, 'optimizer': {}, 'outputs': {}}
     for key, value in load_file(path).items():
         group, name = key.split('.', 1)
         groups[group][name] = value

@@ -40,6 +40,12 @@ def hash_series(series: pd.Series) -> str:
     return hashlib.sha256('\n'.join(lines).encode(errors='surrogatepass')).hexdigest()
 
 
+def hash_frame(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of a pandas DataFrame: of its columns in order of their names, see :func:`hash_series`."""
+    columns = [hash_series(frame[name].rename(name)) for name in sorted(frame.columns)]
+    return hashlib.sha256('\n'.join(columns).encode()).hexdigest()
+
+
 def _bytes(path) -> Iterator[bytes]:
     with path.open('rb') as handle:
         while block := handle.read(BYTES_PER_BLOCK):

@@ -17,10 +17,12 @@ from q2_aam.data.study import Study
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import MachineError
 from q2_aam.model.abundance_ensemble import AbundanceEnsemble
-from q2_aam.model.heads import SampleEmbeddings
+from q2_aam.model.branches import Branches
+from q2_aam.model.heads import OwnBranchDistanceHead, SampleEmbeddings
 from q2_aam.model.network import Network
 
 from .memory import BYTES_PER_FLOAT, CPU_GB, room_gb
+from .ranks import ONE, Ranks
 
 SAMPLES_AT_ONCE = 256
 # Sequences that go to the device together; the network cuts them further to its memory.
@@ -118,13 +120,19 @@ class StudyReader:
         self.study, self.augment = study, augment
         self.asvs: torch.Tensor | None = None
 
-    def remember(self, network: Network) -> None:
-        """Encode every ASV of the study now, because the ASV encoder no longer learns."""
-        self.asvs = embed_asvs(network.eval(), self.study, np.arange(len(self.study.codes)))
+    def remember(self, network: Network, ranks: Ranks = ONE) -> None:
+        """Encode every ASV of the study now, because the ASV encoder no longer learns; each process does its part."""
+        asvs = len(self.study.codes)
+        self.asvs = ranks.gather_rows(embed_asvs(network.eval(), self.study, ranks.own_rows(asvs)), asvs)
 
-    @torch.no_grad()
     def embed(self, network: Network, rows: np.ndarray, heads: tuple[str, ...] = ()) -> Iterator:
         """Yield the :class:`q2_aam.model.network.Outputs` of `rows` of the study, in order, some hundred at a time."""
+        for _, _, outputs in self._read(network, rows, heads):
+            yield outputs
+
+    @torch.no_grad()
+    def _read(self, network, rows, heads=()):
+        """Yield of some hundred rows at a time what is drawn, the embeddings of its ASVs, and the network's outputs."""
         place, asvs_AD = np.arange(len(self.study.codes)), self.asvs
         if asvs_AD is None:
             held = np.unique(draw_samples(self.study, rows).asvs)
@@ -133,8 +141,8 @@ class StudyReader:
         device, budget = device_of(network), network.budget()
         for start in range(0, len(rows), SAMPLES_AT_ONCE):
             drawn = draw_samples(self.study, rows[start : start + SAMPLES_AT_ONCE], self.augment)
-            distinct = torch.from_numpy(place[drawn.distinct]).to(device)
-            yield network(make_batch(drawn, budget, heads, asvs_AD[distinct]).to(device))
+            asvs_UD = asvs_AD[torch.from_numpy(place[drawn.distinct]).to(device)]
+            yield drawn, asvs_UD, network(make_batch(drawn, budget, heads, asvs_UD).to(device))
 
     def embeddings(self, network: Network, rows: np.ndarray) -> SampleEmbeddings:
         """Return the SampleEmbeddings of `rows` of the study."""
@@ -151,12 +159,29 @@ class StudyReader:
         return outputs[np.argsort(order)]
 
     @torch.no_grad()
+    def branches(self, network: Network, head: str, rows: np.ndarray) -> torch.Tensor | Branches:
+        """Return what a head of distances compares of `rows`: their memberships [N, K], or Branches."""
+        if not isinstance(network.heads[head], OwnBranchDistanceHead):
+            return self.embeddings(network, rows).memberships
+        parts = []
+        for drawn, asvs_UD, outputs in self._read(network, rows):
+            asvs_N, richness = torch.from_numpy(drawn.inverse), torch.from_numpy(np.diff(drawn.offsets))
+            asvs_N, richness = asvs_N.to(asvs_UD.device), richness.to(asvs_UD.device)
+            part = network.heads[head].branches(outputs.samples.memberships, asvs_UD, asvs_N, richness)
+            # the same number in every part
+            names_U = torch.from_numpy(drawn.distinct.astype(np.int64)).to(asvs_UD.device)
+            parts.append(dataclasses.replace(part, asvs=names_U[asvs_N]))
+        return Branches.concatenate(parts)
+
+    @torch.no_grad()
     def distances(self, network: Network, head: str, rows: np.ndarray) -> np.ndarray:
         """Return the predicted distances among `rows`, float32 [N, N], before any divisor."""
-        samples_NK = self.embeddings(network, rows).memberships
+        branches = self.branches(network, head, rows)
+        samples, memberships = branches.shape
         # blocks of rows, because the head holds [block, N, K] at once
-        block = max(1, network.max_floats // (8 * samples_NK.numel()))
-        parts = [network.heads[head].between(part, samples_NK) for part in samples_NK.split(block)]
+        block = max(1, network.max_floats // (8 * samples * memberships))
+        between = network.heads[head].between
+        parts = [between(branches[start : start + block], branches) for start in range(0, samples, block)]
         return torch.cat(parts).cpu().numpy()
 
     def ensemble_outputs(
@@ -166,9 +191,12 @@ class StudyReader:
         for block in np.split(rows, range(SAMPLES_AT_ONCE, len(rows), SAMPLES_AT_ONCE)):
             all_BA = log_abundances(self.study, block, self.augment)
             known_BC = to_vocabulary(all_BA, self.study.keys, vocabulary.keys)
+            covariates = self.study.covariates
             yield EnsembleOutputs(
                 block,
-                ensemble.outputs_by_kind(known_BC),
+                ensemble.outputs_by_kind(
+                    ensemble.features(known_BC, None if covariates is None else covariates.of(block))
+                ),
                 ensemble.coverage(known_BC, sums(all_BA)),
                 ensemble.coverage(shares_of(known_BC), sums(shares_of(all_BA))),
                 known_BC,

@@ -9,10 +9,9 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 
-# The words of a warning of names that stand for a missing value, of which each fold of a cross-validation has its own
-# number of samples.
-OF_MISSING_VALUES = 'that mean a missing value'
-# Those of a warning of a model that may have learned nothing, of which each fold has its own error.
+from q2_aam.data.names import OF_ALIKE_NAMES, OF_AMBIGUOUS, OF_MISSING_VALUES
+
+# The words of a warning of a model that may have learned nothing, of which each fold has its own error.
 OF_GUESSES = 'than by a guess'
 
 # For each work that is going on, the outermost first: {what a warning is about: its text}. A dict, for its order.
@@ -51,7 +50,7 @@ def heard() -> list[str]:
 
 def about(text: str) -> str:
     """Return what a warning is about: two of the same say the same to the user."""
-    for words in (OF_MISSING_VALUES, OF_GUESSES):
+    for words in (OF_MISSING_VALUES, OF_ALIKE_NAMES, OF_AMBIGUOUS, OF_GUESSES):
         before, found, _ = text.partition(words)
         if found:
             return before

@@ -28,15 +28,22 @@ class History:
     ----------
     rows : list of (step, epoch, part, metric, value)
     points : list of (plot, part, predicted, true), at most ``MAX_POINTS`` for each plot and part
+    costs : list of (step, epoch, part, metric, value)
+        What each epoch took; unlike rows, they differ from run to run.
     """
 
-    def __init__(self, rows: Iterable[Iterable] = (), points: Iterable[Iterable] = ()):
+    def __init__(self, rows: Iterable[Iterable] = (), points: Iterable[Iterable] = (), costs: Iterable[Iterable] = ()):
         self.rows = [tuple(row) for row in rows]
         self.points = [tuple(row) for row in points]
+        self.costs = [tuple(row) for row in costs]
 
     def log(self, step: int, epoch: int, part: str, **metrics: float) -> None:
         """Add one row for each metric."""
         self.rows.extend((step, epoch, part, metric, float(value)) for metric, value in metrics.items())
+
+    def cost(self, step: int, epoch: int, **metrics: float) -> None:
+        """Add one row for each thing that an epoch took: seconds, memory."""
+        self.costs.extend((step, epoch, 'run', metric, float(value)) for metric, value in metrics.items())
 
     def add_points(
         self, plot: str, part: str, predicted: Any, true: Any, generator: np.random.Generator | None = None
@@ -62,7 +69,7 @@ class History:
             If they cannot be written.
         """
         for name, columns, rows in (
-            (HISTORY_FILE, HISTORY_COLUMNS, self.rows),
+            (HISTORY_FILE, HISTORY_COLUMNS, self.rows + self.costs),
             (POINTS_FILE, POINTS_COLUMNS, self.points),
         ):
             path = pathlib.Path(folder) / name

@@ -78,6 +78,15 @@ def room_gb(device: torch.device) -> tuple[float, str]:
     return max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
 
 
+def used_gb(device: torch.device) -> float:
+    """Return how many GB this process holds; on a GPU the most that it held there since it was asked last."""
+    if device.type != 'cuda':
+        return held_memory_gb()
+    used = torch.cuda.max_memory_allocated(device) / 1e9
+    torch.cuda.reset_peak_memory_stats(device)
+    return used
+
+
 def with_less_memory(module: torch.nn.Module, work: Callable[[], Result]) -> Result:
     """Return `work()`; where memory runs out, halve the chunks (``module.max_floats``) and try again.
 

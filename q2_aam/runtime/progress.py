@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from .recorder import Recorder
+from .screen import draw
 
 # Where nothing else is reported for longer, a line tells how far a run is.
 SECONDS_BETWEEN_LINES = 60.0
@@ -72,15 +72,11 @@ class Clock:
 
 def draw_bar(done: int, of: int, name: str) -> None:
     """Show how far something is, on a terminal only."""
-    if sys.stderr.isatty():
-        filled = BAR * done // of
-        sys.stderr.write(f'\r{name} [{"#" * filled}{"." * (BAR - filled)}] {done}/{of}\r')
-        sys.stderr.flush()
-        if done == of:
-            _clear()
+    filled = BAR * done // of
+    draw(f'\r{name} [{"#" * filled}{"." * (BAR - filled)}] {done}/{of}\r')
+    if done == of:
+        _clear()
 
 
 def _clear():
-    if sys.stderr.isatty():
-        sys.stderr.write('\r' + ' ' * WIDTH + '\r')
-        sys.stderr.flush()
+    draw('\r' + ' ' * WIDTH + '\r')

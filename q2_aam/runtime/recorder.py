@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .history import History, thin
+from .screen import print_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +21,17 @@ class Terminal:
         Takes one line.
     """
 
-    def __init__(self, print_line: Callable[[str], Any] = print):
+    def __init__(self, print_line: Callable[[str], Any] = print_line):
         self.say = print_line
 
 
 class Recorder:
     """Passes what a run reports to its sinks.
 
-    A sink is any object with some of these three methods: ``say(line)``, ``log(step, epoch, part, **metrics)`` and
-    ``add_points(plot, part, predicted, true)``. It is called in the order in which the run reports, in the thread and
-    process of the run. A :class:`Terminal` and a :class:`q2_aam.runtime.history.History` are sinks.
+    A sink is any object with some of these methods: ``say(line)``, ``log(step, epoch, part, **metrics)``,
+    ``cost(step, epoch, **metrics)`` and ``add_points(plot, part, predicted, true)``. It is called in the order in which
+    the run reports, in the thread and process of the run. A :class:`Terminal` and a
+    :class:`q2_aam.runtime.history.History` are sinks.
 
     Parameters
     ----------
@@ -46,7 +48,9 @@ class Recorder:
     sinks : list of objects
     """
 
-    def __init__(self, say: Callable[[str], Any] = print, history: History | None = None, sinks: Iterable[object] = ()):
+    def __init__(
+        self, say: Callable[[str], Any] = print_line, history: History | None = None, sinks: Iterable[object] = ()
+    ):
         self.history = History() if history is None else history
         self.sinks = [Terminal(say), self.history, *sinks]
 
@@ -57,6 +61,10 @@ class Recorder:
     def log(self, step: int, epoch: int, part: str, **metrics: float) -> None:
         """Report metrics of a part of the samples after `step` steps."""
         self._pass_on('log', step, epoch, part, **metrics)
+
+    def cost(self, step: int, epoch: int, **metrics: float) -> None:
+        """Report what an epoch took; sinks that have no method for it are not told."""
+        self._pass_on('cost', step, epoch, **metrics)
 
     def add_points(self, plot: str, part: str, predicted: Any, true: Any, generator: np.random.Generator) -> None:
         """Report points of a plot of predicted against true; the numpy `generator` thins them where they are many."""

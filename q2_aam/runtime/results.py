@@ -96,7 +96,7 @@ def keep(directory: pathlib.Path, seed: int, details: pd.DataFrame | None, histo
     bundle = result / BUNDLE
     if not bundle.is_dir():
         return Result(None, details, history, finished)
-    tables = {'details': None if details is None else _to_json(details), 'history': vars(history), 'warnings': heard()}
+    tables = {'details': None if details is None else to_json(details), 'history': vars(history), 'warnings': heard()}
     try:
         write_json(result / TABLES, tables)
         files = {path.name: hash_file(path) for path in bundle.iterdir()}
@@ -136,7 +136,7 @@ def load(directory: pathlib.Path, seed: int) -> Result | None:
             raise ValueError('it belongs to a run with another seed')
         for name, checksum in marker['bundle'].items():
             check_file(result / BUNDLE / name, checksum)
-        details = tables['details'] and _from_json(tables['details'])
+        details = tables['details'] and from_json(tables['details'])
         history = History(**tables['history'])
         warned = list(map(str, tables.get('warnings', [])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -165,7 +165,7 @@ def deliver(result: Result, folder: str | os.PathLike) -> None:
             shutil.copyfile(path, pathlib.Path(folder) / path.name)
 
 
-def _to_json(frame):
+def to_json(frame: pd.DataFrame) -> dict[str, list]:
     """Return a DataFrame of text, numbers and booleans as JSON has it, nothing rounded."""
     return {
         'index': [frame.index.name, str(frame.index.dtype), frame.index.tolist()],
@@ -173,7 +173,8 @@ def _to_json(frame):
     }
 
 
-def _from_json(values):
+def from_json(values: dict[str, list]) -> pd.DataFrame:
+    """Return the DataFrame that :func:`to_json` was given."""
     import pandas as pd
 
     name, dtype, ids = values['index']

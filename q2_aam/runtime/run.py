@@ -14,8 +14,10 @@ import torch
 from . import results
 from .checkpoint import Checkpoint
 from .device import choose_device, deterministic, use_threads
+from .ranks import ONE, Ranks
 from .recorder import Recorder
 from .run_directory import name_of_run, run_directory, seed_of_run
+from .screen import print_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Run:
         SHA-256 of each input.
     started : float
         `time.monotonic()` at its start.
+    ranks : q2_aam.runtime.ranks.Ranks
+        The processes that do it together.
     """
 
     directory: pathlib.Path
@@ -41,6 +45,7 @@ class Run:
     recorder: Recorder
     hashes: dict[str, str]
     started: float
+    ranks: Ranks = ONE
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return where one of the run's loops keeps its state."""
@@ -66,13 +71,20 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(action: str, config: Any, hashes: dict[str, str], say: Callable[[str], None] = print) -> Iterator[Run]:
+def open_run(
+    action: str,
+    config: Any,
+    hashes: dict[str, str],
+    say: Callable[[str], None] = print_line,
+    computes: bool = True,
+) -> Iterator[Run]:
     """Open the run of an action: found again by the same call on the same inputs.
 
     When it succeeds, its result is kept where its seed was given, and its directory is deleted where it was drawn.
+    Where this process does not compute itself, it touches no GPU.
     """
     started = time.monotonic()
-    device = choose_device(config.runtime.device)
+    device = choose_device(config.runtime.device if computes else 'cpu')
     given = config.training.random_seed
     with (
         run_directory(name_of_run(action, config, hashes), bool(given), say) as directory,

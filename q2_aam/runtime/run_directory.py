@@ -23,6 +23,7 @@ from q2_aam.errors import AAMWarning, MachineError, UserError
 
 from .limits import is_out_of_memory
 from .run_root import DAYS_KEPT, FINISHED, LOCK_FILE, RESULT, lock, make_private, make_root, open_lock, run_root, sweep
+from .screen import print_line
 
 SEED_FILE = 'seed.json'
 MAX_SEED = 2**31 - 1
@@ -66,7 +67,7 @@ def _hash_of_code():
 
 
 @contextlib.contextmanager
-def run_directory(name: str, keep: bool = False, say: Callable[[str], Any] = print) -> Iterator[pathlib.Path]:
+def run_directory(name: str, keep: bool = False, say: Callable[[str], Any] = print_line) -> Iterator[pathlib.Path]:
     """Give the run its directory; delete it on success or when the user must mend an input, else leave it to resume.
 
     Parameters
@@ -171,7 +172,7 @@ def _keep_result(directory):
 
 
 @contextlib.contextmanager
-def temporary_directory(say: Callable[[str], Any] = print) -> Iterator[pathlib.Path]:
+def temporary_directory(say: Callable[[str], Any] = print_line) -> Iterator[pathlib.Path]:
     """Give a call that is not resumed a directory beside those of the runs; it is always deleted at the end.
 
     Raises

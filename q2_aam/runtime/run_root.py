@@ -17,6 +17,8 @@ from typing import IO, Any
 from q2_aam.data.atomic import remove
 from q2_aam.errors import AAMWarning, UserError, counted
 
+from .screen import print_line
+
 LOCK_FILE = 'lock'
 # A run that was finished keeps its result in this folder, with this file written last.
 RESULT, FINISHED = 'result', 'finished.json'
@@ -139,7 +141,7 @@ def lock(handle: IO) -> bool:
     return True
 
 
-def sweep(root: pathlib.Path, say: Callable[[str], Any] = print) -> None:
+def sweep(root: pathlib.Path, say: Callable[[str], Any] = print_line) -> None:
     """Delete results older than ``DAYS_KEPT`` days and other working files that nobody has used for ``DAYS_UNUSED``."""
     results = unused = 0
     with contextlib.suppress(OSError):

@@ -50,6 +50,8 @@ class Stream(enum.IntEnum):
     CHOSEN = 31
     # folds by which a scaling of the target is chosen
     CHOICE = 40
+    # covariates that perceptrons do without
+    ENSEMBLE_COVARIATES = 50
 
 
 def numpy_generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:

@@ -114,7 +114,10 @@ class Trial:
             return None
         # one epoch alone may look better than it is; those at the beginning know nothing yet
         recent = [np.asarray(values, dtype=np.float64) for epoch, values in outputs.items() if 2 * epoch > max(outputs)]
-        gain = self.gain(np.mean(recent, axis=0))
+        network = np.mean(recent, axis=0)
+        if not np.isfinite(network).all():
+            return 'the network gives no finite numbers, which cannot be blended with the abundance ensemble'
+        gain = self.gain(network)
         groups = len(np.unique(self.target.groups[self.rows]))
         if gain >= MIN_GAIN + GAIN_BY_CHANCE / groups:
             return None

@@ -1,6 +1,7 @@
 """Fitting the abundance ensemble: every member learns from all groups but some, and is asked about those.
 
-Shapes: N labelled samples, M members, A ASVs of the study, C ASVs of the vocabulary, O outputs.
+Shapes: N labelled samples, M members, A ASVs of the study, C ASVs of the vocabulary, F of them and of columns of
+covariates, O outputs.
 """
 
 import dataclasses
@@ -45,13 +46,13 @@ SAMPLES_AT_ONCE = 256
 MEMBERS_OF_FEW, MEMBERS_OF_MANY, MANY_SAMPLES = 10, 5, 1000
 # The vocabulary: those found in most samples. Other ASVs are left to the transformer.
 MAX_VOCABULARY = 8192
-# How each kind of members is fitted, the cheapest first: (data, known [M, C], prepared, run,
+# How each kind of members is fitted, the cheapest first: (data, known [M, F], prepared, run,
 # out-of-fold outputs of the kinds before it, their noise) -> members, and the variance of the outputs of one that the
 # mean over all has not; or None where they are not worth it.
 FITS: dict[str, Callable[..., tuple[Members, float] | None]] = {
     LINEAR: lambda data, *_: _with_noise(fit_linear(data), lambda members: 0.0),
     EXTRA_TREES: lambda data, *_: _with_noise(
-        fit_extra_trees(data), lambda members: members.noise(data.abundances, data.fold)
+        fit_extra_trees(data), lambda members: members.noise(data.features, data.fold)
     ),
     PERCEPTRONS: fit_perceptrons,
 }
@@ -119,11 +120,16 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     known_MC = np.stack(
         [np.bincount(data.abundances[samples].indices, minlength=len(vocabulary)) > 0 for samples in samples_of]
     ).astype(np.uint8)
+    known_MF, schema = known_MC, None
+    if data.covariates is not None:
+        schema, dropped = data.covariates.schema, prepared.config.covariates.covariate_dropout > 0
+        present = [data.covariates.of(samples).present(dropped) for samples in samples_of]
+        known_MF = np.hstack([known_MC, np.stack(present)])
     members: dict[str, Members] = {}
     by_kind: dict[str, np.ndarray] = {}
     noises: dict[str, float] = {}
     for kind in prepared.target.kinds:
-        made = FITS[kind](data, known_MC, prepared, run, by_kind, noises)
+        made = FITS[kind](data, known_MF, prepared, run, by_kind, noises)
         if made is not None:
             members[kind], noises[kind] = made
             by_kind[kind] = _out_of_fold(members[kind], data)
@@ -132,7 +138,7 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
     # one that had to leave out a large group knows less than the others
     sizes_M = np.array([len(samples) for samples in samples_of])
     shares_M = (sizes_M / sizes_M.sum()).astype(np.float32)
-    model = AbundanceEnsemble({kind: members[kind] for kind in weights}, weights, shares_M, known_MC)
+    model = AbundanceEnsemble({kind: members[kind] for kind in weights}, weights, shares_M, known_MF, schema)
     by_kind = {kind: by_kind[kind] for kind in weights}
     totals, outside = sums(all_NA), squares_outside(all_NA, data.abundances)
     domain, familiarity = _domain(data, prepared.target.groups[rows], outside, run)
@@ -170,7 +176,9 @@ def _data(prepared, known_NC, run):
     values, classes, balanced = target.learned(rows)
     seeds = numpy_generator(run.seed, Stream.ENSEMBLE_TREES).integers(2**31, size=fold.max() + 1)
     threads = prepared.config.runtime.threads or available_cpus()
-    return MemberData(known_NC, values, classes, balanced, fold, seeds, threads)
+    covariates = prepared.study.covariates
+    covariates = None if covariates is None else covariates.of(rows)
+    return MemberData(known_NC, values, classes, balanced, fold, seeds, threads, covariates)
 
 
 def _with_noise(members, noise):
@@ -183,11 +191,11 @@ def _out_of_fold(members, data):
     blocks = []
     for start in range(0, len(data.fold), SAMPLES_AT_ONCE):
         fold_B = data.fold[start : start + SAMPLES_AT_ONCE]
-        abundances = data.abundances[start : start + SAMPLES_AT_ONCE]
+        features = data.features[start : start + SAMPLES_AT_ONCE]
         if isinstance(members, Perceptrons):
-            outputs_MBO = with_less_memory(members, functools.partial(members.outputs, abundances))
+            outputs_MBO = with_less_memory(members, functools.partial(members.outputs, features))
         else:
-            outputs_MBO = members.outputs(abundances)
+            outputs_MBO = members.outputs(features)
         blocks.append(outputs_MBO[fold_B, np.arange(len(fold_B))])
     return np.concatenate(blocks)
 

@@ -13,6 +13,7 @@ from q2_aam.bundle.finite import TRAINED, check_finite
 from q2_aam.data.applicability import applicability, least_coverage
 from q2_aam.data.batches import positions_of
 from q2_aam.data.counts import counts_of
+from q2_aam.data.covariates import beside
 from q2_aam.data.details import LOWER, UPPER, details_of
 from q2_aam.data.references import References, build_references
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION
@@ -29,6 +30,8 @@ from .train import Trained
 
 # Samples by which an encoder is tried that may have no validation split.
 TRIED = 256
+# The part of a history that names the samples that were held out, each as a metric.
+HELD_OUT = 'held_out'
 # Test samples from which on one split is taken at its word.
 MANY_SAMPLES = 200
 
@@ -44,6 +47,8 @@ def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -
     for objective in prepared.objectives:
         for plot, predicted, true in with_less_memory(trained.network, functools.partial(_points, objective, trained)):
             recorder.add_points(plot, VALIDATION, predicted, true, generator)
+    ids = prepared.study.sample_ids
+    recorder.log(0, 0, HELD_OUT, **{ids[row]: 1.0 for row in prepared.rows[VALIDATION]})
     recorder.log(0, 0, 'run', random_seed=run.seed)
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
     references = references_of(prepared, run.seed)
@@ -117,6 +122,8 @@ def _min_coverage(prepared, blended):
 
 def _config(prepared: Prepared, trained: Trained, **more) -> bundle.BundleConfig:
     divisor = None if prepared.distances is None else prepared.distances.pairs.divisor
+    if prepared.study.covariates is not None:
+        more['covariates'] = prepared.study.covariates.schema
     return bundle.BundleConfig(prepared.kind, prepared.config, heads_to_save(trained.network), divisor, **more)
 
 
@@ -173,6 +180,10 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
 
     learned, limit = limit_samples(prepared.labelled, numpy_generator(run.seed, Stream.FOREST))
     counts, new_counts, other = limit_asvs(counts_of(prepared.study, learned), counts_of(prepared.study, tested))
+    if prepared.study.covariates is not None:
+        # as they stand beside counts: their scale says nothing to a tree
+        counts = beside(counts, prepared.study.covariates.of(learned))
+        new_counts = beside(new_counts, prepared.study.covariates.of(tested))
     target, threads = prepared.target, prepared.config.runtime.threads or available_cpus()
     baseline = target.random_forest(counts, learned, new_counts, tested, run.seed, threads)
     limits = ' and '.join(filter(None, (limit, other)))

@@ -1,25 +1,35 @@
 """Learning a metadata column from few labels, from files to a bundle."""
 
+import dataclasses
+import warnings
+
 import pandas as pd
 
 from q2_aam import bundle
-from q2_aam.config import FitClassifierConfig, FitRegressorConfig
+from q2_aam.config import AUTO, FitClassifierConfig, FitRegressorConfig
+from q2_aam.config.default_encoder import NONE
+from q2_aam.data.applicability import MAJORITY
 from q2_aam.data.details import probabilities_of
 from q2_aam.data.splits import TEST, VALIDATION
+from q2_aam.encoders.choice import choose, share_readable
+from q2_aam.errors import AAMWarning
 from q2_aam.objectives import Inputs
-from q2_aam.runtime.content import hash_files, hash_series
+from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.history import History
-from q2_aam.runtime.results import deliver
-from q2_aam.runtime.run import open_run
+from q2_aam.runtime.launch import Processes
+from q2_aam.runtime.results import Result, deliver
+from q2_aam.runtime.run import Run, open_run
+from q2_aam.runtime.screen import print_line
 
 from .finish import finish_fit
+from .job import Job, do_in_processes
 from .prepare import prepare_fit
 from .train import train_fit
 
 
 def fit_regressor(
     table, target: pd.Series, folder, config: FitRegressorConfig, sequences=None, encoder=None, groups=None,
-    distance_matrix=None, say=print,
+    distance_matrix=None, say=print_line, covariates: pd.DataFrame | None = None, split: pd.Series | None = None,
 ) -> tuple[pd.Series, pd.DataFrame, History]:  # fmt: skip
     """Train a regressor and write its bundle.
 
@@ -35,13 +45,20 @@ def fit_regressor(
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
     encoder : path, optional
-        Bundle of a pretrained encoder to start from.
+        Bundle of a pretrained encoder to start from; without it ``default_encoder`` decides.
     groups : pandas.Series, optional
         Group by sample id: samples of a group are never divided between splits.
     distance_matrix : path, optional
         Its distances are learned beside the target.
     say : callable
         Takes one line of progress.
+    covariates : pandas.DataFrame, optional
+        What is known of samples besides their reads, by sample id: columns of numbers and of categories, missing
+        values where it is not known. Those of the target and of the groups are left out, or those not named in
+        ``covariate_columns``.
+    split : pandas.Series, optional
+        The split of each sample by its id: training, validation or test; samples of which it is something else are
+        left out. In place of ``test_fraction`` and ``validation_fraction``.
 
     Returns
     -------
@@ -56,20 +73,20 @@ def fit_regressor(
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix)
+    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split)
     _, details, history = _fit(bundle.REGRESSOR, inputs, folder, config, say)
     return _scored(details)['prediction'].rename(target.name), details, history
 
 
 def fit_classifier(
     table, target: pd.Series, folder, config: FitClassifierConfig, sequences=None, encoder=None, groups=None,
-    distance_matrix=None, say=print,
+    distance_matrix=None, say=print_line, covariates: pd.DataFrame | None = None, split: pd.Series | None = None,
 ) -> tuple[pd.Series, pd.DataFrame, pd.DataFrame, History]:  # fmt: skip
     """Train a classifier and write its bundle; see :func:`fit_regressor`.
 
     Parameters
     ----------
-    table, folder, sequences, encoder, groups, distance_matrix, say
+    table, folder, sequences, encoder, groups, distance_matrix, say, covariates
         As there.
     target : pandas.Series
         Names of classes by sample id, missing where unknown; its name is that of the metadata column.
@@ -90,7 +107,7 @@ def fit_classifier(
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix)
+    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split)
     calibrated, details, history = _fit(bundle.CLASSIFIER, inputs, folder, config, say)
     scored = _scored(details)
     return scored['prediction'].rename(target.name), probabilities_of(calibrated.classes, scored), details, history
@@ -98,15 +115,49 @@ def fit_classifier(
 
 def _fit(kind, inputs, folder, config, say):
     """Train a model of this kind and write its bundle; return its target, the details and the history."""
-    with open_run(f'fit-{kind}', config, _hashes(inputs), say) as run:
+    processes = Processes.of(config.runtime)
+    inputs = _with_default_encoder(inputs, config, say)
+    hashes = _hashes(inputs)
+    with open_run(f'fit-{kind}', config, hashes, say, processes.number == 1) as run:
         result = run.result()
         if result is None:
-            prepared = prepare_fit(kind, inputs, config, run)
-            trained = train_fit(prepared, run)
-            _, details = finish_fit(prepared, trained, run, folder)
-            result = run.keep(details)
+            job = Job(kind, inputs, config, folder)
+            result = train_model(job, run) if processes.number == 1 else do_in_processes(job, run, processes)
         deliver(result, folder)
     return bundle.read_config(folder).target, result.details, result.history
+
+
+def train_model(job: Job, run: Run) -> Result:
+    """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
+    prepared = run.ranks.in_turn(lambda: prepare_fit(job.kind, job.inputs, job.config, run))
+    trained = train_fit(prepared, run)
+    run.ranks.part()
+    if 'encoder' in run.hashes:
+        run.recorder.log(0, 0, 'encoder', **{run.hashes['encoder']: 1.0})
+    _, details = finish_fit(prepared, trained, run, job.folder)
+    return run.keep(details)
+
+
+def _with_default_encoder(inputs, config, say):
+    """Return the inputs with the encoder that is to be started from, where one that comes with the package is."""
+    name = config.encoder.default_encoder
+    # to start from v4 changes no error and takes twice as long (docs/encoders.md)
+    chosen = choose(inputs.encoder, NONE if name == AUTO else name)
+    if chosen is None or chosen.name is None:
+        return inputs
+    model = bundle.load(chosen.path, bundle.ENCODER)
+    share = share_readable(inputs.table, inputs.sequences, model)
+    of_reads = f'{share:.0%} of the reads are in sequences that begin where those of the encoder {name} do and are near'
+    if share < MAJORITY:
+        warnings.warn(
+            f'Only {of_reads} them, so that training starts from scratch; leave default_encoder at auto, or give an '
+            'encoder that was trained on such sequences.',
+            AAMWarning,
+            stacklevel=2,
+        )
+        return inputs
+    say(f'Encoder: {name}, which comes with q2-aam; {of_reads} them.')
+    return dataclasses.replace(inputs, encoder=chosen.path)
 
 
 def _hashes(inputs):
@@ -119,6 +170,10 @@ def _hashes(inputs):
     hashes['metadata'] = hash_series(inputs.target)
     if inputs.groups is not None:
         hashes['groups'] = hash_series(inputs.groups)
+    if inputs.split is not None:
+        hashes['split'] = hash_series(inputs.split)
+    if inputs.covariates is not None:
+        hashes['covariates'] = hash_frame(inputs.covariates)
     return hashes
 
 

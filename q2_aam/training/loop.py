@@ -4,7 +4,7 @@ Everything random in it follows from (seed, stream, step).
 """
 
 import dataclasses
-import math
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -12,16 +12,16 @@ import torch
 from q2_aam.errors import UserError, counted
 from q2_aam.runtime.checkpoint import Checkpoint, State
 from q2_aam.runtime.encode import device_of
-from q2_aam.runtime.memory import give_back_memory, with_less_memory
+from q2_aam.runtime.memory import give_back_memory, used_gb, with_less_memory
 from q2_aam.runtime.progress import Clock, Timer, draw_bar
+from q2_aam.runtime.ranks import ONE, Ranks
 from q2_aam.runtime.recorder import Recorder
 
 from .optimizer import set_learning_rate
+from .steps import average, averaged, batches_of_steps, clone, find_rate, make_scaler, take_step
 
 # Freed memory goes back to the operating system so often.
 SECONDS_BETWEEN_GIVING_BACK = 10.0
-# The scale of the loss in float16: where it begins, and how many steps in a row it must hold before it is doubled.
-FIRST_LOSS_SCALE, STEPS_TO_DOUBLE = 2.0**10, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Task:
     batches : callable
         (epoch from 1, batches to skip) -> iterator of what `loss` takes, at least for the rest of the epoch.
     loss : callable
-        (batch, step) -> (loss, {metric: value}, samples it is the mean of).
+        (batch, number of it) -> (loss, {metric: value}, samples it is the mean of).
+    accumulation : int
+        Batches per step, of a length that is known where they are more than one.
     validate : callable, optional
         () -> {metric: value} on the validation split.
     outputs : callable, optional
@@ -51,11 +53,23 @@ class Task:
         Largest norm of the gradient; 0 does not clip.
     precision : torch.dtype
     score : str or None
-        The validation metric that is to be small: the best epoch is kept and `patience` counts. None keeps the last.
+        The validation metric by which the best epoch is known and `patience` counts; None: there is no best one.
+    larger : bool
+        Whether it is to be large; else it is to be small.
+    keeps_best : bool
+        Whether the weights of the best epoch are kept; else those of the last.
     patience : int or None
         Epochs without a better score after which to stop.
+    plateau : (float, int) or None
+        What the learning rate is multiplied by, after how many epochs without a better score.
+    ema_decay : float
+        Of the moving average of the weights that is validated and kept in their place; 0: there is none.
+    finds_rate : bool
+        Whether the peak learning rate is found by a range test first: groups have their share of it as 'peak'.
     verdict : callable, optional
         (step, {epoch: outputs}) -> why training on is not worth it, or None.
+    ranks : q2_aam.runtime.ranks.Ranks
+        The processes that do it together.
     """
 
     name: str
@@ -65,14 +79,21 @@ class Task:
     epochs: int
     batches: Callable[[int, int], Iterator]
     loss: Callable[..., tuple[torch.Tensor, dict[str, float], int]]
+    accumulation: int = 1
     validate: Callable[[], dict[str, float]] = dict
     outputs: Callable[[], torch.Tensor] | None = None
     max_steps: int = 0
     gradient_clip: float = 0.0
     precision: torch.dtype = torch.float32
     score: str | None = None
+    larger: bool = False
+    keeps_best: bool = True
     patience: int | None = None
+    plateau: tuple[float, int] | None = None
+    ema_decay: float = 0.0
+    finds_rate: bool = False
     verdict: Callable[[int, dict], str | None] | None = None
+    ranks: Ranks = ONE
 
 
 def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint: Checkpoint | None = None) -> State:
@@ -92,23 +113,31 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
     if task.max_steps:
         steps = min(steps, task.max_steps)
     epochs = -(-steps // task.steps_per_epoch)
-    checkpoint = checkpoint or Checkpoint(None)
+    checkpoint = task.ranks.checkpoint(checkpoint or Checkpoint(None))
+    # what begins from the data may differ in its last bits from one GPU to another
+    task.ranks.copy_weights(module)
+    if task.finds_rate:
+        # also where a run resumes: it finds the same
+        find_rate(module, task, recorder)
     state = _resume(module, task, recorder, checkpoint, steps)
     clock, tidy = Clock(recorder, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
-    scaler = _scaler(module, task, state)
+    scaler = make_scaler(module, task, state)
     for epoch in range(state.epoch + 1, epochs + 1):
         if reason := _reason_to_stop(task, state):
             recorder.say(f'Stopped after epoch {epoch - 1}: {reason}.')
             break
         module.train()
+        began = time.monotonic()
         first, end = (epoch - 1) * task.steps_per_epoch, min(epoch * task.steps_per_epoch, steps)
         skipped = 0
         # batches that an interrupted run has learned from are skipped
-        for step, batch in zip(range(state.step, end), task.batches(epoch, state.step - first)):
+        for step, batches in zip(range(state.step, end), batches_of_steps(task, epoch, state.step - first)):
             share, beta = task.schedule(step, steps)
+            share *= state.plateau_share
             set_learning_rate(task.optimizer, share, beta)
-            metrics, samples, stepped = _step(module, task, scaler, batch, step)
+            metrics, samples, stepped = take_step(module, task, scaler, batches, step)
             skipped += not stepped
+            average(module, task, state)
             _add(state, metrics, samples)
             state.step, state.scale = step + 1, scaler.state_dict()
             if tidy.rings():
@@ -124,22 +153,31 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
         _end_epoch(module, task, recorder, state, epoch, share)
         checkpoint.save(module, task.optimizer, state)
         if not task.name:
+            recorder.cost(state.step, epoch, seconds=time.monotonic() - began, memory_gb=used_gb(device_of(module)))
             recorder.say(_line(recorder, epoch, epochs, _learning_rate(task.optimizer), clock.left(state.step)))
             clock.hear()
-    if task.score:
+    _take_weights(module, task, recorder, state, steps)
+    module.eval()
+    return state
+
+
+def _take_weights(module, task, recorder, state, steps):
+    """Give the module the weights that are kept: those of the best epoch or of the last one, averaged or not."""
+    if task.keeps_best and recorder.history.series('validation', task.score):
         if state.best_weights is None:
             # weights broke down in the last step of the first epoch, after its last finite loss
             raise UserError(f'The validation {task.score} is nan in every epoch; lower learning_rate.')
         module.load_state_dict(state.best_weights)
         best_step = min(state.best_epoch * task.steps_per_epoch, steps)
         recorder.log(best_step, state.best_epoch, 'validation', best_epoch=state.best_epoch)
-    module.eval()
-    return state
+    elif state.average:
+        module.load_state_dict(state.average)
 
 
 def _reason_to_stop(task, state):
     """Return why not to train for another epoch, or None."""
-    if task.patience is not None and state.epoch - state.best_epoch >= task.patience:
+    # no epoch is better than another where none can be told
+    if task.patience is not None and state.best_epoch and state.epoch - state.best_epoch >= task.patience:
         return f'no better {task.score} in {task.patience} epochs'
     # steps up to the last complete epoch: a run that resumes within one is asked what it was asked before
     steps = state.epoch * task.steps_per_epoch
@@ -154,50 +192,9 @@ def _resume(module, task, recorder, checkpoint, steps):
         if not task.name:
             recorder.restore(state.history)
     state.history = recorder.history
+    if task.ema_decay and not state.average:
+        state.average = clone(module)
     return state
-
-
-def _scaler(module, task, state):
-    """Return what multiplies the loss so that small gradients do not vanish in float16 (arXiv:1710.03740)."""
-    scaler = torch.amp.GradScaler(
-        device_of(module).type,
-        init_scale=FIRST_LOSS_SCALE,
-        growth_interval=STEPS_TO_DOUBLE,
-        enabled=task.precision == torch.float16,
-    )
-    # a run may go on in another precision
-    if scaler.is_enabled() and state.scale:
-        scaler.load_state_dict(state.scale)
-    return scaler
-
-
-def _step(module, task, scaler, batch, step):
-    """Learn from one batch; return its metrics, its number of samples, and whether the optimizer made a step."""
-
-    def forward_and_backward():
-        loss, metrics, samples = task.loss(batch, step)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise UserError(f'The loss is {value} in step {step + 1}; lower learning_rate.')
-        task.optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        return {'loss': value, **metrics}, samples
-
-    metrics, samples = with_less_memory(module, forward_and_backward)
-    scaler.unscale_(task.optimizer)
-    if task.gradient_clip:
-        learning = [parameter for parameter in module.parameters() if parameter.grad is not None]
-        torch.nn.utils.clip_grad_norm_(learning, task.gradient_clip)
-    before = scaler.get_scale()
-    scaler.step(task.optimizer)
-    scaler.update()
-    stepped = scaler.get_scale() >= before
-    if not stepped and scaler.get_scale() < 1:
-        raise UserError(
-            'Parameter precision is float16, in which the gradient overflows; use bfloat16 or float32, or lower '
-            'learning_rate.'
-        )
-    return metrics, samples, stepped
 
 
 def _end_epoch(module, task, recorder, state, epoch, share):
@@ -205,14 +202,28 @@ def _end_epoch(module, task, recorder, state, epoch, share):
     if not task.name:
         recorder.log(state.step, epoch, 'training', **_means(state), learning_rate_share=share)
     module.eval()
-    validation = with_less_memory(module, task.validate)
-    recorder.log(state.step, epoch, 'validation', **validation)
-    if task.outputs is not None:
-        state.outputs[epoch] = task.outputs()
-    if task.score and validation[task.score] < state.best_score:
-        state.best_score, state.best_epoch = validation[task.score], epoch
-        state.best_weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    with averaged(module, state):
+        validation = with_less_memory(module, task.validate)
+        recorder.log(state.step, epoch, 'validation', **validation)
+        if task.outputs is not None:
+            state.outputs[epoch] = task.outputs()
+        # pretraining may have no sample that could tell it
+        if task.score and task.score in validation:
+            _judge(module, task, state, epoch, validation[task.score])
     state.epoch, state.sums, state.samples = epoch, {}, 0
+
+
+def _judge(module, task, state, epoch, score):
+    """Keep the weights if the epoch is the best; lower the learning rate if it has not been better for long."""
+    score = -score if task.larger else score
+    if score < state.best_score:
+        state.best_score, state.best_epoch, state.waited = score, epoch, 0
+        if task.keeps_best:
+            state.best_weights = clone(module)
+        return
+    state.waited += 1
+    if task.plateau and state.waited >= task.plateau[1]:
+        state.plateau_share, state.waited = state.plateau_share * task.plateau[0], 0
 
 
 def _add(state, metrics, samples):

@@ -1,9 +1,11 @@
 """The members of the abundance ensemble that take no steps: linear models and trees.
 
-Shapes: N labelled samples, C ASVs of the vocabulary, M members, O outputs, P penalties, T samples learned from.
+Shapes: N labelled samples, C ASVs of the vocabulary, F of them and of columns of covariates, M members, O outputs,
+P penalties, T samples learned from.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -11,6 +13,7 @@ import scipy.linalg
 import scipy.sparse
 import threadpoolctl
 
+from q2_aam.data.covariates import Covariates, beside
 from q2_aam.model.linear_members import LinearMembers
 from q2_aam.model.tree_members import LEAF, TreeMembers
 from q2_aam.stats.metrics import log_loss
@@ -59,6 +62,8 @@ class MemberData:
         Number of the member that does not learn from a sample.
     seeds : int64 [M]
     threads : int
+    covariates : q2_aam.data.covariates.Covariates or None
+        Of the samples.
     """
 
     abundances: scipy.sparse.csr_matrix
@@ -68,6 +73,12 @@ class MemberData:
     fold: np.ndarray
     seeds: np.ndarray
     threads: int = 1
+    covariates: Covariates | None = None
+
+    @functools.cached_property
+    def features(self) -> scipy.sparse.csr_matrix:
+        """All that members read: abundances and, where there are any, covariates behind them, csr float32 [N, F]."""
+        return beside(self.abundances, self.covariates)
 
     @property
     def members(self) -> int:
@@ -82,7 +93,8 @@ class MemberData:
     def of(self, samples: np.ndarray) -> 'MemberData':
         """Return what members learn from of some of the samples, at least one of each fold."""
         parts = {name: getattr(self, name)[samples] for name in ('abundances', 'values', 'fold')}
-        return dataclasses.replace(self, **parts)
+        covariates = None if self.covariates is None else self.covariates.of(samples)
+        return dataclasses.replace(self, **parts, covariates=covariates)
 
     def learned(self, member: int) -> np.ndarray:
         """Return the samples that a member learns from, int64."""
@@ -115,7 +127,7 @@ def quick_predictions(abundances: scipy.sparse.csr_matrix, values: np.ndarray, f
 
 def fit_linear(data: MemberData) -> LinearMembers | None:
     """Fit linear members: ridge regression of numbers, logistic regression of classes; None of too many classes."""
-    if VALUE_BYTES * data.members * data.abundances.shape[1] * max(1, data.classes) > MAX_LINEAR_BYTES:
+    if VALUE_BYTES * data.members * data.features.shape[1] * max(1, data.classes) > MAX_LINEAR_BYTES:
         return None
     # sums in another order are other sums: the number of threads must change nothing
     with threadpoolctl.threadpool_limits(1, 'blas'):
@@ -134,7 +146,7 @@ def _ridge(data):
 
 def _ridge_by_kernel(data):
     """Fit every penalty at once, from the eigenvalues of the kernel of each member's samples; return the best one."""
-    x_NC, y_N = data.abundances, data.values
+    x_NC, y_N = data.features, data.values
     # in float64: small penalties make much of what float32 rounds
     exact_NC = x_NC.astype(np.float64)
     kernel_NN = (exact_NC @ exact_NC.T).toarray()
@@ -170,7 +182,7 @@ def _ridge_by_steps(data, penalty):
     for member in range(data.members):
         learned = data.learned(member)
         model = Ridge(penalty, solver='sparse_cg', tol=RIDGE_TOLERANCE)
-        model.fit(data.abundances[learned].astype(np.float64), data.values[learned])
+        model.fit(data.features[learned].astype(np.float64), data.values[learned])
         weights.append(model.coef_[:, None])
         biases.append([model.intercept_])
     return LinearMembers(np.stack(weights).astype(np.float32), np.array(biases, dtype=np.float32))
@@ -186,7 +198,7 @@ def _logistic_members(data, strength):
     # scikit-learn takes a second to load
     from sklearn.linear_model import LogisticRegression
 
-    weight_MCO = np.zeros((data.members, data.abundances.shape[1], data.classes), dtype=np.float32)
+    weight_MCO = np.zeros((data.members, data.features.shape[1], data.classes), dtype=np.float32)
     bias_MO = np.full((data.members, data.classes), UNSEEN, dtype=np.float32)
     for member in range(data.members):
         learned = data.learned(member)
@@ -197,7 +209,7 @@ def _logistic_members(data, strength):
         model = LogisticRegression(
             C=strength, class_weight=data.class_weight, tol=LOGISTIC_TOLERANCE, max_iter=LOGISTIC_STEPS
         )
-        x_TR, back_RC = _rotated(data.abundances[learned])
+        x_TR, back_RC = _rotated(data.features[learned])
         model.fit(x_TR, data.values[learned])
         weight, bias = back_RC.T @ model.coef_.T, model.intercept_
         if len(seen) == 2:
@@ -224,7 +236,7 @@ def _rotated(x_TC):
 
 
 def _log_loss(data, members):
-    logits = data.out_of_fold(members.outputs(data.abundances))
+    logits = data.out_of_fold(members.outputs(data.features))
     temperature = best_temperature(logits, data.values, data.balanced)
     return log_loss(logits / temperature, data.values, data.balanced)
 
@@ -256,14 +268,14 @@ def fit_extra_trees(data: MemberData, trees: int = TREES) -> TreeMembers | None:
             model = ExtraTreesClassifier(class_weight=data.class_weight, random_state=seed, **settings)
         else:
             model = ExtraTreesRegressor(random_state=seed, **settings)
-        model.fit(data.abundances[learned], data.values[learned])
+        model.fit(data.features[learned], data.values[learned])
         seen = np.unique(data.values[learned]) if data.classes else np.zeros(1, dtype=int)
         parts += [_arrays_of(tree.tree_, seen, outputs) for tree in model.estimators_]
     return _joined(parts, data.members)
 
 
 def _features(data):
-    affordable = MAX_VALUES / max(1, np.prod(data.abundances.shape, dtype=float))
+    affordable = MAX_VALUES / max(1, np.prod(data.features.shape, dtype=float))
     return min(FEATURES_OF_CLASSES if data.classes else FEATURES_OF_NUMBERS, max(MIN_FEATURES, affordable))
 
 

@@ -1,12 +1,15 @@
-"""AdamW, and how its learning rate moves over a run. A new schedule is an entry in SCHEDULES."""
+"""Optimizers, and how the learning rate moves over a run: a new one is an entry in OPTIMIZERS or SCHEDULES."""
 
 import math
 from collections.abc import Callable
 
 import torch
 
-from q2_aam.config.training import Schedule
+from q2_aam.config import AUTO
+from q2_aam.config.schedule import Schedule
 
+# The word for a peak learning rate that a range test finds.
+FIND = 'find'
 BETAS = (0.9, 0.98)
 LEARNING_RATE = 1e-3
 WIDTH_OF_LEARNING_RATE = 128
@@ -18,14 +21,14 @@ ONE_CYCLE_PEAK, ONE_CYCLE_BEGIN, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25e4
 ONE_CYCLE_BETAS = (0.95, 0.85)
 
 
-def peak_learning_rate(schedule: Schedule, width: int, narrow: float = LEARNING_RATE) -> float:
-    """Return the peak learning rate; derived, it is `narrow` up to a width of 128.
+def peak_learning_rate(schedule: Schedule, width: int, narrow: float = LEARNING_RATE) -> float | str:
+    """Return the peak learning rate, or 'find'; derived, it is `narrow` up to a width of 128.
 
     For wider models it falls with the width (Yang et al. 2022, arXiv:2203.03466).
     """
-    if isinstance(schedule.learning_rate, str):
-        return narrow * min(1.0, WIDTH_OF_LEARNING_RATE / width)
-    return schedule.learning_rate
+    if schedule.learning_rate != AUTO:
+        return schedule.learning_rate
+    return FIND if schedule.optimizer == 'sgd' else narrow * min(1.0, WIDTH_OF_LEARNING_RATE / width)
 
 
 def make_optimizer(
@@ -35,8 +38,10 @@ def make_optimizer(
     slow_ratio: float = 1.0,
     slow: tuple[str, ...] = (),
     frozen: tuple[str, ...] = (),
-) -> torch.optim.AdamW:
-    """Return AdamW over the parameters of a network that learn.
+    name: str = 'adamw',
+    momentum: float = 0.9,
+) -> torch.optim.Optimizer:
+    """Return the optimizer `name`, one of OPTIMIZERS, over the parameters of a network that learn.
 
     Parameters
     ----------
@@ -49,22 +54,31 @@ def make_optimizer(
         Learning rate of the parameters below the modules named in `slow`, as a multiple of that of the others.
     slow, frozen : tuple of str
         Names of modules that learn more slowly, and that do not learn.
+    name : str
+    momentum : float
+        Of sgd.
     """
     groups: dict[tuple[float, float], list] = {}
-    for name, parameter in module.named_parameters():
-        learns = not name.startswith(tuple(frozen))
+    for path, parameter in module.named_parameters():
+        learns = not path.startswith(tuple(frozen))
         parameter.requires_grad_(learns)
         if learns:
-            ratio = slow_ratio if name.startswith(tuple(slow)) else 1.0
+            ratio = slow_ratio if path.startswith(tuple(slow)) else 1.0
             decay = weight_decay if parameter.dim() >= 2 else 0.0
             groups.setdefault((learning_rate * ratio, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {'params': parameters, 'lr': rate, 'peak': rate, 'weight_decay': decay}
-            for (rate, decay), parameters in groups.items()
-        ],
-        betas=BETAS,
-    )
+    parts = [
+        {'params': parameters, 'lr': rate, 'peak': rate, 'weight_decay': decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    return OPTIMIZERS[name](parts, momentum)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict], float], torch.optim.Optimizer]] = {
+    'adamw': lambda parts, momentum: torch.optim.AdamW(parts, betas=BETAS),
+    'adam': lambda parts, momentum: torch.optim.Adam(parts, betas=BETAS),
+    # lr is that of the parts
+    'sgd': lambda parts, momentum: torch.optim.SGD(parts, lr=0.0, momentum=momentum, nesterov=momentum > 0),
+}
 
 
 def warmup_cosine(step: int, steps: int, warmup_fraction: float = 0.1) -> tuple[float, None]:
@@ -90,12 +104,44 @@ def _cosine(begin, end, done):
     return end + (begin - end) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-SCHEDULES: dict[str, Callable] = {'warmup_cosine': warmup_cosine, 'one_cycle': one_cycle}
+def constant(step: int, steps: int, warmup_fraction: float = 0.1) -> tuple[float, None]:
+    """Return the share of the peak in step `step` of `steps`: it rises linearly, then stays."""
+    warmup = max(1, round(warmup_fraction * steps))
+    return min(1.0, (step + 1) / warmup), None
+
+
+def cosine_restarts(step: int, steps: int, warmup_fraction: float = 0.1, restarts: int = 2) -> tuple[float, None]:
+    """Return the share of the peak in step `step` of `steps`: after a rise it falls along one cosine after the other.
+
+    Each lasts twice as long as the one before it (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """
+    warmup = max(1, round(warmup_fraction * steps))
+    if step < warmup:
+        return (step + 1) / warmup, None
+    # cycles end at shares 1, 3, 7 ... of all
+    place = (step - warmup) / max(1, steps - warmup) * (2 ** (restarts + 1) - 1)
+    cycle = min(int(math.log2(place + 1)), restarts)
+    return _cosine(1.0, LAST_SHARE, (place + 1) / 2**cycle - 1), None
+
+
+# By the parameter `schedule`: (step, steps, training) -> (share of the peak, first beta or None). That of plateau is
+# lowered by the loop, which sees the validation error.
+SCHEDULES: dict[str, Callable[[int, int, Schedule], tuple[float, float | None]]] = {
+    'warmup_cosine': lambda step, steps, training: warmup_cosine(step, steps, training.warmup_fraction),
+    'cosine_restarts': lambda step, steps, training: cosine_restarts(
+        step, steps, training.warmup_fraction, training.restarts
+    ),
+    'plateau': lambda step, steps, training: constant(step, steps, training.warmup_fraction),
+    'one_cycle': lambda step, steps, training: one_cycle(step, steps),
+    'constant': lambda step, steps, training: constant(step, steps, training.warmup_fraction),
+}
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float, beta: float | None = None) -> None:
     """Set the learning rate to a share of its peak and, if given, the first beta."""
     for group in optimizer.param_groups:
         group['lr'] = group['peak'] * share
-        if beta is not None:
+        if beta is not None and 'betas' in group:
             group['betas'] = (beta, group['betas'][1])
+        elif beta is not None:
+            group['momentum'] = beta

@@ -1,6 +1,7 @@
 """The members of the abundance ensemble that are perceptrons: all are trained side by side, each on its own samples.
 
-Shapes: N labelled samples, M members, B samples of a batch, C ASVs of the vocabulary, W width.
+Shapes: N labelled samples, M members, B samples of a batch, F ASVs of the vocabulary and columns of covariates, W
+width.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import itertools
 import numpy as np
 import torch
 
+from q2_aam.data.covariates import beside
 from q2_aam.model.perceptrons import PerceptronBatch, Perceptrons, dense
 from q2_aam.runtime.memory import floats_per_chunk, with_less_memory
 from q2_aam.runtime.run import Run
@@ -45,7 +47,7 @@ ROUNDING = 1e-7
 
 def fit_perceptrons(
     data: MemberData,
-    known_MC: np.ndarray,
+    known_MF: np.ndarray,
     prepared: PreparedFit,
     run: Run,
     by_kind: dict[str, np.ndarray],
@@ -56,8 +58,8 @@ def fit_perceptrons(
     Parameters
     ----------
     data : MemberData
-    known_MC : uint8 [M, C]
-        1 where the samples that a member learns from hold an ASV.
+    known_MF : uint8 [M, F]
+        1 where the samples that a member learns from hold an ASV, or a category of a covariate.
     prepared : PreparedFit
     run : Run
     by_kind, noises : dict
@@ -70,10 +72,10 @@ def fit_perceptrons(
         Variance of the outputs of one member that comes from its first weights and its batches.
     """
     form = OF_FEW if len(data.fold) < MANY_SAMPLES else OF_MANY
-    model = Perceptrons(known_MC.shape[1], data.members, prepared.target.target.outputs, form.width)
+    model = Perceptrons(known_MF.shape[1], data.members, prepared.target.target.outputs, form.width)
     model.initialise(torch_generator(run.seed, Stream.ENSEMBLE_WEIGHTS))
     model.scale.fill_(_standard_deviation(data.abundances))
-    model.known.copy_(torch.from_numpy(known_MC))
+    model.known.copy_(torch.from_numpy(known_MF))
     members, noise = np.arange(data.members), 0.0
     tried = members[:TRIED] if by_kind else members[:0]
     if len(tried):
@@ -115,7 +117,7 @@ def _gain(model, tried, prepared, data, by_kind, noises, noise):
 def _out_of_fold(model, tried, data):
     """Return the samples that the members that were tried have not learned from, and their outputs for them."""
     samples = np.flatnonzero(np.isin(data.fold, tried))
-    outputs = with_less_memory(model, lambda: model.outputs(data.abundances[samples]))
+    outputs = with_less_memory(model, lambda: model.outputs(data.features[samples]))
     return samples, outputs[data.fold[samples], np.arange(len(samples))]
 
 
@@ -132,10 +134,18 @@ def _train(model, members, form, prepared, data, run, seed):
         of_members = [batches_of(samples, size, seed, member, skip) for member, samples in zip(members, samples_of)]
         return (np.concatenate(parts) for parts in zip(*of_members))
 
+    def read(samples, step):
+        abundances = _with_dropout(data.abundances[samples], form.asv_dropout, seed, first, step)
+        if data.covariates is None:
+            return abundances
+        generator = numpy_generator(seed, Stream.ENSEMBLE_COVARIATES, first, step)
+        share = prepared.config.covariates.covariate_dropout
+        return beside(abundances, data.covariates.of(samples).dropped(share, generator))
+
     def loss(samples, step):
         generator = torch_generator(seed, Stream.ENSEMBLE_DROPOUT, first, step, device=run.device)
         batch = PerceptronBatch(
-            dense(_with_dropout(data.abundances[samples], form.asv_dropout, seed, first, step), run.device),
+            dense(read(samples, step), run.device),
             tuple(_keep((len(members), size, form.width), form.dropout, generator) for _ in range(2)),
             target.labels_of(rows[samples]).to(run.device),
         )

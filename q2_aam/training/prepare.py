@@ -12,6 +12,8 @@ import numpy as np
 from q2_aam import bundle
 from q2_aam.config import AUTO, ModelConfig, PretrainConfig
 from q2_aam.data.augmentation import make_augmentation
+from q2_aam.data.covariates import beside
+from q2_aam.data.given_splits import PARTS, aligned_to, parts_of, rows_of
 from q2_aam.data.inputs import read_study
 from q2_aam.data.labels import Labels
 from q2_aam.data.log_abundances import log_abundances, most_common
@@ -31,6 +33,7 @@ from q2_aam.objectives import (
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .covariates import with_covariates
 from .effort import batch_and_steps
 from .members import deal, quick_predictions
 from .optimizer import peak_learning_rate
@@ -46,6 +49,8 @@ MAX_ASVS_TO_CHOOSE, FOLDS_TO_CHOOSE = 8192, 5
 FIT_LEARNING_RATE = 3e-4
 # Share of a batch's ASVs that is read a second time with masks, where the first reading serves the distances.
 MASKED_BESIDE_DISTANCES = 0.125
+# Epochs that pretraining waits for a smaller loss, at least.
+MIN_PATIENCE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +147,8 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
     """
     if inputs.distance_matrix is not None and inputs.phylogeny is not None:
         raise UserError('Give either a distance_matrix or a phylogeny: distances can be learned from one of them only.')
+    source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
+    config = dataclasses.replace(config, model=_form_of(config.model, source))
     length = _max_length(config.model)
     study, _ = read_study(inputs.table, inputs.sequences, max_length=length, folder=run.directory)
     generator = numpy_generator(run.seed, Stream.SPLIT)
@@ -152,16 +159,28 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
             f'Pretraining needs at least 2 training samples, but has only {len(rows[TRAINING])} of '
             f'{counted(len(study), "sample")}; give more samples or lower validation_fraction.'
         )
-    has_distances = config.training.distance_weight > 0 and (inputs.distance_matrix or inputs.phylogeny) is not None
-    config = _resolve_pretraining(config, study, len(rows[TRAINING]), has_distances)
+    training = config.training
+    if training.schedule == 'plateau' and len(rows[VALIDATION]) < 2:
+        raise UserError(
+            'Parameter schedule is plateau, which needs 2 held-out samples or more; raise validation_fraction, or '
+            'choose another schedule.'
+        )
+    others = (
+        (inputs.distance_matrix or inputs.phylogeny, training.distance_weight),
+        (inputs.taxonomy, training.taxonomy_weight),
+        (inputs.alpha_diversity, training.alpha_diversity_weight),
+        (inputs.phylogeny, training.faith_pd_weight),
+    )
+    beside = any(given is not None and weight > 0 for given, weight in others)
+    config = _resolve_pretraining(config, study, {part: len(of) for part, of in rows.items()}, beside)
     context = Context(inputs, study, rows, config, run.seed)
     objectives = _aligned(PRETRAINING, context)
     if not objectives:
         raise UserError(
-            'There is nothing to learn: nucleotide_weight is 0 and there are no distances; raise it, or give a '
-            'distance_matrix or a phylogeny with a distance_weight above 0.'
+            'There is nothing to learn: nucleotide_weight is 0, and no distance_matrix, phylogeny, taxonomy or '
+            'alpha_diversity with a weight above 0 is given; raise it, or give one of them.'
         )
-    return Prepared(bundle.ENCODER, config, study, rows, objectives)
+    return Prepared(bundle.ENCODER, config, study, rows, objectives, source)
 
 
 def _aligned(kinds: tuple[type[Objective], ...], context: Context) -> tuple[Objective, ...]:
@@ -175,16 +194,21 @@ def _max_length(model: ModelConfig) -> int | None:
     return length if isinstance(length, int) else None
 
 
-def _resolve_pretraining(config, study, samples, has_distances):
+def _resolve_pretraining(config, study, samples_of, beside):
+    samples = samples_of[TRAINING]
     model = config.model.resolved(study.longest, samples)
     training = config.training
     steps_per_epoch = -(-samples // training.batch_size)
-    epochs, masked = training.epochs, training.masked_asv_ratio
+    epochs, masked, patience = training.epochs, training.masked_asv_ratio, training.patience
+    epochs = max(2, -(-PRETRAINING_STEPS // steps_per_epoch)) if epochs == AUTO else epochs
+    if patience == AUTO:
+        patience = max(MIN_PATIENCE, round(PATIENCE_SHARE * epochs)) if samples_of[VALIDATION] else 0
     training = dataclasses.replace(
         training,
-        epochs=max(2, -(-PRETRAINING_STEPS // steps_per_epoch)) if epochs == AUTO else epochs,
+        epochs=epochs,
+        patience=patience,
         learning_rate=peak_learning_rate(training, model.width),
-        masked_asv_ratio=(MASKED_BESIDE_DISTANCES if has_distances else 1.0) if masked == AUTO else masked,
+        masked_asv_ratio=(MASKED_BESIDE_DISTANCES if beside else 1.0) if masked == AUTO else masked,
     )
     return dataclasses.replace(config, model=model, training=training)
 
@@ -201,7 +225,13 @@ def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit
     source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
     config = dataclasses.replace(config, model=_form_of(config.model, source))
     study, labels = _labelled_study(objective, inputs, _max_length(config.model), run)
-    rows = _split(labels, objective.strata(labels), config.data, run.seed)
+    strata = objective.strata(labels)
+    if inputs.split is None:
+        rows = _split(labels, strata, config.data, run.seed)
+    else:
+        rows = rows_of(labels, parts_of(inputs.split), config.data.test_fraction, strata)
+    groups, augment = None if inputs.groups is None else inputs.groups.name, make_augmentation(config.data)
+    study = with_covariates(study, labels, rows, inputs.covariates, groups, config.covariates, augment, run.recorder)
     config = _resolve_fit(config, study, rows[TRAINING], source)
     learned = np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
     training = objective.resolved(config.training, labels, learned, _predict(study, labels, learned, config, run))
@@ -218,6 +248,7 @@ def _predict(study, labels, rows, config, run):
     def predict(values):
         abundances = log_abundances(study, rows, make_augmentation(config.data))
         abundances = abundances[:, most_common(abundances, MAX_ASVS_TO_CHOOSE)]
+        abundances = beside(abundances, None if study.covariates is None else study.covariates.of(rows))
         fold = deal(labels.groups[rows], FOLDS_TO_CHOOSE, numpy_generator(run.seed, Stream.CHOICE))
         return quick_predictions(abundances, values, fold)
 
@@ -240,9 +271,12 @@ def _form_of(model: ModelConfig, source):
 def _labelled_study(objective, inputs, max_length, run):
     """Return the study of the labelled samples with reads, and their labels."""
     aligned = []
+    align = objective.align_labels
+    if inputs.split is not None:
+        align = aligned_to(align, parts_of(inputs.split), ' or '.join(PARTS))
 
     def labelled(sample_ids):
-        aligned.append(objective.align_labels(sample_ids, inputs.target, inputs.groups))
+        aligned.append(align(sample_ids, inputs.target, inputs.groups))
         return aligned[0].sample_ids
 
     study, without_reads = read_study(inputs.table, inputs.sequences, labelled, max_length, run.directory)
@@ -250,7 +284,7 @@ def _labelled_study(objective, inputs, max_length, run):
         return study, aligned[0]
     # what is left must still be worth learning from
     target = inputs.target.loc[inputs.target.index.isin(study.sample_ids)]
-    return study, objective.align_labels(study.sample_ids, target, inputs.groups)
+    return study, align(study.sample_ids, target, inputs.groups)
 
 
 def _split(labels, strata, data, seed):
@@ -274,8 +308,15 @@ def _resolve_fit(config, study, rows, source):
     if epochs == AUTO:
         batch_size, steps = batch_and_steps(model, study, rows, batch_size, source is not None, freeze != 'none')
         epochs = max(1, -(-steps // -(-samples // batch_size)))
+    if training.nucleotide_weight > 0 and freeze != 'none':
+        raise UserError(
+            f'Parameter nucleotide_weight is {training.nucleotide_weight:g}, but freeze is {freeze}, so that nothing '
+            'that reads nucleotides learns; set freeze to none, or nucleotide_weight to 0.'
+        )
+    masked = training.masked_asv_ratio
     training = dataclasses.replace(
         training,
+        masked_asv_ratio=MASKED_BESIDE_DISTANCES if masked == AUTO else masked,
         batch_size=batch_size,
         epochs=epochs,
         patience=max(1, round(PATIENCE_SHARE * epochs)) if patience == AUTO else patience,

@@ -2,26 +2,31 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
+from q2_aam import bundle
 from q2_aam.config import PretrainConfig
 from q2_aam.data.splits import TRAINING
 from q2_aam.errors import UserError, counted, shown
 from q2_aam.objectives import Inputs
-from q2_aam.runtime.content import hash_files, hash_series
+from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.history import History
-from q2_aam.runtime.results import deliver
+from q2_aam.runtime.launch import Processes
+from q2_aam.runtime.results import Result, deliver
 from q2_aam.runtime.run import Run, open_run
+from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .continued import tell_what_is_kept
 from .finish import finish_pretraining
+from .job import Job, do_in_processes
 from .loop import run_loop
 from .prepare import Prepared, prepare_pretraining
-from .train import Trained, describe, start, task_of, train
+from .train import Trained, describe, judged, start, task_of, train
 
 # Groups whose samples share a batch: with 4, a quarter of its pairs are of the same group, and with one group no pair
 # would tell how far apart groups are.
@@ -35,8 +40,11 @@ def pretrain(
     sequences=None,
     distance_matrix=None,
     phylogeny=None,
-    say=print,
+    say=print_line,
     groups: pd.Series | None = None,
+    taxonomy: pd.Series | None = None,
+    alpha_diversity: Sequence[pd.Series] = (),
+    initial_encoder=None,
 ) -> History:
     """Train an encoder and write its bundle.
 
@@ -60,25 +68,73 @@ def pretrain(
         What the samples of several studies are balanced by, such as the study, by sample id: each batch is of a few
         groups, drawn evenly whatever their number of samples, and of as many samples of each. An epoch has as many
         steps as it has without groups, but not every sample once.
+    taxonomy : pandas.Series, optional
+        Taxon of each feature by its id, ranks divided by semicolons: learned for each ASV.
+    alpha_diversity : sequence of pandas.Series
+        Alpha diversities of samples by their ids, which are learned; samples that one lacks count for nothing in it.
+    initial_encoder : path, optional
+        Bundle of an encoder to go on from; the new one has its form.
 
     Raises
     ------
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    inputs = Inputs(table, sequences, distance_matrix=distance_matrix, phylogeny=phylogeny)
-    hashes = hash_files(table=table, sequences=sequences, distance_matrix=distance_matrix, phylogeny=phylogeny)
-    if groups is not None:
-        hashes['groups'] = hash_series(groups)
-    with open_run('pretrain', config, hashes, say) as run:
+    processes = Processes.of(config.runtime)
+    measures = measures_of(alpha_diversity)
+    inputs = Inputs(
+        table,
+        sequences,
+        encoder=initial_encoder,
+        distance_matrix=distance_matrix,
+        phylogeny=phylogeny,
+        taxonomy=taxonomy,
+        alpha_diversity=measures,
+        groups=groups,
+    )
+    hashes = hash_files(
+        table=table,
+        sequences=sequences,
+        encoder=initial_encoder,
+        distance_matrix=distance_matrix,
+        phylogeny=phylogeny,
+    )
+    for name, column in {'groups': groups, 'taxonomy': taxonomy}.items():
+        if column is not None:
+            hashes[name] = hash_series(column)
+    if measures is not None:
+        hashes['alpha_diversity'] = hash_frame(measures)
+    with open_run('pretrain', config, hashes, say, processes.number == 1) as run:
         result = run.result()
         if result is None:
-            prepared = prepare_pretraining(inputs, config, run)
-            trained = train(prepared, run) if groups is None else _train_balanced(prepared, groups, run)
-            finish_pretraining(prepared, trained, run, folder)
-            result = run.keep()
+            job = Job(bundle.ENCODER, inputs, config, folder)
+            result = train_encoder(job, run) if processes.number == 1 else do_in_processes(job, run, processes)
         deliver(result, folder)
     return result.history
+
+
+def train_encoder(job: Job, run: Run) -> Result:
+    """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
+    groups = job.inputs.groups
+    prepared = run.ranks.in_turn(lambda: prepare_pretraining(job.inputs, job.config, run))
+    trained = train(prepared, run) if groups is None else _train_balanced(prepared, groups, run)
+    run.ranks.part()
+    tell_what_is_kept(prepared.source, trained.network, run.recorder)
+    finish_pretraining(prepared, trained, run, job.folder)
+    return run.keep()
+
+
+def measures_of(alpha_diversity: Sequence[pd.Series]) -> pd.DataFrame | None:
+    """Return alpha diversities as one table, a column each, by the names that they have; None where there is none."""
+    if not len(alpha_diversity):
+        return None
+    names = [str(one.name) for one in alpha_diversity]
+    twice = sorted(name for name in set(names) if names.count(name) > 1)
+    if twice:
+        raise UserError(
+            f'Alpha diversities must differ in name, but two are {shown(twice[0])}; give each of them once.'
+        )
+    return pd.concat([pd.to_numeric(one).rename(name) for one, name in zip(alpha_diversity, names)], axis=1)
 
 
 def _train_balanced(prepared: Prepared, groups: pd.Series, run: Run) -> Trained:
@@ -105,7 +161,7 @@ def _train_balanced(prepared: Prepared, groups: pd.Series, run: Run) -> Trained:
         return itertools.islice(drawn, skip, None)
 
     describe(network, prepared, run)
-    task = dataclasses.replace(task, batches=batches)
+    task = dataclasses.replace(judged(task, network, prepared, reader), batches=batches)
     state = run_loop(network, task, run.recorder, run.checkpoint('network'))
     return Trained(network, reader, state.epoch, state.step)
 

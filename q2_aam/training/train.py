@@ -12,9 +12,12 @@ import torch
 
 from q2_aam.config import HeadConfig
 from q2_aam.data.augmentation import make_augmentation, vary_sequences
-from q2_aam.data.batches import Batch, batches_of_epoch, draw_samples, make_batch
+from q2_aam.data.batches import Batch, draw_samples, make_batch
+from q2_aam.data.epochs import batches_of_epoch
+from q2_aam.data.shares import ALONE, Alone
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import counted
+from q2_aam.model.covariates import CovariateForm
 from q2_aam.model.heads import HEADS
 from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.network import Network, build_network
@@ -28,7 +31,7 @@ from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 from .effort import TRIAL_SHARE, Trial
 from .ensemble import FittedEnsemble, fit_ensemble
 from .loop import Task, run_loop
-from .optimizer import make_optimizer, warmup_cosine
+from .optimizer import FIND, SCHEDULES, make_optimizer
 from .prepare import Prepared, PreparedFit
 
 # Outputs of the validation split that are kept, 128 MB.
@@ -73,27 +76,46 @@ def train(prepared: Prepared, run: Run) -> Trained:
     """Train a network on all objectives."""
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
-    return _run(network, reader, task_of(network, prepared, run, reader), prepared, run)
+    task = judged(task_of(network, prepared, run, reader), network, prepared, reader)
+    return _run(network, reader, task, prepared, run)
+
+
+def judged(task: Task, network: Network, prepared: Prepared, reader: StudyReader) -> Task:
+    """Return a task of pretraining whose best epoch is known by the validation loss of all objectives together."""
+    patience = prepared.config.training.patience
+
+    def validate():
+        metrics, losses = {}, []
+        for one in prepared.scored:
+            found = one.metrics(network, reader)
+            losses += [one.weight * value for name, value in found.items() if name.endswith('_loss')]
+            metrics |= found
+        return metrics | {'loss': sum(losses)} if losses else metrics
+
+    return dataclasses.replace(
+        task, validate=validate, score='loss', keeps_best=patience > 0, patience=patience or None
+    )
 
 
 def train_fit(prepared: PreparedFit, run: Run) -> Trained:
     """Train a network on the target and what is learned beside it, and the abundance ensemble beside the network."""
     training, target = prepared.config.training, prepared.target
     # the cheap one first: it tells how long the network is worth training
-    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble else None
+    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble and run.ranks.rank == 0 else None
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
     if prepared.freezes_asvs:
-        with_less_memory(network, lambda: reader.remember(network))
+        with_less_memory(network, lambda: run.ranks.together(lambda: reader.remember(network, run.ranks)))
     slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
     task = task_of(network, prepared, run, reader, slow_ratio, FROZEN[training.freeze])
     trial = None if ensemble is None else _trial(prepared, ensemble, task)
     task = dataclasses.replace(
         task,
         score=target.score,
+        larger=target.larger,
         patience=training.patience,
-        outputs=_outputs(prepared),
-        verdict=None if trial is None else trial.verdict,
+        outputs=_outputs(prepared) if run.ranks.rank == 0 else None,
+        verdict=run.ranks.on_first(trial.verdict if trial else None) if training.abundance_ensemble else None,
     )
     trained = _run(network, reader, task, prepared, run)
     worthwhile = trial is None or trial.reason(trained.outputs) is None
@@ -129,13 +151,24 @@ def start(prepared: Prepared, run: Run) -> Network:
     heads: dict[str, HeadConfig] = {} if source is None else dict(source.config.heads)
     heads |= {objective.name: objective.head for objective in prepared.objectives}
     _check_room(prepared, heads, run)
-    network = build_network(config.model, heads, torch_generator(run.seed, Stream.WEIGHTS))
+    network = build_network(config.model, heads, torch_generator(run.seed, Stream.WEIGHTS), form_of(prepared))
     if source is not None:
-        network.load_state_dict(network.state_dict() | source.network.state_dict())
+        drawn, known = network.state_dict(), source.network.state_dict()
+        # a head of another form begins anew
+        known = {name: value for name, value in known.items() if value.shape == drawn[name].shape}
+        network.load_state_dict(drawn | known)
     network = place(network, config.runtime, run.device)
     if source is None:
         with_less_memory(network, lambda: _initialise_memberships(network, prepared, run))
     return network
+
+
+def form_of(prepared: Prepared) -> CovariateForm | None:
+    """Return what the network's weights of covariates depend on; None where it reads none."""
+    covariates = prepared.study.covariates
+    if covariates is None:
+        return None
+    return CovariateForm.of(covariates.schema, prepared.config.covariates.covariate_fusion)
 
 
 def _check_room(prepared, heads, run):
@@ -144,7 +177,8 @@ def _check_room(prepared, heads, run):
     max_floats = floats_per_chunk(config.runtime.max_memory_gb, run.device)
     # embeddings of all ASVs are kept then
     kept = len(prepared.study.codes) if prepared.freezes_asvs else 0
-    check_room(build_network(config.model, heads), run.device, max_floats, BYTES_PER_FLOAT * kept * config.model.width)
+    network = build_network(config.model, heads, covariates=form_of(prepared))
+    check_room(network, run.device, max_floats, BYTES_PER_FLOAT * kept * config.model.width)
 
 
 def _initialise_memberships(network, prepared, run):
@@ -182,7 +216,7 @@ def task_of(
     def loss(batch_rows, step):
         # a generator of its own, so that a batch that is done again for want of memory is the same batch
         generator = numpy_generator(run.seed, Stream.STEP, step)
-        return loss_of(network, prepared, reader, batch_rows, generator)
+        return loss_of(network, prepared, reader, batch_rows, generator, run.ranks.share())
 
     def validate():
         return {name: value for one in prepared.scored for name, value in one.metrics(network, reader).items()}
@@ -190,31 +224,51 @@ def task_of(
     return Task(
         name='',
         optimizer=make_optimizer(
-            network, training.learning_rate, training.weight_decay, slow_ratio, ENCODER_PARTS, frozen
+            network,
+            1.0 if training.learning_rate == FIND else training.learning_rate,
+            training.weight_decay,
+            slow_ratio,
+            ENCODER_PARTS,
+            frozen,
+            training.optimizer,
+            training.momentum,
         ),
-        schedule=lambda step, steps: warmup_cosine(step, steps, training.warmup_fraction),
-        steps_per_epoch=max(1, -(-len(rows) // training.batch_size)),
+        schedule=lambda step, steps: SCHEDULES[training.schedule](step, steps, training),
+        steps_per_epoch=max(1, -(-len(rows) // (training.batch_size * training.accumulation_steps))),
         epochs=training.epochs,
         batches=batches,
         loss=loss,
-        validate=validate,
+        accumulation=training.accumulation_steps,
+        plateau=(training.plateau_factor, training.plateau_patience) if training.schedule == 'plateau' else None,
+        ema_decay=training.ema_decay,
+        finds_rate=training.learning_rate == FIND,
+        validate=run.ranks.on_first(validate),
         max_steps=training.max_steps,
         gradient_clip=training.gradient_clip,
         precision=network.precision,
+        ranks=run.ranks,
     )
 
 
-def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, generator):
-    """Return the loss of a batch, the metrics of its objectives, and its number of samples."""
+def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, generator, share: Alone = ALONE):
+    """Return the loss of a batch, the metrics of its objectives, and its number of samples.
+
+    All of it is computed here but what other processes, each with its `share`, compute of the network.
+    """
     training, objectives = prepared.config.training, prepared.objectives
     augment = make_augmentation(prepared.config.data, training, generator)
     drawn = draw_samples(prepared.study, rows, augment, sequences=reader.asvs is None)
     drawn = vary_sequences(drawn, training, generator)
-    batch, budget = _batch(network, objectives, reader, drawn)
+    if drawn.covariates is not None:
+        # so that the network can do without
+        dropout = prepared.config.covariates.covariate_dropout
+        drawn = dataclasses.replace(drawn, covariates=drawn.covariates.dropped(dropout, generator))
+    batch, budget = _batch(network, objectives, reader, drawn, share)
     for objective in objectives:
         objective.label(batch, drawn, budget, generator)
+    share.divide_masked(batch, budget)
     batch = batch.to(device_of(network))
-    outputs = network(batch)
+    outputs = network(batch, share)
     total, metrics = 0.0, {}
     for objective in objectives:
         loss, logged = objective.loss(outputs, batch)
@@ -222,7 +276,7 @@ def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, gen
     return total, metrics, len(rows)
 
 
-def _batch(network, objectives, reader, drawn):
+def _batch(network, objectives, reader, drawn, share):
     heads, budget = [objective.name for objective in objectives], network.budget()
     if not reads_samples(objectives):
         # ASVs are read for the sake of their masked tokens only
@@ -231,12 +285,12 @@ def _batch(network, objectives, reader, drawn):
     if reader.asvs is not None:
         distinct = torch.from_numpy(drawn.distinct.astype(np.int64))
         embeddings = reader.asvs[distinct.to(reader.asvs.device)]
-    return make_batch(drawn, budget, heads, embeddings), budget
+    return share.make_batch(drawn, budget, heads, embeddings), budget
 
 
 def reads_samples(objectives) -> bool:
-    """Tell whether any of the objectives reads samples, and not only ASVs."""
-    return any(HEADS[objective.head.kind].reads == 'samples' for objective in objectives)
+    """Tell whether any of the objectives reads samples or their ASVs, and not only masked ones."""
+    return any(HEADS[objective.head.kind].reads != 'masked' for objective in objectives)
 
 
 def describe(network: Network, prepared: Prepared, run: Run) -> None:
@@ -252,9 +306,14 @@ def describe(network: Network, prepared: Prepared, run: Run) -> None:
         f'{counted(model.attention_heads, "attention head")}, {counted(model.memberships, "membership")}; '
         f'{counted(parameters, "parameter")}.'
     )
+    known = training.learning_rate != FIND
+    rate = f'peak learning rate {training.learning_rate:.2g}' if known else 'a peak learning rate that is found first'
+    where = device_name(run.device)
+    if run.ranks.size > 1:
+        where = f'{run.ranks.size} devices ({where})'
     say(
-        f'Training: up to {counted(training.epochs, "epoch")}, batches of up to {training.batch_size} samples, peak '
-        f'learning rate {training.learning_rate:.2g}, seed {run.seed}, on {device_name(run.device)}.'
+        f'Training: up to {counted(training.epochs, "epoch")}, batches of up to {training.batch_size} samples, '
+        f'{rate}, seed {run.seed}, on {where}.'
     )
 
 

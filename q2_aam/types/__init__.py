@@ -2,11 +2,13 @@
 
 from .details import AAMPredictionDetailsDirectoryFormat, AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .importance import AAMImportanceDetailsDirectoryFormat
 from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
 from .semantic import (
     AAMClassifier,
     AAMEncoder,
+    AAMImportanceDetails,
     AAMMetrics,
     AAMPredictionDetails,
     AAMRegressor,
@@ -17,6 +19,8 @@ from .semantic import (
 __all__ = [
     'AAMClassifier',
     'AAMEncoder',
+    'AAMImportanceDetails',
+    'AAMImportanceDetailsDirectoryFormat',
     'AAMMetrics',
     'AAMMetricsDirectoryFormat',
     'AAMMetricsFormat',

@@ -1,11 +1,13 @@
 """The semantic types, and the registration of all that this room holds."""
 
+from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
 from qiime2.plugin import SemanticType
 
-from . import transformers
+from . import importance, transformers
 from .details import AAMPredictionDetailsDirectoryFormat, AAMPredictionDetailsFormat
 from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat, AAMTrainingPointsFormat
+from .importance import AAMImportanceDetailsDirectoryFormat
 from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
 
@@ -15,6 +17,7 @@ AAMClassifier = SemanticType('AAMClassifier')
 AAMTrainingHistory = SemanticType('AAMTrainingHistory')
 AAMMetrics = SemanticType('AAMMetrics')
 AAMPredictionDetails = SemanticType('AAMPredictionDetails', variant_of=SampleData.field['type'])
+AAMImportanceDetails = SemanticType('AAMImportanceDetails', variant_of=FeatureData.field['type'])
 
 FORMATS = (
     AAMModelDirectoryFormat,
@@ -25,6 +28,7 @@ FORMATS = (
     AAMPredictionDetailsDirectoryFormat,
     AAMMetricsFormat,
     AAMMetricsDirectoryFormat,
+    *importance.FORMATS,
 )
 
 ARTIFACT_CLASSES = (
@@ -49,6 +53,12 @@ ARTIFACT_CLASSES = (
         'model is to it.',
     ),
     (
+        FeatureData[AAMImportanceDetails],
+        AAMImportanceDetailsDirectoryFormat,
+        'One row per ASV: by how much, and in which direction, the predictions of a model change with it; the same of '
+        'clades, and of some samples one by one.',
+    ),
+    (
         AAMMetrics,
         AAMMetricsDirectoryFormat,
         'The metrics of several methods on the same folds, their differences with confidence intervals, and a verdict.',
@@ -59,10 +69,16 @@ ARTIFACT_CLASSES = (
 def register(plugin):
     """Register every type, format and transformer with `plugin`."""
     plugin.register_semantic_types(
-        AAMEncoder, AAMRegressor, AAMClassifier, AAMTrainingHistory, AAMPredictionDetails, AAMMetrics
+        AAMEncoder,
+        AAMRegressor,
+        AAMClassifier,
+        AAMTrainingHistory,
+        AAMPredictionDetails,
+        AAMMetrics,
+        AAMImportanceDetails,
     )
     plugin.register_formats(*FORMATS)
     for semantic_type, directory_format, description in ARTIFACT_CLASSES:
         plugin.register_artifact_class(semantic_type, directory_format=directory_format, description=description)
-    for transformer in transformers.ALL:
+    for transformer in (*transformers.ALL, *importance.TRANSFORMERS):
         plugin.register_transformer(transformer)

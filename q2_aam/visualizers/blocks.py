@@ -94,6 +94,8 @@ class Table:
         How many are on the page.
     beside : bool
         Whether there is room for it beside a figure, on a wide screen.
+    columns : list of str
+        Those that are on the page, where not all are.
     """
 
     name: str
@@ -102,6 +104,45 @@ class Table:
     frame: pd.DataFrame
     rows: int = MAX_ROWS
     beside: bool = False
+    columns: typing.Sequence[str] = ()
 
 
-Block = Heading | Text | Facts | Figure | Table
+@dataclasses.dataclass(frozen=True)
+class Cards:
+    """A list of things to read one after the other, and all of it in a TSV file.
+
+    Attributes
+    ----------
+    name : str
+        Of its file, without an ending.
+    title, caption : str
+    items : list of (kind, heading, where, text, advice)
+        The kind is also how the card looks: error, warning or note.
+    frame : pandas.DataFrame
+        What is in the file.
+    """
+
+    name: str
+    title: str
+    caption: str
+    items: typing.Sequence[tuple[str, str, str, str, str]]
+    frame: pd.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command line, ready to copy.
+
+    Attributes
+    ----------
+    title, caption : str
+    text : str
+        Its lines.
+    """
+
+    title: str
+    caption: str
+    text: str
+
+
+Block = Heading | Text | Facts | Figure | Table | Cards | Command

@@ -180,13 +180,26 @@ def _curves(seen, kind):
     label = 'all classes' if len(drawn) <= MAX_CURVES else f'first {MAX_CURVES} classes'
     specs = {label: together}
     for one, curve in by_class.items():
-        banded = curve if curve['lower'].notna().any() else curve.drop(columns=['lower', 'upper'])
-        specs[f'class {one}'] = charts.curves(banded, (across, up), (0, 1), diagonal)
+        beside = _beside(seen, kind, one)
+        ours = curve.assign(series=OURS) if len(beside) else curve
+        banded = ours if ours['lower'].notna().any() else ours.drop(columns=['lower', 'upper'])
+        together_with = pd.concat([banded, beside], ignore_index=True)
+        specs[f'class {one}'] = charts.curves(together_with, (across, up), (0, 1), diagonal)
     variants = [Variant(text, [([key], value) for key, value in spec.items()]) for text, spec in specs.items()]
     band = '' if folds is None else ' The band of a single class is the mean over folds plus and minus their SD.'
     guess = ' The dashed line is guessing.' if kind == 'roc' else ''
-    caption = f'Each class against the rest.{guess}{band}'
+    others = ' Baselines are drawn beside a single class.' if seen.of_baselines else ''
+    caption = f'Each class against the rest.{guess}{band}{others}'
     return Figure(kind, name, caption, together, 'Show', variants)
+
+
+def _beside(seen, kind, one):
+    """Return the curves of baselines for one class, without bands."""
+    parts = [
+        curves_of_class(kind, shares[one], seen.frame['true'] == one)[['x', 'y']].assign(series=name.replace('_', ' '))
+        for name, shares in seen.of_baselines.items()
+    ]
+    return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def _by_depth(seen):

@@ -268,8 +268,8 @@ def _how_tested(skipped):
     text = (
         'Numbers: Spearman rank correlation with the error. Categories: Kruskal-Wallis. Strength: absolute rank '
         'correlation, or the share of the variance of ranks that categories explain. p adjusted by Benjamini-Hochberg. '
-        'A column with one value in each group is tested on the mean errors of groups; elsewhere samples of one group '
-        'count as independent, so that p is too small where groups are.'
+        'A column with one value in each group is tested on the mean errors of groups; where it varies within groups, '
+        'p is that of permutations that keep groups together.'
     )
     if skipped:
         names = ', '.join(f'{name} ({why})' for name, why in skipped[:10])

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 
-from .blocks import Facts, Figure, Heading, Table, Text
+from .blocks import Cards, Command, Facts, Figure, Heading, Table, Text
 
 ASSETS = pathlib.Path(__file__).parent / 'assets'
 SCRIPT, STYLE, VEGA = 'page.js', 'page.css', 'vega.js'
@@ -33,7 +33,7 @@ def write_page(output_dir, title, blocks):
     (folder / TABLES).mkdir()
     blocks = [block for block in blocks if block is not None]
     for block in blocks:
-        if isinstance(block, Table):
+        if isinstance(block, Table | Cards):
             _with_index(block.frame).to_csv(folder / TABLES / f'{block.name}.tsv', sep='\t', index=False)
     (folder / VEGA).write_text(_vega(), encoding='utf-8')
     for name in (SCRIPT, STYLE):
@@ -105,6 +105,10 @@ def _content(block):
         return {'kind': 'text', 'text': block.text, 'style': block.kind}
     if isinstance(block, Facts):
         return {'kind': 'facts', 'items': block.items}
+    if isinstance(block, Command):
+        return {'kind': 'command', 'command': block}
+    if isinstance(block, Cards):
+        return {'kind': 'cards', 'cards': block, 'path': f'{TABLES}/{block.name}.tsv'}
     if isinstance(block, Figure):
         return {'kind': 'figure', 'figure': block, 'json': _figure_json(block)}
     return {'kind': 'table', 'table': block, 'path': f'{TABLES}/{block.name}.tsv', **_cells(block)}
@@ -124,7 +128,7 @@ def _with_index(frame):
 
 def _cells(table):
     frame = _with_index(table.frame)
-    shown = frame.head(table.rows)
+    shown = frame[list(table.columns) or list(frame.columns)].head(table.rows)
     numeric = [pd.api.types.is_numeric_dtype(shown[column]) for column in shown]
     rows = [
         [

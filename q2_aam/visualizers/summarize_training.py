@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from q2_aam.evaluation.training_summary import words
+from q2_aam.evaluation.training_summary import MEMORY, SECONDS, words
 from q2_aam.types import (
     AAMClassifier,
     AAMEncoder,
@@ -25,6 +25,11 @@ WIDE = 50
 COLOURED_BY = 'part'
 SEED = 'random_seed'
 RATE = 'learning_rate_share'
+SAID = {
+    RATE: 'As a share of the parameter learning_rate.',
+    SECONDS: 'What each epoch took, validation included; epochs before an interruption are not in it.',
+    MEMORY: 'What the process held at the end of each epoch, or on a GPU the most within it.',
+}
 
 
 def summarize_training(
@@ -118,7 +123,7 @@ def _curves(summary):
     """Return the figures of every metric by epoch, and of the learning rate and of what an epoch costs."""
     rows = summary.curves.rename(columns={'epoch': 'x', 'value': 'y', 'part': 'series'})
     names = list(dict.fromkeys([*(name for name in FIRST_METRICS if (rows['metric'] == name).any()), *rows['metric']]))
-    single = [name for name in (RATE, 'seconds', 'memory_gb') if name in names]
+    single = [name for name in (RATE, SECONDS, MEMORY) if name in names]
     marked = summary.best_epoch
     specs = _together(summary)
     for name in names:
@@ -133,9 +138,8 @@ def _curves(summary):
     blocks += _losses(rows, [name for name in names if name.endswith('loss')], marked)
     for name in single:
         drawn = rows.loc[rows['metric'] == name, ['x', 'y']].assign(series=words(name))
-        said = 'As a share of the parameter learning_rate.' if name == RATE else 'By epoch.'
         spec = charts.curves(drawn, ('epoch', words(name)), marked=marked)
-        blocks.append(Figure(name, words(name).capitalize(), said, spec))
+        blocks.append(Figure(name, words(name)[:1].upper() + words(name)[1:], SAID[name], spec))
     table = summary.curves.assign(column=summary.curves['part'] + ' ' + summary.curves['metric'])
     wide = table.pivot_table(index='epoch', columns='column', values='value', sort=False).rename_axis(columns=None)
     return [*blocks, Table('epochs', 'Every epoch', 'Metrics by epoch.', wide.astype(float), 5)]

@@ -11,10 +11,23 @@ import q2_aam
 
 PACKAGE = pathlib.Path(q2_aam.__file__).parent
 # no QIIME 2 in any of these, and neither QIIME 2 nor torch at load in those that plugin_setup loads
-CORE = ('config', 'stats', 'data', 'model', 'bundle', 'runtime', 'objectives', 'evaluation', 'training', 'inference')
+CORE = (
+    'config',
+    'stats',
+    'data',
+    'model',
+    'bundle',
+    'encoders',
+    'runtime',
+    'objectives',
+    'evaluation',
+    'training',
+    'inference',
+)
 LIGHT = ('config', 'stats', 'bundle', 'evaluation')
 FRAMEWORK = ('qiime2', 'rachis', 'q2_types', 'q2_sample_classifier')
-LOADING_SECONDS = 0.3
+# Of the processor's seconds that the plugins take which it builds on: a ratio holds on slow and busy machines, too.
+LOADING_SHARE = 0.25
 
 needs_qiime2 = pytest.mark.skipif(
     importlib.util.find_spec('q2_types') is None, reason='q2-types is not installed; it is not on PyPI'
@@ -77,16 +90,17 @@ def test_the_qiime2_layer_loads_where_there_is_no_torch():
 def test_loading_takes_little_beyond_the_plugins_it_builds_on():
     code = """
 import time
-import q2_types.plugin_setup, q2_sample_classifier.plugin_setup
 start = time.process_time()
+import q2_types.plugin_setup, q2_sample_classifier.plugin_setup
+others = time.process_time()
 import q2_aam.plugin_setup
-print(time.process_time() - start)
+print((time.process_time() - others) / (others - start))
 """
-    seconds = []
-    # of the processor, and the best of several: other programs can only make it slower
-    while len(seconds) < 5 and min(seconds, default=1) >= LOADING_SECONDS:
-        seconds.append(float(fresh(code)[0]))
-    assert min(seconds) < LOADING_SECONDS, f'loading took {seconds} seconds'
+    shares = []
+    # the best of several: other programs can only make it slower
+    while len(shares) < 5 and min(shares, default=1) >= LOADING_SHARE:
+        shares.append(float(fresh(code)[0]))
+    assert min(shares) < LOADING_SHARE, f'loading took {shares} times what the others take'
 
 
 def test_the_library_does_without_qiime2():

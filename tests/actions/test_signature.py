@@ -14,7 +14,7 @@ from qiime2.sdk.util import parse_primitive
 
 import q2_aam
 from q2_aam.actions import cross_validate, fit, predict, pretrain
-from q2_aam.actions.signature import descriptions, flat, parameters, qiime_type
+from q2_aam.actions.signature import default_of, descriptions, flat, parameters, qiime_type
 from q2_aam.config import (
     AUTO,
     Call,
@@ -28,6 +28,7 @@ from q2_aam.config import (
     RuntimeConfig,
     option,
 )
+from tests.values import sets_of_values
 
 CALLS = {'pretrain': PretrainConfig, 'fit_regressor': FitRegressorConfig, 'predict': PredictConfig}
 FUNCTIONS = {'pretrain': pretrain.pretrain, 'fit_regressor': fit.fit_regressor, 'predict': predict.predict}
@@ -56,8 +57,8 @@ class LongerCall(Call):
 
 def other_value(opt):
     """A value that is allowed and is not the default."""
-    # width must be a multiple of attention_heads
-    chosen = {'width': 24, 'attention_heads': 3}
+    # width must be a multiple of attention_heads, and a number of ASVs whole
+    chosen = {'width': 24, 'attention_heads': 3, 'max_asvs_per_sample': 7.0}
     if opt.name in chosen:
         return chosen[opt.name]
     if opt.choices:
@@ -70,13 +71,14 @@ def other_value(opt):
 @pytest.mark.parametrize('name, opt', OPTIONS, ids=IDS)
 def test_default_and_help_come_from_the_field(plugin, name, opt):
     spec = plugin.actions[name].signature.parameters[opt.name]
-    assert spec.default == opt.default
+    assert spec.default == default_of(opt)
     assert spec.description == ('[advanced] ' if opt.advanced else '') + opt.help
 
 
 @pytest.mark.parametrize('name', CALLS)
 def test_parameters_keep_the_order_of_the_fields_with_advanced_ones_last(plugin, name):
-    names = [key for key in plugin.actions[name].signature.parameters if key not in ('metadata', 'groups')]
+    views = ('metadata', 'groups', 'covariates', 'split')
+    names = [key for key in plugin.actions[name].signature.parameters if key not in views]
     options = CALLS[name].options()
     plain, advanced = ([opt.name for opt in options if opt.advanced is last] for last in (False, True))
     assert plain and advanced and names == plain + advanced
@@ -91,7 +93,7 @@ def test_what_users_choose_is_not_advanced(name):
     assert options and not any(opt.advanced for opt in options)
 
 
-@pytest.mark.parametrize('name, opt', [pair for pair in OPTIONS if pair[1].kind in (int, float)])
+@pytest.mark.parametrize('name, opt', [pair for pair in OPTIONS if pair[1].kind in (int, float) and not pair[1].many])
 def test_bounds_are_part_of_the_type_and_inclusive(name, opt):
     kind = qiime_type(opt)
     assert opt.low in kind
@@ -126,6 +128,7 @@ def test_what_no_type_can_say_is_refused_in_one_sentence_before_anything_runs(pl
         ('learning_rate', '1e-3', 0.001),
         ('learning_rate', '1', 1),
         ('learning_rate', 'auto', 'auto'),
+        ('learning_rate', 'find', 'find'),
         ('random_seed', '7', 7),
         ('weight_decay', '1', 1),
         ('device', 'cpu', 'cpu'),
@@ -141,15 +144,16 @@ def test_a_value_typed_on_the_command_line_is_understood(name, text, value):
 @pytest.mark.parametrize('name', CALLS)
 def test_every_value_reaches_the_library_inside_one_configuration(small, recorded, name):
     call, function = CALLS[name], FUNCTIONS[name]
-    values = {opt.name: other_value(opt) for opt in call.options()}
     views = {'metadata': small.metadata.get_column('age')} if name == 'fit_regressor' else {}
     views |= {'regressor': 'a folder'} if name == 'predict' else {}
-    function(table='a file', **views, **values)
-    config = next(part for part in recorded[0].given if isinstance(part, Call))
-    assert config == call.from_flat(values)
-    for group, kind in call.groups().items():
-        for opt in kind.options():
-            assert getattr(getattr(config, group), opt.name) != opt.default, f'{opt.name} was lost on the way'
+    arrived = set()
+    for values in sets_of_values(call, other_value):
+        function(table='a file', **views, **values)
+        config = next(part for part in recorded.pop().given if isinstance(part, Call))
+        assert config == call.from_flat(values)
+        for group, kind in call.groups().items():
+            arrived |= {opt.name for opt in kind.options() if getattr(getattr(config, group), opt.name) != opt.default}
+    assert arrived == {opt.name for opt in call.options()}
 
 
 def test_a_new_field_appears_with_no_other_line_changed():
@@ -218,7 +222,7 @@ PIPELINES = {
     'cross_validate': (cross_validate.cross_validate, CrossValidateConfig),
     'cross_validate_classifier': (cross_validate.cross_validate_classifier, CrossValidateClassifierConfig),
 }
-INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups', 'sites']
+INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups', 'covariates', 'sites', 'split']
 
 
 @pytest.mark.parametrize('name', PIPELINES)
@@ -227,7 +231,7 @@ def test_a_pipeline_has_its_parameters_with_order_and_defaults_but_no_annotation
     signature = inspect.signature(function)
     assert list(signature.parameters) == ['ctx', *INPUTS, *parameters(call)]
     defaults = {key: param.default for key, param in signature.parameters.items() if param.default is not param.empty}
-    assert defaults == dict.fromkeys(INPUTS[2:]) | {opt.name: opt.default for opt in call.options()}
+    assert defaults == dict.fromkeys(INPUTS[2:]) | {opt.name: default_of(opt) for opt in call.options()}
     assert all(param.annotation is param.empty for param in signature.parameters.values())
     assert function.__annotations__ == {}
 
@@ -240,8 +244,15 @@ def test_the_framework_gives_a_pipeline_the_same_parameters_without_the_context(
         parameters_of_caller = inspect.signature(caller).parameters
         assert list(parameters_of_caller) == [*INPUTS, *parameters(call)]
         for opt in call.options():
-            assert parameters_of_caller[opt.name].default == opt.default
-    assert list(action.signature.parameters) == ['metadata', 'groups', 'sites', *parameters(call)]
+            assert parameters_of_caller[opt.name].default == default_of(opt)
+    assert list(action.signature.parameters) == [
+        'metadata',
+        'groups',
+        'covariates',
+        'sites',
+        'split',
+        *parameters(call),
+    ]
 
 
 def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_configuration(plugin, small, monkeypatch):
@@ -260,7 +271,7 @@ def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_con
         assert hasattr(ctx, 'get_action')
         assert config == CrossValidateConfig.from_flat({'folds': 3, 'learning_rate': 1.0})
         pd.testing.assert_series_equal(given[1].to_series(), age.to_series())
-        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 5
+        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 7
 
 
 def test_no_code_is_made_from_text():

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/accuracy.py [--data FOLDER --target COLUMN --groups COLUMN] [--seeds 5]
         [--classes 3] [--labels 150] [--folds 5 | --leave-one-group-out] [--encoder FOLDER] [--distances FILE]
-        [--methods all|baselines] [--set width=64 epochs=20] [--seed 1] [--quick]
+        [--methods all|baselines] [--covariates COLUMN ...] [--set width=64 epochs=20] [--seed 1] [--quick]
 
 FOLDER of --data holds table.qza, metadata.tsv and, unless feature ids are sequences, rep-seqs.qza; that of --encoder is
 the bundle of a pretrained encoder. What is run is what `qiime aam cross-validate` runs: the same folds, the same
@@ -22,6 +22,7 @@ import pandas as pd
 
 from q2_aam.config import FitClassifierConfig, FitRegressorConfig, PredictClassesConfig, PredictConfig
 from q2_aam.data.counts import read_fold, read_fold_distances
+from q2_aam.data.covariate_schema import columns_of_fold
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.evaluation.baselines import predict_fold
 from q2_aam.evaluation.folds import plan_folds, seed_of_fit
@@ -48,6 +49,7 @@ def read_arguments():
             'encoder': {'type': pathlib.Path},
             'distances': {'type': pathlib.Path, 'help': 'distance matrix, tab-separated or .qza'},
             'methods': {'choices': ('all', 'baselines'), 'default': 'all'},
+            'covariates': {'nargs': '*', 'default': [], 'help': 'columns of metadata.tsv'},
             'set': {'nargs': '*', 'default': [], 'type': setting, 'metavar': 'NAME=VALUE', 'help': 'of fit-regressor'},
         },
     )
@@ -84,6 +86,14 @@ def read_columns(folder, target, groups, classes, labels=0, seed=1):
     return pd.qcut(numbers, classes).astype(str).astype(object), named
 
 
+def read_covariates(folder, names):
+    """Return columns of the metadata as numbers, where all are, or as words; None without names."""
+    if not names:
+        return None
+    frame = pd.read_csv(folder / 'metadata.tsv', sep='\t', index_col=0, comment='#')
+    return frame[names].rename_axis('id')
+
+
 def cut(table, ids, path):
     """Write those samples of a table, and the features they have, as BIOM 2.1."""
     part = table.filter(set(ids), axis='sample', inplace=False).remove_empty(axis='observation')
@@ -92,7 +102,7 @@ def cut(table, ids, path):
     return path
 
 
-def our_predictions(options, files, training, folder, groups, seed):
+def our_predictions(options, files, training, folder, groups, covariates, seed):
     """Fit on the training part of a fold; return the details of its test part, for classes their probabilities."""
     runtime = {'device': options.device.type}
     settings = runtime | (QUICK if options.quick else {}) | dict(options.set)
@@ -104,7 +114,7 @@ def our_predictions(options, files, training, folder, groups, seed):
     config = call.from_flat(settings | {'test_fraction': 0.0, 'random_seed': seed})
     model = folder / 'model'
     model.mkdir()
-    given = {'sequences': files.sequences, 'say': lambda line: None}
+    given = {'sequences': files.sequences, 'say': lambda line: None, 'covariates': covariates}
     fit(
         files.training, training, model, config, encoder=options.encoder, groups=groups,
         distance_matrix=files.distances, **given,
@@ -113,14 +123,15 @@ def our_predictions(options, files, training, folder, groups, seed):
     return probabilities if training.dtype == object else details
 
 
-def baseline_predictions(files, training, seed):
+def baseline_predictions(files, training, covariates, seed):
     """Return what every baseline predicts of the test part of a fold, one column a method."""
     # as cross-validate does: the same samples in another order must give the same forests
     training = training.sort_index()
     ids = list(training.index)
     test_ids, counts, new_counts = read_fold(files.training, files.test, ids)
     distances = None if files.distances is None else read_fold_distances(files.distances, ids, test_ids)
-    return predict_fold(counts, training, new_counts, test_ids, seed, 1, distances)
+    beside = None if covariates is None else columns_of_fold(covariates, ids, test_ids)
+    return predict_fold(counts, training, new_counts, test_ids, seed, 1, distances, beside)
 
 
 def run(options, work):
@@ -136,6 +147,7 @@ def run(options, work):
     target, groups = read_columns(
         options.data, options.target, options.groups, options.classes, options.labels, options.seed
     )
+    covariates = read_covariates(options.data, options.covariates)
     of_classes = target.dtype == object
     if of_classes and options.methods == 'baselines':
         raise SystemExit('accuracy.py: --methods baselines is for columns of numbers.')
@@ -155,9 +167,9 @@ def run(options, work):
             files.training = cut(table, training.index, folder / 'training.biom')
             files.test = cut(table, test.index, folder / 'test.biom')
             seed = seed_of_fit(options.seed, repeat, fold)
-            baselines.append(baseline_predictions(files, training, seed))
+            baselines.append(baseline_predictions(files, training, covariates, seed))
             if options.methods == 'all':
-                predicted = our_predictions(options, files, training, folder, groups, seed)
+                predicted = our_predictions(options, files, training, folder, groups, covariates, seed)
             else:
                 # then it is forests, as users have them, that the others are compared with
                 predicted = baselines[-1][['random_forest']].rename(columns={'random_forest': 'prediction'})

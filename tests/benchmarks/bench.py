@@ -113,6 +113,9 @@ def our_network(study, config, seed, device=CPU):
     distances = Distances(context, random_distances(study, seed), 'random', False)
     objectives = tuple(filter(None, (distances, MaskedNucleotides.align(context))))
     heads = {one.name: one.head for one in objectives} | {'target': HeadConfig('target', 1)}
+    if 'distances' in heads:
+        # what is compared has no branches of ASVs
+        heads['distances'] = HeadConfig('distances')
     network = build_network(config.model, heads, torch_generator(seed, Stream.WEIGHTS))
     network = place(network, config.runtime, device)
     prepared, reader = Prepared('encoder', config, study, rows, objectives), StudyReader(study)

@@ -8,7 +8,8 @@ pretrained on the samples' sequences without the last --cut nucleotides, so that
 Then each ASV is read in another way, and its nearest neighbour by the Euclidean distance of embeddings is looked for
 among all ASVs as they are: first as it is read, then harmonized with the encoder's training sequences, as predict,
 embed and predict-distances do. Errors are of nucleotides. R2 is that of UniFrac distances between samples that were
-held out, read as they are. Encoders that are given are asked the same.
+held out, read as they are. Encoders that are given are asked the same, of sequences from their first nucleotide on:
+they are taken to have learned such.
 """
 
 import pathlib
@@ -35,8 +36,11 @@ CUT = 8
 
 
 def readings(first, end):
-    """Return {name: function of a full sequence and a generator} for an encoder of nucleotides `first` to `end`."""
-    return {
+    """Return {name: function of a full sequence and a generator} for an encoder of nucleotides `first` to `end`.
+
+    Where `first` is 0, nothing is known of what comes before.
+    """
+    found = {
         'as it is': lambda full, random: full[first:end],
         'start +1': lambda full, random: full[first + 1 : end + 1],
         'start +8': lambda full, random: full[first + 8 : end + 8],
@@ -49,6 +53,7 @@ def readings(first, end):
         '1 % errors': lambda full, random: with_errors(full[first:end], 0.01, random),
         'start +1, end -20, 1 % errors': lambda full, random: with_errors(full[first + 1 : end - 20], 0.01, random),
     }
+    return {name: read for name, read in found.items() if first or name != 'start -1'}
 
 
 @torch.no_grad()
@@ -140,11 +145,11 @@ def compare(options, work):
         found = shares(bundle.load(folder), full, first, end, options.seed)
         columns[f'shift {shift}, trim {trim}, noise {noise:g}'] = f'{r2:.4f}', found
     for folder in options.encoder:
-        columns[str(folder)] = '', shares(bundle.load(folder), full, first, end, options.seed)
+        columns[str(folder)] = '', shares(bundle.load(folder), full, 0, end, options.seed)
     rows = [['R2', *(r2 for r2, _ in columns.values())]]
     for name in readings(first, end):
-        pairs = (found[name] for _, found in columns.values())
-        rows.append([name, *(f'{off:.1%}, {auto:.1%}' for off, auto in pairs)])
+        pairs = (found.get(name) for _, found in columns.values())
+        rows.append([name, *('' if pair is None else f'{pair[0]:.1%}, {pair[1]:.1%}' for pair in pairs)])
     bench.say_table(('', *columns), rows)
 
 

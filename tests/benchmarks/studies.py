@@ -29,7 +29,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from studies_table import COUNTS, EXTRA, FOREST, GUESS, LINEAR, METHODS, TASKS, TRANSFERS, report
-from studies_tasks import TRANSFER_TASKS, load_folds, load_transfer, read_tasks
+from studies_tasks import STUDIES, TRANSFER_TASKS, load_folds, load_transfer, read_tasks
 
 from q2_aam.config import PredictClassesConfig
 from q2_aam.data.counts import read_fold
@@ -41,7 +41,6 @@ from q2_aam.evaluation.out_of_fold import OURS
 from q2_aam.inference.predict import predict_classes
 from q2_aam.training import perceptrons
 
-STUDIES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'studies'
 QUICK_TASKS = ('morgan_ibd.uc', 'hmp_vaginal.posterior_fornix_ph')
 MORE_METHODS = (FOREST + COUNTS, EXTRA + COUNTS)
 # As in BASELINES.tsv: more trees than q2-sample-classifier's, on features that some samples share.
@@ -80,7 +79,7 @@ def predict_ours(options, split, folder, seed):
     # elsewhere a run that was finished is not run again, and its seconds would be those of reading its result
     os.environ['AAM_WORK_DIR'] = str(folder / 'runs')
     started = bench.CLOCKS[options.clock]()
-    frame = accuracy.our_predictions(options, split.files, split.training, folder, split.groups, seed)
+    frame = accuracy.our_predictions(options, split.files, split.training, folder, split.groups, None, seed)
     seconds = bench.CLOCKS[options.clock]() - started
     if split.training.dtype != object:
         bounds = {name: frame[name].tolist() for name in (LOWER, UPPER)}

@@ -1,10 +1,16 @@
-"""The tasks of studies.py: which labels are to be predicted from which samples, and their splits as files."""
+"""The tasks of studies.py: which labels are to be predicted from which samples, and their splits as files.
+
+    python tests/benchmarks/studies_tasks.py [FOLDER OF STUDIES]
+
+lists them.
+"""
 
 import argparse
 import dataclasses
 import hashlib
 import json
 import pathlib
+import sys
 
 import accuracy
 import bench
@@ -18,6 +24,7 @@ from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
 from q2_aam.data.sequences import read_fasta
 from q2_aam.evaluation.folds import check_classes, plan_folds
 
+STUDIES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'studies'
 # Nucleotides that a model learns from where new reads are trimmed in another way: 1 to 140.
 TRAINED_LENGTH = 140
 
@@ -228,3 +235,16 @@ def load_transfer(options, task, work):
         return Split(files, study.labels, test, study.groups, test_groups)
 
     return split
+
+
+def main():
+    data = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else STUDIES
+    rows = [
+        (task.name, 'transfer' if task.elsewhere else half_of(task.name), 'numbers' if task.numeric else 'classes')
+        for task in (*read_tasks(data), *TRANSFER_TASKS)
+    ]
+    bench.say_table(('task', 'half', 'what'), rows)
+
+
+if __name__ == '__main__':
+    main()

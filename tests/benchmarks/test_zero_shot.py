@@ -91,8 +91,14 @@ def test_studies_that_were_left_out_are_scored_with_the_encoder_that_was_trained
     given = ['train_encoder.py', str(out), str(out), '--steps', '2', '--width', '16', '--memberships', '16']
     monkeypatch.setattr(sys, 'argv', given)
     # no study is there to be merged: all that is merged is
+    with pytest.raises(SystemExit):
+        train_encoder.main()
+    assert f'there is no {out / "INDEX.tsv"}' in capsys.readouterr().err
+    row = {'name': 'learned', 'environment': 'made up', 'citation': 'none', 'source': 'here', 'licence': 'MIT'}
+    (out / 'INDEX.tsv').write_text('\t'.join(row) + '\n' + '\t'.join(row.values()) + '\n')
     train_encoder.main()
     assert (out / 'encoder' / 'model.safetensors').exists() and not list(out.glob('*.part'))
+    assert '| learned | made up | none | here | MIT |' in (out / 'encoder' / 'SOURCES.md').read_text()
     monkeypatch.setattr(sys, 'argv', ['zero_shot.py', str(out), '--quick'])
     zero_shot.main()
     said = capsys.readouterr().out

@@ -53,7 +53,12 @@ def test_what_was_read_is_written_as_it_was(kind):
 @pytest.mark.parametrize(
     'place, change, sentence',
     [
-        ('model', {'depth': 3}, "The configuration group model has a field that this version does not know: 'depth'."),
+        (
+            'model',
+            {'depth': 3},
+            "The configuration group model has a field that this version does not know: 'depth'; use the version of "
+            'q2-aam that made it, or a later one.',
+        ),
         ('model', {'width': [16]}, "Parameter width must be a whole number from 8 to 8192 or 'auto', but it is [16]."),
         ('training', {'mask_ratio': 7}, 'Parameter mask_ratio must be a number from 0.01 to 0.9, but it is 7.'),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from q2_aam.config import (
     Call,
+    ClusterRuntime,
     CrossValidateClassifierConfig,
     CrossValidateConfig,
     DistancesConfig,
@@ -21,6 +22,7 @@ from q2_aam.config import (
     RuntimeConfig,
     option,
 )
+from tests.values import another_than_default, sets_of_values
 
 CALLS = [
     PretrainConfig,
@@ -35,14 +37,6 @@ CALLS = [
 ]
 
 
-def another_than_default(opt):
-    if opt.choices:
-        return next(choice for choice in opt.choices if choice != opt.default)
-    if opt.kind is bool:
-        return not opt.default
-    return opt.low if opt.low != opt.default else opt.high
-
-
 @pytest.mark.parametrize('call', CALLS)
 def test_the_default_is_what_a_call_without_values_gets(call):
     assert call.from_flat({}) == call()
@@ -53,12 +47,15 @@ def test_the_default_is_what_a_call_without_values_gets(call):
 
 @pytest.mark.parametrize('call', CALLS)
 def test_every_field_at_another_value_than_its_default_comes_back_through_json(call):
-    values = {opt.name: another_than_default(opt) for opt in call.options()}
-    assert all(values[opt.name] != opt.default for opt in call.options())
-    config = call.from_flat(values)
-    again = call.from_dict(json.loads(json.dumps(dataclasses.asdict(config))))
-    assert again == config
-    assert {name: value for group in dataclasses.asdict(again).values() for name, value in group.items()} == values
+    changed = set()
+    for values in sets_of_values(call, another_than_default):
+        changed |= {opt.name for opt in call.options() if values.get(opt.name, opt.default) != opt.default}
+        config = call.from_flat(values)
+        again = call.from_dict(json.loads(json.dumps(dataclasses.asdict(config))))
+        assert again == config
+        flat = {name: value for group in dataclasses.asdict(again).values() for name, value in group.items()}
+        assert {name: flat[name] for name in values} == values
+    assert changed == {opt.name for opt in call.options()}
 
 
 @pytest.mark.parametrize('call', CALLS)
@@ -75,7 +72,7 @@ def test_flat_values_go_to_their_groups_and_the_others_keep_their_default():
     assert config == FitRegressorConfig(
         data=dataclasses.replace(FitRegressorConfig().data, test_fraction=0.0),
         model=ModelConfig(width=64),
-        runtime=RuntimeConfig(threads=3),
+        runtime=ClusterRuntime(threads=3),
     )
 
 
@@ -91,13 +88,17 @@ def nested():
 @pytest.mark.parametrize(
     'change, sentence',
     [
-        (lambda d: d | {'magic': {}}, "The configuration has a field that this version does not know: 'magic'."),
+        (
+            lambda d: d | {'magic': {}},
+            "The configuration has a field that this version does not know: 'magic'; use the version of q2-aam that "
+            'made it, or a later one.',
+        ),
         (lambda d: [d], "The configuration must be an object, but it is [{'data': "),
         (lambda d: None, 'The configuration must be an object, but it is None.'),
         (lambda d: {'runtime': 'cpu'}, "The configuration group runtime must be an object, but it is 'cpu'."),
         (
             lambda d: {'runtime': d['runtime'] | {'speed': 1, 'zeal': 2}},
-            "The configuration group runtime has a field that this version does not know: 'speed'.",
+            "The configuration group runtime has a field that this version does not know: 'speed'; use the ",
         ),
         (
             lambda d: {'runtime': d['runtime'] | {'device': 'tpu'}},

@@ -8,6 +8,9 @@ import pytest
 from q2_aam.config import AUTO, FitRegressorConfig, Group, PredictConfig, PretrainConfig
 from q2_aam.config.fields import Option, option
 
+# Options that need another one (tests/config/test_conflicts.py).
+NEEDS = ('nodes', 'momentum', 'restarts', 'plateau_factor', 'plateau_patience', 'over_penalty', 'under_penalty')
+
 
 @dataclasses.dataclass(frozen=True)
 class Example(Group):
@@ -20,13 +23,17 @@ class Example(Group):
     word: str = option('red', 'A colour.', choices=('red', 'blue'))
     text: str = option('any', 'Any text.')
     switch: bool = option(True, 'On or off.', advanced=True, absent=False)
+    numbers: tuple[float, ...] = option((), 'Numbers.', low=0.0, high=1.0)
+    names: tuple[str, ...] = option((), 'Names.')
+    found: float | str = option(AUTO, 'A number or a word.', low=0.1, high=9.0, words=('find',))
 
 
 def test_the_declared_parameters_are_listed_in_order():
     options = Example.options()
-    assert [opt.name for opt in options] == ['number', 'share', 'free', 'derived', 'word', 'text', 'switch']
-    assert [opt.kind for opt in options] == [int, float, float, float, str, str, bool]
-    assert [opt.name for opt in options if opt.auto] == ['derived']
+    assert [opt.name for opt in options] == [field.name for field in dataclasses.fields(Example)]
+    assert [opt.kind for opt in options] == [int, float, float, float, str, str, bool, float, str, float]
+    assert [opt.name for opt in options if opt.auto] == ['derived', 'found']
+    assert [opt.name for opt in options if opt.many] == ['numbers', 'names']
     assert options[0] == Option('example', 'number', int, False, 2, 'A whole number.', 1, 10, (), False, 2)
     assert options[4].choices == ('red', 'blue')
     assert [opt.name for opt in options if opt.advanced] == ['switch']
@@ -46,6 +53,9 @@ def test_the_declared_parameters_are_listed_in_order():
         {'word': 'blue'},
         {'text': ''},
         {'switch': False},
+        {'numbers': (0.0, 1)},
+        {'names': ('',)},
+        {'found': 'find'},
     ],
 )
 def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
@@ -73,6 +83,11 @@ def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
         ('word', 'green', "Parameter word must be one of red, blue, but it is 'green'."),
         ('word', 1, 'Parameter word must be one of red, blue, but it is 1.'),
         ('text', 1, 'Parameter text must be text, but it is 1.'),
+        ('numbers', (0.5, 2.0), 'Each of numbers must be a number from 0.0 to 1.0, but it is 2.0.'),
+        ('numbers', 0.5, 'Parameter numbers must be a list, but it is 0.5.'),
+        ('numbers', '1', "Parameter numbers must be a list, but it is '1'."),
+        ('names', ('a', 1), 'Each of names must be text, but it is 1.'),
+        ('found', 'seek', "Parameter found must be a number from 0.1 to 9.0 or 'auto' or 'find', but it is 'seek'."),
         ('switch', 1, 'Parameter switch must be True or False, but it is 1.'),
     ],
 )
@@ -94,7 +109,8 @@ def test_every_parameter_has_a_sentence_of_help_and_bounds_or_choices(call):
         if opt.kind in (int, float):
             assert opt.low is not None and opt.high is not None, opt.name
         else:
-            assert opt.kind is bool or opt.choices, opt.name
+            # the name of a machine may be any
+            assert opt.kind is bool or opt.choices or opt.many or opt.name == 'rendezvous', opt.name
 
 
 @pytest.mark.parametrize('call', [PretrainConfig, FitRegressorConfig, PredictConfig])
@@ -102,7 +118,8 @@ def test_every_bound_is_allowed_and_what_lies_beyond_is_not(call):
     groups = {opt.name: group for group in call.groups().values() for opt in group.options()}
     for opt in call.options():
         for bound, beyond in ((opt.low, -np.inf), (opt.high, np.inf)):
-            if bound is None:
+            # a list, or an option that others must allow, has tests of its own
+            if bound is None or opt.many or opt.name in NEEDS:
                 continue
             assert getattr(groups[opt.name](**{opt.name: bound}), opt.name) == bound
             with pytest.raises(ValueError, match=f'^Parameter {opt.name} must be '):

@@ -16,6 +16,8 @@ def test_auto_becomes_what_the_help_says():
         'attention_heads': 4,
         'mlp_ratio': 2,
         'memberships': 256,
+        'abundance_fusion': 'film',
+        'abundance_as': 'shares',
         'max_sequence_length': 150,
     }
 

@@ -79,6 +79,34 @@ def test_a_limit_counts_what_is_left_after_dropout():
         assert (shares[keep] > 0).all()
 
 
+def test_a_share_of_the_reads_takes_as_few_of_the_most_abundant_as_hold_it():
+    shares = np.array([0.1, 0.6, 0.3, 1.0, 0.25, 0.25, 0.25, 0.25], dtype=np.float32)
+    offsets = np.array([0, 3, 4, 8])
+    expected = {
+        0.5: [0, 1, 0, 1, 1, 1, 0, 0],
+        0.6: [0, 1, 0, 1, 1, 1, 1, 0],
+        0.61: [0, 1, 1, 1, 1, 1, 1, 0],
+        0.999: [1, 1, 1, 1, 1, 1, 1, 1],
+    }
+    for share, kept in expected.items():
+        augment = make_augmentation(config_of(max_asvs_per_sample=share).data)
+        assert augment(shares, offsets)[0].tolist() == [bool(one) for one in kept], share
+
+
+def test_a_share_of_the_reads_at_random_holds_it_too_and_no_sample_is_empty():
+    random = np.random.default_rng(3)
+    sizes = random.integers(1, 40, 50)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    shares = np.concatenate([random.dirichlet(np.full(size, 0.3)) for size in sizes]).astype(np.float32)
+    config = config_of(max_asvs_per_sample=0.8, asv_choice='random', asv_dropout=0.3)
+    augment = make_augmentation(config.data, config.training, np.random.default_rng(1))
+    keep, drawn = augment(shares, offsets)
+    assert (np.add.reduceat(drawn * keep, offsets[:-1]) >= 0.8 - 1e-5).all()
+    assert not (keep & (drawn == 0)).any() and keep.sum() < (drawn > 0).sum()
+    again = augment(shares, offsets)[0]
+    assert (keep != again).any()
+
+
 def test_noise_hits_the_asked_share_and_never_padding():
     codes = np.tile(np.array([1, 2, 3, 4, 5, 0, 0], dtype=np.uint8), (20000, 1))
     noisy = add_nucleotide_noise(codes, 0.2, np.random.default_rng(1))

@@ -110,6 +110,19 @@ def test_new_asvs_that_begin_elsewhere_are_shifted_and_complemented(full, known)
     assert harmonized.offset.tolist() == [3, -2, 0] and harmonized.reverse_complement.tolist() == [False, False, True]
 
 
+def test_a_shifted_asv_is_recognised_although_some_training_asv_has_an_insertion_there(full, known):
+    one = full[0]
+    # of one training ASV the first nucleotide is missing, and it soon goes on as another
+    training = [*cut(full), one[START + 1 : START + 27] + full[1][START + 27 : END]]
+    read = list(one[START + 1 : END])
+    for place in (45, 90):
+        # unlike all training ASVs
+        read[place] = 'A' if read[place] != 'A' else 'C'
+    harmonized = harmonize([''.join(read)], known(training)['references'], None, 100)
+    assert harmonized.shifted.tolist() == [True] and harmonized.offset.tolist() == [1]
+    assert harmonized.sequences == [f'N{"".join(read)}']
+
+
 def test_a_short_sequence_is_complemented_where_its_complement_is_a_training_asv(known):
     given = known(['ACGTTGCAAC', 'GGGTTTAACC'])
     harmonized = harmonize(['GTTGCAACGT', 'GGGTTTAACC', 'ACGTTGC'], **given)

@@ -84,6 +84,21 @@ def test_a_finished_study_in_the_folder_is_taken_instead_of_the_sequences_and_co
     np.testing.assert_array_equal(again.abundances, first.abundances)
 
 
+def test_what_was_warned_of_sequences_is_warned_of_again_where_the_study_is_read_back(write, tmp_path):
+    path = write(['ACGT' * 10, 'NNW' * 10, 'TAG'])
+    said = []
+    for _ in range(2):
+        with pytest.warns(AAMWarning) as caught:
+            read_study(path, folder=tmp_path)
+        said.append([str(one.message).split('(e.g.')[0] for one in caught])
+    assert said[0] == said[1]
+    assert said[0] == [
+        '1 feature ID of the table is read as sequences of fewer than 20 nucleotides ',
+        'Most letters of some sequences are ambiguous codes such as N, of which a model reads nothing: those of 1 of 3 '
+        'features ',
+    ]
+
+
 def test_a_study_that_was_not_finished_is_made_anew(write, fasta, tmp_path):
     path = write(['f0', 'f1', 'f2'])
     first, _ = read_study(path, fasta, folder=tmp_path)
@@ -98,8 +113,11 @@ def test_a_table_and_its_sequences_are_read_as_they_are_harmonized(write, fasta)
 
     def harmonize(table, sequences):
         given.extend([table.feature_ids, sequences])
-        reversed_columns = (counts[:, ::-1] for counts in table.blocks())
-        return dataclasses.replace(table, blocks=lambda: reversed_columns), [one[::-1] for one in sequences]
+
+        def blocks():
+            return (counts[:, ::-1] for counts in table.blocks())
+
+        return dataclasses.replace(table, blocks=blocks), [one[::-1] for one in sequences]
 
     study, _ = read_study(write(['f0', 'f1', 'f2']), fasta, harmonize=harmonize)
     assert given == [['f0', 'f1', 'f2'], ['ACG', 'GGGNN', 'TTT']]

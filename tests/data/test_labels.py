@@ -215,6 +215,28 @@ def test_classes_that_are_read_back_as_something_else_are_refused_together(names
     assert str(error.value) == sentence
 
 
+@pytest.mark.parametrize('one, other', [('café', 'cafe\u0301'), ('gut wall', 'gut\xa0 wall'), ('oral', 'or\u200bal')])
+def test_classes_that_look_the_same_are_refused_and_groups_warned_of(one, other):
+    how = 'kinds of blanks, invisible characters or the way accents are encoded'
+    values = dict(zip('abcdef', [one, other, 'skin'] * 2))
+    with pytest.raises(UserError) as error:
+        align_classes(list(values), words(values))
+    assert str(error.value).startswith(f"Class names must differ by more than {how}: metadata column 'stage' has ")
+    assert f'{other!r} (2 samples)' in str(error.value) and 'skin' not in str(error.value)
+    # of the same subject, samples would be in training and in test
+    groups = words(values, 'subject')
+    with pytest.warns(AAMWarning) as caught:
+        align_numbers(list(values), column(dict(zip(values, range(6)))), groups)
+    (warning,) = caught
+    assert str(warning.message).startswith(
+        f"Metadata column 'subject' (groups) has names that differ only by upper and lower case, {how}: "
+    )
+    assert f'{one!r}' in str(warning.message) and f'{other!r}' in str(warning.message)
+    assert str(warning.message).endswith(
+        '; they are different groups, so give the same group one name if that is not meant.'
+    )
+
+
 def test_classes_that_look_like_numbers_among_words_are_text():
     labels = align_classes(list('abcdef'), words(dict(zip('abcdef', ['1', '1.0', 'none'] * 2))))
     assert set(labels.values) == {'1', '1.0', 'none'}
@@ -256,6 +278,8 @@ def test_a_column_whose_name_cannot_be_written_is_refused():
 
 
 def test_dates_and_values_beyond_computing_are_told_of():
+    with pytest.warns(AAMWarning, match="^Metadata column 'age' has numbers that mean a missing value, it seems: -9 "):
+        align_numbers(list('abcd'), column(dict(zip('abcd', [-9, 3, 4, -9]))))
     dates = dict(zip('abc', [20210301, 20210402, 20210505]))
     with pytest.warns(AAMWarning, match="^The values of metadata column 'age' seem to be dates written as numbers "):
         align_numbers(list(dates), column(dates))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from q2_aam.data.numbers import check_numbers, warn_of_times
+from q2_aam.data.numbers import check_numbers, warn_of_codes, warn_of_times
 from q2_aam.errors import AAMWarning, UserError
 
 
@@ -90,3 +90,30 @@ def test_other_numbers_are_not(values):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         warn_of_times(series(*values), 'collected')
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        ((-999, 0, -999, 18.5, 3), '-999 (2 samples), far from all others, which are 0 to 18.5'),
+        ((999, 36.5, 37, -99, 999, -99), '-99 (2 samples), 999 (2 samples), far from all others, which are 36.5 to 37'),
+    ],
+)
+def test_numbers_that_stand_for_a_missing_value_are_warned_of_with_their_numbers(values, sentence):
+    with pytest.warns(AAMWarning) as caught:
+        warn_of_codes(series(*values), 'age')
+    assert [str(one.message) for one in caught] == [
+        f"Metadata column 'age' has numbers that mean a missing value, it seems: {sentence}; if so, leave such samples "
+        'without a value.'
+    ]
+
+
+@pytest.mark.parametrize(
+    # once only; among other values; not so far from them; nothing else is there
+    'values',
+    [(-999, 0, 1), (-9, -9, -11, 4), (-99, -99, 0, 200), (999, 999, 400, 1000), (-9, -9, -9)],
+)
+def test_codes_that_may_be_values_are_not(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warn_of_codes(series(*values), 'age')

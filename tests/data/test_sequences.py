@@ -210,3 +210,18 @@ def test_a_word_that_reads_as_nucleotides_is_warned_of():
         "1 feature ID of the table is read as sequences of fewer than 20 nucleotides (e.g. 'bad'), where half of the "
         'others have 120 or more; filter such features from the table if these are no sequences.'
     ]
+
+
+@pytest.mark.parametrize('fasta', [None, {'N' * 40: 'N' * 40, 'ACDGHKMNRSTVWYACDGHKMN': 'ACDGHKMNRSTVWYACDGHKMN'}])
+def test_sequences_of_which_little_can_be_read_are_warned_of(fasta):
+    # nothing but N, as a failed read has, and a protein whose amino acids are all codes of nucleotides, too
+    names = ['N' * 40, 'ACDGHKMNRSTVWYACDGHKMN', 'ACGTN' * 8, 'ACGTRYKM' * 5]
+    given = None if fasta is None else dict(zip(names, names)) | fasta
+    messages = []
+    with pytest.warns(AAMWarning) as caught:
+        assert sequences_of(names, given, messages) == names
+    assert messages == [str(one.message) for one in caught]
+    assert messages == [
+        'Most letters of some sequences are ambiguous codes such as N, of which a model reads nothing: those of 2 of 4 '
+        f"features (e.g. '{'N' * 40}'); make sure that the sequences are DNA, and filter such features from the table."
+    ]

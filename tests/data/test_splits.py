@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from q2_aam.data.splits import TEST, TRAINING, VALIDATION, _check_classes, hold_out, split_samples
+from q2_aam.data.splits import TEST, TRAINING, VALIDATION, check_classes, hold_out, split_samples
 from q2_aam.errors import UserError
 
 
@@ -201,7 +201,7 @@ def test_all_classes_without_training_samples_are_named():
     groups = np.array(['one', 'one', 'two', 'two', 'three', 'three', 'four', 'four'], dtype=object)
     classes = np.array(['a', 'b', 'c', 'c', 'c', 'c', 'c', 'c'], dtype=object)
     with pytest.raises(UserError) as error:
-        _check_classes(groups, classes, np.array(['test'] * 2 + ['training'] * 6, dtype=object))
+        check_classes(groups, classes, np.array(['test'] * 2 + ['training'] * 6, dtype=object))
     assert str(error.value).startswith(
         "Every class needs training samples, but all of 'a' (1 labelled sample in 1 group), 'b' (1 labelled sample in "
         '1 group) are in the validation and test splits; '

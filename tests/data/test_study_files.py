@@ -51,24 +51,31 @@ def test_whatever_is_damaged_is_built_again(written, name, damage):
     assert load(written) is not None
 
 
+def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
 @pytest.mark.parametrize('function', ['open_memmap', 'posix_fallocate'])
 def test_a_full_disk_names_the_directory_and_the_variable(tmp_path, monkeypatch, function):
-    def full(*_):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
     monkeypatch.setattr(np.lib.format if function == 'open_memmap' else study_files.os, function, full)
     with pytest.raises(MachineError) as error:
         new_array(tmp_path, 'codes', (3000,), np.uint8)
     assert str(error.value) == (
-        f'The run directory {tmp_path} has no room for 0.0 GB (No space left on device); free disk space, or set the '
-        'environment variable AAM_WORK_DIR to a folder that has it.'
+        f'The run directory {tmp_path} has no room for another 3,000 bytes (No space left on device); free disk space, '
+        'or set the environment variable AAM_WORK_DIR to a folder that has it.'
     )
 
 
-def test_a_disk_that_is_full_at_the_end_is_one_sentence(written, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, 'No space left on device')
+@pytest.mark.parametrize(
+    'number, size', [(999_999, '999,999 bytes'), (2_500_000, '2.5 MB'), (12_340_000_000, '12.3 GB')]
+)
+def test_how_much_room_is_needed_is_said_in_a_unit_that_can_be_read(tmp_path, monkeypatch, number, size):
+    monkeypatch.setattr(np.lib.format, 'open_memmap', full)
+    with pytest.raises(MachineError, match=f'has no room for another {size} '):
+        new_array(tmp_path, 'codes', (number,), np.uint8)
 
+
+def test_a_disk_that_is_full_at_the_end_is_one_sentence(written, monkeypatch):
     monkeypatch.setattr('os.fsync', full)
     with pytest.raises(MachineError, match='^The study cannot be written into the run directory .*AAM_WORK_DIR'):
         finish(written, {})

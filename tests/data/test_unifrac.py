@@ -266,3 +266,50 @@ def test_unifrac_of_ecam_equals_that_of_scikit_bio(some_of_ecam, kind):
 def test_unifrac_of_ecam_equals_that_of_qiime_2(some_of_ecam, tmp_path, kind):
     inputs, of_kind = some_of_ecam
     np.testing.assert_allclose(of_kind(kind), by_qiime_2(kind, *inputs, tmp_path), rtol=0, atol=1e-6)
+
+
+def by_hand(kind, counts, lengths, tips):
+    """UniFrac of two samples from its definition, branch by branch; `tips` are those below each branch."""
+    shares = np.asarray(counts, dtype=float)
+    shares /= shares.sum(axis=1, keepdims=True)
+    below = np.array([shares[:, list(of)].sum(axis=1) for of in tips])
+    difference, total, lengths = np.abs(below[:, 0] - below[:, 1]), below.sum(axis=1), np.array(lengths)
+    if kind == 'weighted':
+        return float((lengths * difference).sum())
+    seen = total > 0
+    weight = lengths[seen] * np.sqrt(total[seen])
+    return float((weight * difference[seen] / total[seen]).sum() / weight.sum())
+
+
+@pytest.mark.parametrize('kind', ['weighted', 'generalised'])
+def test_the_other_forms_are_what_their_definitions_say(tmp_path, kind):
+    features, newick = ['AAAA', 'CCCC', 'GGGG'], '((AAAA:1,CCCC:2):0.5,GGGG:3);'
+    counts = [[3, 1, 0], [0, 1, 4], [1, 1, 1]]
+    pairs = make(tmp_path, counts, features, newick, kind)
+    found = pairs.among(np.arange(3)) * pairs.divisor
+    lengths, tips = (1, 2, 0.5, 3), ((0,), (1,), (0, 1), (2,))
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        expected = by_hand(kind, [counts[one], counts[other]], lengths, tips)
+        assert found[one, other] == found[other, one] == pytest.approx(expected, rel=1e-6)
+    assert np.diagonal(found).tolist() == [0, 0, 0]
+
+
+def test_weighted_unifrac_equals_that_of_scikit_bio_and_is_divided_by_the_largest_of_training(tmp_path, random_study):
+    counts, features, newick = random_study
+    pairs = make(tmp_path, counts, features, newick, 'weighted')
+    names = {'otu_ids' if skbio.__version__.startswith('0.5') else 'taxa': features}
+    tree = skbio.TreeNode.read(io.StringIO(newick), convert_underscores=False)
+    tree.length = None
+    expected = beta_diversity('weighted_unifrac', counts, tree=tree, normalized=False, **names).data
+    found = pairs.among(np.arange(len(counts)))
+    assert pairs.divisor == pytest.approx(max(1.0, expected.max()), rel=1e-5)
+    assert found * pairs.divisor == pytest.approx(expected, abs=1e-5)
+    assert found.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize('kind', ['weighted', 'generalised'])
+def test_chunks_change_nothing_in_the_other_forms_either(tmp_path, random_study, kind, monkeypatch):
+    whole = make(tmp_path, *random_study, kind)
+    expected = whole.among(np.arange(8))
+    whole._samples_at_once = 4
+    assert whole.among(np.arange(8)) == pytest.approx(expected, abs=1e-6)

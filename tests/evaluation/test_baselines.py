@@ -216,3 +216,27 @@ def test_a_forest_beside_a_fit_takes_some_samples_and_the_commonest_asvs(sparse,
     held = np.sort((counts.toarray() > 0).sum(axis=0))
     assert limit == '3 ASVs' and np.sort((fewer.toarray() > 0).sum(axis=0)).tolist() == held[-3:].tolist()
     assert new_fewer.shape == (10, 3)
+
+
+def test_covariates_stand_beside_the_counts_and_not_beside_distances(fold):
+    tiny, training, test, target, true = fold
+    # of each sample, what it is to be told by: nothing else in the table says so
+    random = np.random.default_rng(1)
+    side = pd.Series(random.integers(0, 2, len(tiny.counts)), tiny.counts.index)
+    ids, counts, new_counts = read_fold(training.table, test.table, sorted(target.index))
+    distances = read_fold_distances(training.distance_matrix, sorted(target.index), ids)
+    columns = tuple(np.eye(2)[side[names]] for names in (sorted(target.index), ids))
+    for values in (side.astype(float), side.map({0: 'left', 1: 'right'})):
+        learned = values[sorted(target.index)]
+        without, given = (
+            predict_fold(counts, learned, new_counts, ids, 1, distances=distances, covariates=one)
+            for one in (None, columns)
+        )
+        for name in given:
+            method = name.split('|')[0]
+            told = values[ids] == name.split('|')[1] if '|' in name else values[ids]
+            errors = [(frame[name] - told).abs().mean() for frame in (without, given)]
+            if method in ('random_forest', 'extra_trees', 'ridge', 'logistic'):
+                assert errors[1] < 0.75 * errors[0], name
+            else:
+                assert errors[1] == errors[0]

@@ -7,6 +7,7 @@ import scipy.stats
 
 from q2_aam.evaluation import error_analysis
 from q2_aam.evaluation.error_analysis import (
+    _orders,
     benjamini_hochberg,
     bins_of,
     errors_by_category,
@@ -111,3 +112,50 @@ def test_a_column_of_groups_is_tested_on_groups():
     grouped, _ = explain_errors(errors, columns, by_sample(list(subject)))
     assert alone['p'][0] < 1e-6 and alone['units'][0] == '300 samples'
     assert grouped['p'][0] > 0.04 and grouped['units'][0] == '6 groups'
+
+
+def grouped_study(seed):
+    """40 groups of 5 samples, whose errors and columns differ between groups, and a little within."""
+    random = np.random.default_rng(seed)
+    subject = np.repeat(np.arange(40), 5)
+    errors = by_sample(random.normal(size=40)[subject] + 0.2 * random.normal(size=200))
+    kind = (random.random(40) < 0.5)[subject] ^ (random.random(200) < 0.05)
+    columns = pd.DataFrame(
+        {'visits': random.normal(size=40)[subject] + 0.2 * random.normal(size=200), 'kind': np.where(kind, 'a', 'b')},
+        index=errors.index,
+    )
+    return errors, columns, by_sample([f'S{number}' for number in subject])
+
+
+def test_a_column_that_varies_within_groups_is_tested_by_permutations_that_keep_groups_together():
+    found, by_chance = {'samples': 0, 'groups': 0}, 20
+    for seed in range(by_chance):
+        errors, columns, groups = grouped_study(seed)
+        for how, given in (('samples', by_sample(range(200))), ('groups', groups)):
+            found[how] += int((explain_errors(errors, columns, given)[0]['p'] < 0.05).sum())
+    # of 40 tests of columns that have nothing to do with the errors, 2 are to be expected
+    assert found['samples'] > 15 and found['groups'] <= 6
+    tested, _ = explain_errors(errors, columns, groups)
+    assert set(tested['test']) == {'Spearman, groups permuted', 'Kruskal-Wallis, groups permuted'}
+    assert (tested['units'] == '200 samples of 40 groups').all()
+
+
+def test_what_explains_errors_within_groups_is_found():
+    errors, columns, groups = grouped_study(1)
+    columns['dose'] = np.random.default_rng(9).normal(size=200)
+    columns['batch'] = np.where(columns['dose'] > 0, 'x', 'y')
+    tested, _ = explain_errors(errors + columns['dose'], columns, groups)
+    assert set(tested['column'][:2]) == {'dose', 'batch'}
+    # no permutation of 999 does as well
+    assert (tested['p'][:2] == 1 / 1000).all() and (tested['p'][2:] > 0.01).all()
+    again, _ = explain_errors(errors + columns['dose'], columns, groups)
+    assert again.equals(tested)
+
+
+def test_permutations_move_whole_blocks_of_one_size():
+    block = np.array([0, 0, 1, 2, 2, 3])
+    orders = _orders(block, 500, np.random.default_rng(1))
+    assert (np.sort(orders, axis=1) == np.arange(6)).all() and len(np.unique(orders, axis=0)) == 2 * 2 * 2 * 2
+    for order in orders:
+        assert block[order[0]] == block[order[1]] and block[order[3]] == block[order[4]]
+        assert set(order[[2, 5]]) == {2, 5}

@@ -140,3 +140,15 @@ def test_bad_input_gets_one_sentence(given, sentence):
     with pytest.raises(UserError) as error:
         evaluated(**given)
     assert str(error.value) == sentence
+
+
+def test_probabilities_of_baselines_are_those_that_all_samples_have():
+    ids = ['a', 'b']
+    predictions = pd.Series(['x', 'y'], ids, name='kind')
+    details = pd.DataFrame(
+        {'part': 'test', 'prediction': predictions, 'true': ['x', 'y'], 'forest|x': [0.75, 0.5],
+         'forest|y': [0.25, 0.5], 'near|x': [np.nan, 0.5], 'near|y': [np.nan, 0.5], 'a|note': ['n', 'n']}, ids,
+    )  # fmt: skip
+    seen = evaluated(predictions, None, details)
+    assert list(seen.of_baselines) == ['forest']
+    assert seen.of_baselines['forest'].to_dict('list') == {'x': [0.75, 0.5], 'y': [0.25, 0.5]}

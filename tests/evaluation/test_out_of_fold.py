@@ -77,7 +77,22 @@ def test_a_class_that_no_training_sample_had_has_probability_0():
     assert result.predicted['nearest'].tolist() == [[0.5, 0.5], [0, 1], [0, 1]]
     np.testing.assert_array_equal(result.predicted['near'], [[np.nan, np.nan], [0, 1], [0, 1]])
     assert mean_probabilities(result).to_dict('list') == {'x': [0.25, 0, 0], 'y': [0.75, 1, 1]}
-    assert means_of(result).to_dict('list') == {'fold': [1, 2, 2]}
+    means = means_of(result)
+    assert means['fold'].tolist() == [1, 2, 2] and means['nearest|x'].tolist() == [0.5, 0, 0]
+    assert list(means) == ['fold', 'near|x', 'near|y', 'nearest|x', 'nearest|y'] and means['near|x'].isna().sum() == 1
+
+
+def test_the_guess_and_baselines_of_very_many_classes_have_no_columns_of_probabilities():
+    target = pd.Series(
+        [f'c{number:02d}' for number in range(31)], [f'S{number:02d}' for number in range(31)], name='kind'
+    )
+    ours = [pd.DataFrame(np.eye(31), target.index, list(target))]
+    baselines = [ours[0].add_prefix('forest|').join(ours[0].add_prefix('majority|'))]
+    assert list(means_of(gather_classes(target, None, ours, baselines, folds=1))) == ['fold']
+    some = target.iloc[:5]
+    few = [frame.loc[some.index].filter(regex='c0[0-4]$') for frame in (ours[0], baselines[0])]
+    means = means_of(gather_classes(some, None, few[:1], few[1:], folds=1))
+    assert list(means) == ['fold', *(f'forest|{name}' for name in some)]
 
 
 def made(predicted, classes=(), true=(0, 1, 1, 1)):

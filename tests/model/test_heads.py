@@ -157,15 +157,22 @@ def test_a_nucleotide_head_has_four_logits_for_each_nucleotide_of_a_token(config
 def test_heads_are_given_what_they_read():
     assert {name: head.reads for name, head in HEADS.items()} == {
         'distances': 'samples',
+        'own_branches': 'branches',
         'nucleotides': 'masked',
         'target': 'samples',
+        'asv_classes': 'asvs',
+        'sample_numbers': 'samples',
     }
 
 
 @pytest.mark.parametrize(
     'values, sentence',
     [
-        ({'kind': 'taxonomy'}, "A head must be one of distances, nucleotides, target, but it is 'taxonomy'."),
+        (
+            {'kind': 'taxonomy'},
+            'A head must be one of distances, own_branches, nucleotides, target, asv_classes, sample_numbers, but it '
+            "is 'taxonomy'.",
+        ),
         ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
         ({'kind': 'distances', 'outputs': 1}, 'Outputs of the head distances must be 0, but they are 1.'),
     ],

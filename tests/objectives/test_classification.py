@@ -1,5 +1,6 @@
 """The objective of a categorical column: weights, temperature, share and classes that a split lacks."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
+from q2_aam.config import FitClassifierConfig
 from q2_aam.data.labels import Labels
 from q2_aam.objectives import Classification
 from q2_aam.stats.metrics import log_loss
@@ -145,7 +147,9 @@ def test_kinds_of_members_are_combined_each_as_sure_as_it_may_be(classification,
     # logits that say nothing are as sure as nothing, whatever their share
     assert scales[2] < 0.2 * scales[1] and shares.sum() == pytest.approx(1)
     # what does not depend on the labels does not either on what predicts them
-    assert objective.resolved('training', None, rows, None) == 'training'
+    training = FitClassifierConfig.from_flat({'class_weights': class_weights}).training
+    chosen = 'balanced_log_loss' if class_weights == 'balanced' else 'log_loss'
+    assert objective.resolved(training, None, rows, None) == dataclasses.replace(training, select_by=chosen)
 
 
 def test_what_is_learned_is_described(classification):

@@ -132,7 +132,10 @@ def test_validation_samples_are_scored_and_their_pairs_plotted(with_matrix, netw
     assert list(predicted) == pytest.approx(reader.distances(network, 'distances', np.array(rows))[UPPER])
     metrics = objective.metrics(network, reader)
     assert metrics['distance_mae'] == pytest.approx(np.abs(predicted - true).mean())
-    assert set(metrics) == {f'distance_{name}' for name in ('mae', 'median_absolute_error', 'rmse', 'r2', 'r')}
+    names = ('loss', 'mae', 'median_absolute_error', 'rmse', 'r2', 'r')
+    assert set(metrics) == {f'distance_{name}' for name in names}
+    # as that of training: in units of the variance of true distances
+    assert metrics['distance_loss'] == pytest.approx(np.square(predicted - true).mean() / objective.pairs.variance)
 
 
 def test_of_many_validation_samples_some_are_scored_and_one_alone_has_no_pair(with_matrix, monkeypatch):

@@ -290,7 +290,7 @@ def test_auto_is_resolved_in_the_configuration_of_training(context_of):
     training = context_of(AGES**3).config.training
     assert training.target_scaling == 'auto'
     resolved = Regression.resolved(training, labels(AGES**3), np.arange(25), line)
-    assert resolved == dataclasses.replace(training, target_scaling='sqrt')
+    assert resolved == dataclasses.replace(training, target_scaling='sqrt', select_by='mae')
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,10 @@ def test_the_conda_recipe_tells_where_the_plugin_comes_from_and_tests_it(recipe)
 
 def test_qiime2_finds_the_plugin_in_one_group_only(declared):
     assert declared.metadata.name == 'q2-aam'
-    assert declared.entry_points == {'qiime2.plugins': ['q2-aam = q2_aam.plugin_setup:plugin']}
+    assert declared.entry_points == {
+        'qiime2.plugins': ['q2-aam = q2_aam.plugin_setup:plugin'],
+        'console_scripts': ['q2-aam-worker = q2_aam.training.node:main'],
+    }
 
 
 def test_type_hints_and_citations_are_packaged(declared):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy
+import pandas
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -153,26 +154,15 @@ def test_the_last_epoch_counts():
     assert math.isnan(demo_report.last_metric(rows, 'test', 'distance_r'))
 
 
-def test_both_models_are_scored_on_the_same_samples():
+def test_all_methods_are_scored_on_the_same_samples_the_best_first():
     true = {'a': 0.0, 'b': 2.0, 'c': 4.0}
-    lines = demo_report.score_table(true, {'c': 4.0, 'b': 2.0, 'a': 0.0}, {'a': 1.0, 'b': 2.0, 'c': 2.0})
-    assert lines[0] == 'Age in months of 3 test samples'
+    ours, forest = {'c': 4.0, 'b': 2.0, 'a': 0.0}, {'a': 1.0, 'b': 2.0, 'c': 2.0}
+    lines = demo_report.score_table(true, {'random forest': forest, 'AAM': ours})
+    assert lines[0].startswith('Age in months of all 3 labelled samples')
     assert lines[2].split() == ['AAM', '0.00', '1.00']
     assert lines[3].split() == ['random', 'forest', '1.00', '0.38']
-    with pytest.raises(ValueError, match='not of the same samples'):
-        demo_report.score_table(true, true, {'a': 1.0})
-
-
-def test_the_difference_has_an_interval_over_groups_and_not_over_samples():
-    true = dict.fromkeys('abcd', 0.0)
-    forest = {'a': 3.0, 'b': 3.0, 'c': -1.0, 'd': -1.0}
-    line = demo_report.interval_line(true, dict.fromkeys('abcd', 1.0), forest, dict(zip('abcd', 'xxyy')))
-    # two groups of which the forest loses 2 on one and nothing on the other
-    assert line == 'MAE of AAM minus forest: -1.00, 95 % interval -2.00 to 0.00 (2 infants drawn with replacement)'
-    groups = dict(zip('abcd', 'xxxx'))
-    assert '-1.00, 95 % interval -1.00 to -1.00 (1 ' in demo_report.interval_line(
-        true, dict.fromkeys('abcd', 1.0), forest, groups
-    )
+    with pytest.raises(ValueError, match='of forest and the true values are not of the same samples'):
+        demo_report.score_table(true, {'AAM': ours, 'forest': {'a': 1.0}})
 
 
 def test_costs_add_up_in_seconds_and_peak_in_memory():
@@ -183,8 +173,25 @@ def test_costs_add_up_in_seconds_and_peak_in_memory():
     assert demo_report.cost_table(rows)[-1].split() == ['all', '3.5', '300']
 
 
-def test_the_picture_is_drawn(tmp_path):
-    pytest.importorskip('matplotlib')
-    true = {'a': 0.0, 'b': 2.0, 'c': 4.0}
-    demo_report.draw(tmp_path / 'picture.png', true, true, {'a': 1.0, 'b': 2.0, 'c': 2.0})
-    assert (tmp_path / 'picture.png').read_bytes().startswith(b'\x89PNG')
+def test_pictures_are_figures_of_the_page(tmp_path):
+    pytest.importorskip('vl_convert')
+    random = numpy.random.default_rng(1)
+    ids = pandas.Index([f'S{number}' for number in range(30)], name='id')
+    true = pandas.Series(random.uniform(0, 24, 30), ids, name='month_of_life')
+    predicted = (true + random.normal(size=30)).rename('month_of_life')
+    details = pandas.DataFrame(
+        {'part': 'test', 'prediction': predicted, 'true': true, 'lower_bound': predicted - 2,
+         'upper_bound': predicted + 2, 'random_forest': true + 3, 'reads_used': 1000.0, 'flag': 'ok'}
+    )  # fmt: skip
+    groups = pandas.Series([f'P{number // 2}' for number in range(30)], ids, name='subject')
+    paths = demo_report.draw(tmp_path, predicted, details, None, groups)
+    assert [path.name for path in paths] == ['ecam-predictions.png', 'ecam-baselines.png']
+    assert all(path.read_bytes().startswith(b'\x89PNG') for path in paths)
+
+
+def test_the_demonstration_ends_with_the_page_of_all_labelled_samples():
+    demo = (ROOT / 'recipe' / 'demo.sh').read_text('utf-8')
+    steps = [line.split("'")[1] for line in demo.splitlines() if line.startswith("step '")]
+    assert steps[-1] == 'aam evaluate-regressor'
+    # the page is that of out-of-fold predictions, and not of one split
+    assert 'sample-classifier' not in demo and '--o-evaluation "$out/evaluation.qzv"' in demo

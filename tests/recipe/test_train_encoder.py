@@ -1,6 +1,6 @@
 """Training an encoder on many studies: what is taken of each, and the tree."""
 
-import importlib.util
+import importlib
 import io
 import pathlib
 import zipfile
@@ -18,10 +18,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope='module')
 def train_encoder():
-    spec = importlib.util.spec_from_file_location('train_encoder', ROOT / 'recipe' / 'train_encoder.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / 'recipe'))
+        yield importlib.import_module('train_encoder')
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from q2_aam.runtime.content import hash_files, hash_series
+from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 
 
 def test_a_file_is_known_by_its_content_and_a_folder_by_all_its_files(tmp_path):
@@ -47,6 +47,13 @@ def test_a_column_is_known_by_its_ids_values_and_name_in_any_order():
     assert hash_series(series) == hash_series(series[::-1])
     others = [series.rename('days'), series.fillna(2.0), series.rename({'a': 'x'})]
     assert len({hash_series(series), *map(hash_series, others)}) == 4
+
+
+def test_metadata_are_known_by_their_columns_in_any_order():
+    frame = pd.DataFrame({'age': [1.0, np.nan], 'site': ['x', None]}, index=['a', 'b'])
+    assert hash_frame(frame) == hash_frame(frame.iloc[::-1][['site', 'age']])
+    others = [frame[['age']], frame.rename(columns={'age': 'days'}), frame.fillna({'site': 'y'})]
+    assert len({hash_frame(frame), *map(hash_frame, others)}) == 4
 
 
 def test_text_that_is_no_unicode_has_a_hash_too():

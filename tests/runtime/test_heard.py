@@ -5,9 +5,11 @@ import threading
 import pandas as pd
 import pytest
 
-from q2_aam.data.labels import align_classes
+from q2_aam.data.labels import align_classes, align_numbers
+from q2_aam.data.names import OF_MISSING_VALUES
+from q2_aam.data.sequences import sequences_of
 from q2_aam.errors import AAMWarning
-from q2_aam.runtime.heard import OF_GUESSES, OF_MISSING_VALUES, about, hear, heard, hearing, is_hearing
+from q2_aam.runtime.heard import OF_GUESSES, about, hear, heard, hearing, is_hearing
 
 
 def test_nothing_is_kept_where_nobody_hears():
@@ -56,6 +58,22 @@ def test_words_that_mean_missing_are_one_matter_whatever_the_samples():
     assert first != second and about(first) == about(second) == "Metadata column 'stage' has classes "
     assert about(first.replace('stage', 'site')) != about(first)
     assert about('Ignored: 2 samples.') != about('Ignored: 3 samples.')
+
+
+def test_what_else_each_fold_finds_other_samples_of_is_one_matter():
+    texts = []
+    for number in (2, 4):
+        ids = [f's{place}' for place in range(3 + number)]
+        target = pd.Series([1.0, 2.0, 3.0] + [-999.0] * number, ids, name='age')
+        groups = pd.Series(['P1', 'p1', 'q2', *'abAB'][: len(ids)], ids, name='subject')
+        with pytest.warns(AAMWarning) as caught:
+            align_numbers(ids, target, groups)
+            sequences_of(['N' * 30] * number + ['ACGT' * 9])
+        texts.append([str(warning.message) for warning in caught])
+    first, second = texts
+    assert not set(first) & set(second)
+    assert [about(text) for text in first] == [about(text) for text in second]
+    assert len({about(text) for text in first}) == 3
 
 
 def test_of_models_that_may_have_learned_nothing_each_fold_has_its_own_figures():

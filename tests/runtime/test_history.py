@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from q2_aam.runtime import history as names
-from q2_aam.runtime.history import MAX_POINTS, History
+from q2_aam.runtime.history import HISTORY_FILE, MAX_POINTS, History
 
 
 @pytest.fixture
@@ -75,3 +75,12 @@ def test_rows_read_from_json_are_those_that_were_logged():
     history = History()
     history.log(1, 1, 'training', loss=0.1)
     assert History([list(row) for row in history.rows]).rows == history.rows
+
+
+def test_costs_of_epochs_are_in_the_file_and_no_rows_that_two_runs_share(tmp_path):
+    history = History([(1, 1, 'training', 'loss', 1.0)])
+    history.cost(4, 1, seconds=2, memory_gb=0.25)
+    assert history.rows == [(1, 1, 'training', 'loss', 1.0)]
+    history.save(tmp_path)
+    lines = (tmp_path / HISTORY_FILE).read_text('utf-8').splitlines()
+    assert lines[2:] == ['4\t1\trun\tseconds\t2.0', '4\t1\trun\tmemory_gb\t0.25']

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from q2_aam.data.batches import batches_of_epoch
+from q2_aam.data.epochs import batches_of_epoch
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.training.loop import Task, run_loop
 from q2_aam.training.optimizer import make_optimizer, warmup_cosine

@@ -116,6 +116,19 @@ def test_training_stops_where_the_network_is_noise(numbers):
         )
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_training_stops_where_the_network_gives_no_finite_numbers(numbers, value):
+    target, true, ensemble = numbers
+    trial, network = trial_of(target, ensemble), true[:, None].copy()
+    # one epoch that is right does not make up for one that is not finite
+    outputs = outputs_of(network)
+    outputs[4][7] = value
+    for ask in (trial.reason, lambda values: trial.verdict(10, values)):
+        assert ask(outputs) == (
+            'the network gives no finite numbers, which cannot be blended with the abundance ensemble'
+        )
+
+
 def test_nothing_is_asked_before_the_trial_is_over_or_where_outputs_are_not_kept(numbers):
     target, _, ensemble = numbers
     trial, noise = trial_of(target, ensemble), outputs_of(0 * ensemble)

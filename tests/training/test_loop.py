@@ -66,6 +66,15 @@ def test_training_ends_with_its_last_step_even_within_an_epoch():
     assert (state.step, state.epoch) == (6, 2)
 
 
+def test_every_epoch_tells_its_seconds_and_its_memory_beside_the_rows():
+    _, history, _, _ = run(Line(), epochs=3)
+    assert [row[1:4] for row in history.costs[:4]] == [
+        (1, 'run', 'seconds'), (1, 'run', 'memory_gb'), (2, 'run', 'seconds'), (2, 'run', 'memory_gb')
+    ]  # fmt: skip
+    assert len(history.costs) == 6 and all(value >= 0 for *_, value in history.costs)
+    assert not {'seconds', 'memory_gb'} & {row[3] for row in history.rows}
+
+
 def test_the_weights_of_the_best_epoch_are_kept():
     weights, network = [], Line()
     validate = scripted([3.0, 1.0, 2.0, 4.0], weights, network)

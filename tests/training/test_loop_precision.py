@@ -5,8 +5,8 @@ import torch
 
 from q2_aam.errors import UserError
 from q2_aam.runtime.checkpoint import Checkpoint
-from q2_aam.training import loop
-from q2_aam.training.loop import FIRST_LOSS_SCALE
+from q2_aam.training import steps
+from q2_aam.training.steps import FIRST_LOSS_SCALE
 from tests.training.line import Line, run
 
 
@@ -62,7 +62,7 @@ def test_the_scale_of_the_loss_leaves_no_trace_in_a_step_and_gradients_are_clipp
 
 
 def test_the_scale_doubles_where_it_holds(monkeypatch):
-    monkeypatch.setattr(loop, 'STEPS_TO_DOUBLE', 5)
+    monkeypatch.setattr(steps, 'STEPS_TO_DOUBLE', 5)
     state = run(precision=torch.float16, epochs=3)[3]
     # 12 steps, whatever epoch they are in
     assert state.scale['scale'] == 4 * FIRST_LOSS_SCALE

@@ -109,5 +109,5 @@ def test_a_rate_is_set_as_a_share_of_the_peak_of_each_group():
 @pytest.mark.parametrize('steps', [1, 2, 3, 50])
 def test_every_schedule_stays_within_its_bounds_however_few_the_steps(name, steps):
     for step in range(steps):
-        share, beta = SCHEDULES[name](step, steps)
+        share, beta = SCHEDULES[name](step, steps, schedule(schedule=name))
         assert 0 < share <= 1 and (beta is None or 0.8 < beta < 1)

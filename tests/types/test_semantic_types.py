@@ -9,6 +9,7 @@ CLASSES = {
     'AAMTrainingHistory': 'AAMTrainingHistoryDirectoryFormat',
     'AAMMetrics': 'AAMMetricsDirectoryFormat',
     'SampleData[AAMPredictionDetails]': 'AAMPredictionDetailsDirectoryFormat',
+    'FeatureData[AAMImportanceDetails]': 'AAMImportanceDetailsDirectoryFormat',
 }
 
 

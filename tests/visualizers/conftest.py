@@ -74,12 +74,12 @@ def bundled_once(bundled, monkeypatch):
 
 @pytest.fixture
 def browser(tmp_path_factory):
-    """Open a page and run JavaScript on it: (folder, body of an async function) -> what that returns."""
+    """Open a page and run JavaScript on it: (folder, body of an async function, width) -> what that returns."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip('no Chromium is installed: the page is not opened')
 
-    def run(folder, script):
+    def run(folder, script, width=1200):
         text = (folder / 'index.html').read_text('ascii')
         assert text.count('<head>') == 1
         page = folder / 'asked.html'
@@ -90,7 +90,7 @@ def browser(tmp_path_factory):
             threading.Thread(target=server.serve_forever, daemon=True).start()
             # root, as in a container, has no sandbox
             options = [
-                '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--window-size=1200,900',
+                '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', f'--window-size={width},900',
                 '--remote-debugging-port=0', f'--user-data-dir={tmp_path_factory.mktemp("browser")}',
             ]  # fmt: skip
             try:

@@ -193,6 +193,17 @@ def test_numbers_without_details_have_no_intervals(numbers, page, specs):
     assert list(specs(made.folder)) == ['predicted', 'residual-by-true', 'calibration']
 
 
+def test_baselines_have_curves_beside_those_of_a_single_class(classes, page, specs):
+    forest = classes.probabilities.sample(frac=1, random_state=1).set_axis(classes.probabilities.index)
+    details = classes.details.join(forest.add_prefix('random_forest|'))
+    found = specs(page(**given(classes, details=details)).folder)
+    for kind in ('roc', 'precision'):
+        (of_class,) = (one for one in found[kind]['variants'] if one['label'] == 'class gut')
+        (rows,) = (value['rows'] for (key, *_), value in of_class['patches'] if key == 'datasets')
+        drawn = pd.Series([value for row in rows for value in row.values() if isinstance(value, str)])
+        assert drawn.value_counts().to_dict() == {'AAM': 101, 'random forest': 101}
+
+
 def test_more_than_thirty_classes_are_grouped_and_it_is_said(page):
     ids = pd.Index([f'S{number}' for number in range(120)], name='id')
     truth = pd.Series([f'class {number % 40:02d}' for number in range(120)], ids, name='kind')

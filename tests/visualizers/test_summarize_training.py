@@ -47,6 +47,20 @@ def test_every_epoch_is_drawn_and_in_the_table(tmp_path, history, specs):
     assert table['validation mae'][5] == pytest.approx(3.2) and len(table) == 10
 
 
+def test_seconds_and_memory_of_epochs_are_drawn(tmp_path, history, specs):
+    for epoch in range(1, 11):
+        history.cost(epoch, epoch, seconds=2.0 + epoch, memory_gb=0.5)
+    summarize_training(str(tmp_path), as_format(history))
+    found = specs(tmp_path)
+    assert list(found) == ['epochs', 'learning_rate_share', 'seconds', 'memory_gb']
+    assert [row['c1'] for row in found['seconds']['spec']['datasets']['rows']] == [3.0 + epoch for epoch in range(10)]
+    table = pd.read_csv(tmp_path / 'tables' / 'epochs.tsv', sep='\t', index_col='epoch')
+    assert table['run seconds'][4] == 6.0 and (table['run memory_gb'] == 0.5).all()
+    assert '<h3>Memory (GB)</h3>' in (tmp_path / 'index.html').read_text('ascii')
+    # they are no shares of network and ensemble
+    assert not (tmp_path / 'tables' / 'shares.tsv').exists()
+
+
 def test_a_real_model_brings_its_points_its_parameters_and_its_card(tmp_path, tiny_regressor, specs):
     model = AAMModelDirectoryFormat(str(tiny_regressor.folder), mode='r')
     summarize_training(str(tmp_path), as_format(tiny_regressor.history), model)

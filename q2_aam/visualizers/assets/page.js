@@ -64,6 +64,18 @@ function sortBy(header) {
   header.setAttribute('aria-sort', falls ? 'descending' : 'ascending');
 }
 
+// a page that was opened as a file may have no clipboard: then the command is selected
+async function copy(button) {
+  const text = button.closest('.aam-command').querySelector('pre');
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = 'Copied';
+  } catch {
+    getSelection().selectAllChildren(text);
+    button.textContent = 'Selected';
+  }
+}
+
 function isDark() {
   const theme = document.documentElement.dataset.theme;
   return theme ? theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
@@ -88,6 +100,7 @@ async function start() {
   for (const button of document.querySelectorAll('.aam-sort')) {
     button.addEventListener('click', () => sortBy(button.closest('th')));
   }
+  for (const button of document.querySelectorAll('.aam-copy')) button.addEventListener('click', () => copy(button));
   for (const figure of document.querySelectorAll('.aam-figure')) await draw(figure);
   document.documentElement.dataset.drawn = 'true';
 }
