@@ -107,7 +107,7 @@ def intervals(frames, title, marked=None, shares=False):
     columns = next(iter(drawn.values()))
     names = columns.names
     y = alt.Y(
-        field=names['label'], type='nominal', title=None, sort=_labels(columns),
+        field=names['label'], type='nominal', title=None, sort=labels_of(columns),
         axis=alt.Axis(labelLimit=220, grid=False, domain=False, ticks=False),
     )  # fmt: skip
     scale = alt.Scale(domain=[0, 1]) if shares else alt.Scale(zero=False)
@@ -127,7 +127,7 @@ def intervals(frames, title, marked=None, shares=False):
         rule = alt.Chart(alt.InlineData(values=[{'x': marked}])).mark_rule(strokeDash=[4, 4], color='currentColor')
         layers.append(rule.encode(x=alt.X('x:Q', scale=scale, axis=axis, title=title)))
     spec = finished(alt.layer(*layers), columns, f'{title}, one row a category, each with its interval.', 80)
-    variants = [Variant(name, _row_patches(one)) for name, one in drawn.items()]
+    variants = [Variant(name, row_patches(one)) for name, one in drawn.items()]
     for path, value in variants[0].patches:
         if path == ['height']:
             spec['height'] = value
@@ -144,15 +144,22 @@ def _row_data(frame):
     return Columns(shown.assign(**{'95 % interval': said, ENDS[0]: lower, ENDS[1]: upper}))
 
 
-def _labels(columns):
+def labels_of(columns):
+    """Return the label of each row, in order."""
     return [row[columns.names['label']] for row in columns.values]
 
 
-def _row_patches(columns):
+def height_of(rows):
+    """Return the height of so many rows, in pixels."""
+    return max(80, ROW * rows + 10)
+
+
+def row_patches(columns):
+    """Return what other rows change in a chart whose first two layers have one category a row."""
     return [
         (['datasets', ROWS], columns.values),
-        (['height'], max(80, ROW * len(columns.values) + 10)),
-        *((['layer', layer, 'encoding', 'y', 'sort'], _labels(columns)) for layer in (0, 1)),
+        (['height'], height_of(len(columns.values))),
+        *((['layer', layer, 'encoding', 'y', 'sort'], labels_of(columns)) for layer in (0, 1)),
     ]
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from .blocks import Variant
 from .chart_parts import OURS_COLOUR, PALETTE, ROWS, Columns, finished
-from .charts import ROW
+from .charts import height_of, labels_of, row_patches
 
 # What raises a prediction, and what lowers it: two colours that everyone tells apart, and a side of 0 each.
 RAISES, LOWERS = 'raises', 'lowers'
@@ -34,7 +34,7 @@ def bars(frames, unit):
     columns = next(iter(drawn.values()))
     names = columns.names
     y = alt.Y(
-        field=names['label'], type='nominal', title=None, sort=_labels(columns),
+        field=names['label'], type='nominal', title=None, sort=labels_of(columns),
         axis=alt.Axis(labelLimit=210, grid=False, domain=False, ticks=False),
     )  # fmt: skip
     axis = alt.Axis(tickCount=5, titleAnchor='end')
@@ -56,9 +56,9 @@ def bars(frames, unit):
             x=alt.X('x:Q', title=title, axis=axis)
         ),
     ]  # fmt: skip
-    height = max(80, ROW * len(columns.values) + 10)
-    spec = finished(alt.layer(*layers), columns, f'{title}: {len(columns.values)} bars.', height)
-    variants = [Variant(name, _bar_patches(one)) for name, one in drawn.items()]
+    rows = len(columns.values)
+    spec = finished(alt.layer(*layers), columns, f'{title}: {rows} bars.', height_of(rows))
+    variants = [Variant(name, row_patches(one)) for name, one in drawn.items()]
     return spec, variants if len(variants) > 1 else []
 
 
@@ -66,18 +66,6 @@ def _bar_data(frame):
     direction = np.where(frame['value'] >= 0, RAISES, LOWERS)
     ends = {end: frame[end].fillna(frame['value']) for end in ('lower', 'upper')}
     return Columns(frame.assign(direction=direction, **ends))
-
-
-def _labels(columns):
-    return [row[columns.names['label']] for row in columns.values]
-
-
-def _bar_patches(columns):
-    return [
-        (['datasets', ROWS], columns.values),
-        (['height'], max(80, ROW * len(columns.values) + 10)),
-        *((['layer', layer, 'encoding', 'y', 'sort'], _labels(columns)) for layer in (0, 1)),
-    ]
 
 
 def against_shares(frames, title):

@@ -54,7 +54,7 @@ def class_sizes(values, groups):
         ),
         tooltip=columns.tooltip(list(names)),
     )  # fmt: skip
-    return finished(bars, columns, f'Number of samples of {len(sizes)} classes.', max(80, charts.ROW * len(sizes) + 10))
+    return finished(bars, columns, f'Number of samples of {len(sizes)} classes.', charts.height_of(len(sizes)))
 
 
 def learning_curve(points, guess, titles):
