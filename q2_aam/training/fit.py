@@ -17,12 +17,12 @@ from q2_aam.objectives import Inputs
 from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.history import History
 from q2_aam.runtime.launch import Processes
-from q2_aam.runtime.results import Result, deliver
-from q2_aam.runtime.run import Run, open_run
+from q2_aam.runtime.results import Result
+from q2_aam.runtime.run import Run
 from q2_aam.runtime.screen import print_line
 
 from .finish import finish_fit
-from .job import Job, do_in_processes
+from .job import Job, done
 from .prepare import prepare_fit
 from .train import train_fit
 
@@ -117,13 +117,8 @@ def _fit(kind, inputs, folder, config, say):
     """Train a model of this kind and write its bundle; return its target, the details and the history."""
     processes = Processes.of(config.runtime)
     inputs = _with_default_encoder(inputs, config, say)
-    hashes = _hashes(inputs)
-    with open_run(f'fit-{kind}', config, hashes, say, processes.number == 1) as run:
-        result = run.result()
-        if result is None:
-            job = Job(kind, inputs, config, folder)
-            result = train_model(job, run) if processes.number == 1 else do_in_processes(job, run, processes)
-        deliver(result, folder)
+    job = Job(kind, inputs, config, folder)
+    result = done(f'fit-{kind}', job, _hashes(inputs), processes, train_model, say)
     return bundle.read_config(folder).target, result.details, result.history
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from q2_aam.errors import MachineError
 from q2_aam.objectives import Inputs
 from q2_aam.runtime import results
 from q2_aam.runtime.launch import Processes, launch
-from q2_aam.runtime.run import Run
+from q2_aam.runtime.run import Run, open_run
 
 # In the run directory: the job, what its processes report, their logs and, of several machines, the inputs.
 FOLDER, JOB, INPUTS = 'processes', 'job.json', 'inputs'
@@ -42,6 +43,38 @@ class Job:
     inputs: Inputs
     config: Any
     folder: str | os.PathLike
+
+
+def done(
+    action: str,
+    job: Job,
+    hashes: dict[str, str],
+    processes: Processes,
+    train: Callable[[Job, Run], results.Result],
+    say: Callable[[str], None],
+) -> results.Result:
+    """Do a job, or take its result where the same has been done before; its bundle is delivered into its folder.
+
+    Parameters
+    ----------
+    action : str
+        By which its run directory is called.
+    hashes : dict
+        Of all inputs, by name.
+    processes : Processes
+        With one of them, the job is done here.
+    train : callable
+        Does it.
+    say : callable
+        Takes one line of progress.
+    """
+    alone = processes.number == 1
+    with open_run(action, job.config, hashes, say, alone) as run:
+        result = run.result()
+        if result is None:
+            result = train(job, run) if alone else do_in_processes(job, run, processes)
+        results.deliver(result, job.folder)
+    return result
 
 
 def do_in_processes(job: Job, run: Run, processes: Processes) -> results.Result:

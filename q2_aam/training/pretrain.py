@@ -1,8 +1,7 @@
 """Pretraining: learn ASVs and samples without labels, from files to a bundle."""
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,20 +12,18 @@ from q2_aam.data.splits import TRAINING
 from q2_aam.errors import UserError, counted, shown
 from q2_aam.objectives import Inputs
 from q2_aam.runtime.content import hash_files, hash_frame, hash_series
-from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.history import History
 from q2_aam.runtime.launch import Processes
-from q2_aam.runtime.results import Result, deliver
-from q2_aam.runtime.run import Run, open_run
+from q2_aam.runtime.results import Result
+from q2_aam.runtime.run import Run
 from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
 from .continued import tell_what_is_kept
 from .finish import finish_pretraining
-from .job import Job, do_in_processes
-from .loop import run_loop
+from .job import Job, done
 from .prepare import Prepared, prepare_pretraining
-from .train import Trained, describe, judged, start, task_of, train
+from .train import train
 
 # Groups whose samples share a batch: with 4, a quarter of its pairs are of the same group, and with one group no pair
 # would tell how far apart groups are.
@@ -104,20 +101,15 @@ def pretrain(
             hashes[name] = hash_series(column)
     if measures is not None:
         hashes['alpha_diversity'] = hash_frame(measures)
-    with open_run('pretrain', config, hashes, say, processes.number == 1) as run:
-        result = run.result()
-        if result is None:
-            job = Job(bundle.ENCODER, inputs, config, folder)
-            result = train_encoder(job, run) if processes.number == 1 else do_in_processes(job, run, processes)
-        deliver(result, folder)
-    return result.history
+    job = Job(bundle.ENCODER, inputs, config, folder)
+    return done('pretrain', job, hashes, processes, train_encoder, say).history
 
 
 def train_encoder(job: Job, run: Run) -> Result:
     """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
     groups = job.inputs.groups
     prepared = run.ranks.in_turn(lambda: prepare_pretraining(job.inputs, job.config, run))
-    trained = train(prepared, run) if groups is None else _train_balanced(prepared, groups, run)
+    trained = train(prepared, run, None if groups is None else _balanced(prepared, groups, run))
     run.ranks.part()
     tell_what_is_kept(prepared.source, trained.network, run.recorder)
     finish_pretraining(prepared, trained, run, job.folder)
@@ -137,8 +129,8 @@ def measures_of(alpha_diversity: Sequence[pd.Series]) -> pd.DataFrame | None:
     return pd.concat([pd.to_numeric(one).rename(name) for one, name in zip(alpha_diversity, names)], axis=1)
 
 
-def _train_balanced(prepared: Prepared, groups: pd.Series, run: Run) -> Trained:
-    """Train a network on all objectives, in batches of few groups."""
+def _balanced(prepared: Prepared, groups: pd.Series, run: Run) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Return what gives the batches of an epoch, each of few groups."""
     rows, ids = prepared.rows[TRAINING], prepared.study.sample_ids
     training_ids = [ids[row] for row in rows]
     if missing := sorted(set(training_ids) - set(groups.dropna().index)):
@@ -151,19 +143,13 @@ def _train_balanced(prepared: Prepared, groups: pd.Series, run: Run) -> Trained:
         f'Batches: of {min(GROUPS_PER_BATCH, len(names))} of {counted(len(names), "group")}, drawn evenly.'
     )
     members = [rows[codes == code] for code in range(len(names))]
-    network = start(prepared, run)
-    reader = StudyReader(prepared.study, prepared.augment)
-    task = task_of(network, prepared, run, reader)
 
     def batches(epoch, skip):
         generator = numpy_generator(run.seed, Stream.SHUFFLE, epoch)
         drawn = balanced_batches(members, prepared.config.training.batch_size, generator)
         return itertools.islice(drawn, skip, None)
 
-    describe(network, prepared, run)
-    task = dataclasses.replace(judged(task, network, prepared, reader), batches=batches)
-    state = run_loop(network, task, run.recorder, run.checkpoint('network'))
-    return Trained(network, reader, state.epoch, state.step)
+    return batches
 
 
 def balanced_batches(

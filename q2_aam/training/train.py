@@ -6,6 +6,7 @@ Shapes: U distinct ASVs, D width.
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -72,11 +73,13 @@ class Trained:
     worthwhile: bool = True
 
 
-def train(prepared: Prepared, run: Run) -> Trained:
-    """Train a network on all objectives."""
+def train(prepared: Prepared, run: Run, batches: Callable[[int, int], Iterator[np.ndarray]] | None = None) -> Trained:
+    """Train a network on all objectives, in `batches` of an epoch (see :class:`Task`) or in those of random order."""
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
     task = judged(task_of(network, prepared, run, reader), network, prepared, reader)
+    if batches is not None:
+        task = dataclasses.replace(task, batches=batches)
     return _run(network, reader, task, prepared, run)
 
 
