@@ -74,7 +74,7 @@ OUTPUT_DESCRIPTIONS = {
     'baseline, and the applicability of the models to it.',
     'metrics': 'One row per metric: the verdict, then the warnings (both in column note); the difference between this '
     'model and each baseline with its 95 % confidence interval (below 0: this model has the smaller error); the '
-    'metrics of each method in the mean over repeats, over all folds, and in each fold; with sites, those on all sites '
+    'metrics of each method (means over repeats) over all folds and in each fold; with sites, those on all sites '
     'left out and on each (column fold), and the share of samples that are flagged there. It can be viewed as '
     'metadata.',
 }

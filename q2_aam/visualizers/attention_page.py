@@ -71,7 +71,7 @@ def _verdict(found):
         mean = of_effects.mean()
         said = (
             f'In {samples}, what the network attends to is {_word(mean)} related to what changes the prediction '
-            f'(Spearman correlation {mean:+.2f} in the mean)'
+            f'(mean Spearman correlation {mean:+.2f})'
         )
     if found.with_importance == found.with_importance:
         said += f'; with the importance of these ASVs, it is {_word(found.with_importance)} related '

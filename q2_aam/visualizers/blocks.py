@@ -9,6 +9,11 @@ import pandas as pd
 MAX_ROWS = 20
 
 
+def percent(share):
+    """Return a share as text, '94 %'."""
+    return f'{100 * share:.0f} %'
+
+
 @dataclasses.dataclass(frozen=True)
 class Heading:
     """A section begins."""

@@ -208,7 +208,7 @@ def heatmap(frame, titles, formatted='d'):
     )  # fmt: skip
 
 
-def curves(frame, titles, domain=None, diagonal=None, points=False, log=False, marked=None):
+def curves(frame, titles, domain=None, diagonal=None, points=False, log=False, marked=None, zero=False):
     """Return the specification of lines, with a band where there is one.
 
     Parameters
@@ -227,6 +227,8 @@ def curves(frame, titles, domain=None, diagonal=None, points=False, log=False, m
         Whether `y` is drawn on a logarithmic scale.
     marked : float, optional
         Where, on the first axis, a line stands.
+    zero : bool
+        Whether the second axis begins at 0, so that what hardly changes looks like that.
     """
     import altair as alt
 
@@ -248,7 +250,7 @@ def curves(frame, titles, domain=None, diagonal=None, points=False, log=False, m
         ),
         color=colour,
     )
-    up = alt.Scale(type='log') if log else alt.Scale(**fixed)
+    up = alt.Scale(type='log') if log else alt.Scale(**{**fixed, **({'zero': True} if zero else {})})
     layers = []
     if diagonal:
         layers.append(_line_between(alt, [(end, end) for end in diagonal]))

@@ -11,14 +11,13 @@ from q2_aam.evaluation.verdict import COMPARED
 from q2_aam.stats.metrics import classification_metrics
 
 from . import charts
-from .blocks import Facts, Figure, Heading, Table, Text, Variant
+from .blocks import Facts, Figure, Heading, Table, Text, Variant, percent
 from .chart_parts import thinned
 from .evaluate_page import (
     baselines_blocks,
     compared_with,
     error_analysis_blocks,
     errors_by_column,
-    percent,
     samples_and_groups,
     verdict_of_metrics,
     with_colours,

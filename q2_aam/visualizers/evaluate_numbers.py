@@ -11,14 +11,13 @@ from q2_aam.evaluation.verdict import COMPARED
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 
 from . import charts
-from .blocks import Block, Facts, Figure, Heading, Text
+from .blocks import Block, Facts, Figure, Heading, Text, percent
 from .chart_parts import thinned
 from .evaluate_page import (
     baselines_blocks,
     compared_with,
     error_analysis_blocks,
     errors_by_column,
-    percent,
     samples_and_groups,
     verdict_of_metrics,
     with_colours,
@@ -100,7 +99,7 @@ def _facts(seen, mean, lower, upper, coverage):
         found = interval_metrics(inside[LOWER], inside[UPPER], inside['true'])
         meaning = f'of true values in their {percent(coverage)} interval'
         items.append(('Coverage', percent(found['interval_coverage']), meaning))
-        items.append(('Interval width', f'{found["interval_width"]:.3g}', 'in the mean'))
+        items.append(('Interval width', f'{found["interval_width"]:.3g}', 'on average'))
     items.append(('Samples', f'{len(frame):,}', samples_and_groups(seen) if seen.grouped else ''))
     return Facts(items)
 
@@ -209,4 +208,4 @@ def _coverage(frame, coverage):
 def _narrow(rows, coverage):
     """Say for which values intervals are too narrow."""
     named = [f'{name}: {percent(share)}' for name, share, _, upper in rows if upper < coverage]
-    return f'Too few are in them where values are {", ".join(named)}. ' if named else ''
+    return f'They hold fewer than expected for {", ".join(named)}. ' if named else ''

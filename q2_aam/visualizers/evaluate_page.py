@@ -52,11 +52,6 @@ def samples_and_groups(seen):
     return f'{samples} of {counted(seen.frame["group"].nunique(), "group")}' if seen.grouped else samples
 
 
-def percent(share):
-    """Return a share as text, '94 %'."""
-    return f'{100 * share:.0f} %'
-
-
 def compared_with(difference, other):
     """Return how ours compares with another way to predict, from an interval of the difference of errors."""
     if np.isnan(difference.lower):

@@ -8,7 +8,7 @@ from q2_aam.data.taxonomy import ranks_of, short_name
 from q2_aam.errors import UserError, counted, shown
 
 from . import importance_charts as charts
-from .blocks import Facts, Figure, Heading, Table, Text
+from .blocks import Facts, Figure, Heading, Table, Text, percent
 from .chart_parts import thinned
 
 CLASS = 'class'
@@ -95,7 +95,7 @@ def _verdict(importance, labels):
     of_class = f' of class {first["class"]}' if 'class' in importance.details else ''
     said = (
         f'Predictions of {_target(importance)} depend most on {labels.iloc[0]}: taking it away changes them by '
-        f'{first["importance"]:.3g} in the mean over samples'
+        f'{first["importance"]:.3g} on average over samples'
     )
     where = f'the {_unit(importance.details)}{of_class}, in {first["samples"]:.0f} samples that have it'
     error = first['effect_sd'] / np.sqrt(first['samples'])
@@ -139,11 +139,11 @@ def _facts(details):
     items = [
         ('ASVs', f'{len(details):,}', 'taken away, one at a time'),
         ('Samples for an ASV', f'{details["samples"].max():,.0f}', 'at most, among those that have it'),
-        (f'First {min(FIRST, len(details))}', f'{share:.0%}', 'of the importance of all ASVs'),
+        (f'First {min(FIRST, len(details))}', percent(share), 'of the importance of all ASVs'),
     ]
     if 'in_vocabulary' in details:
         known = details['importance'][details['in_vocabulary'] == 1].sum() / total if total > 0 else np.nan
-        items.append(('Known ASVs', f'{known:.0%}', 'of importance; the network alone reads the others'))
+        items.append(('Known ASVs', percent(known), 'of importance; the network alone reads the others'))
     return Facts(items)
 
 
@@ -185,7 +185,7 @@ def _bars(details, labels, target):
     spec, variants = charts.bars(frames, _unit(details))
     which = _which(first) if 'class' in details else f' of {target}'
     caption = (
-        f'By how much the {_unit(details)}{which} is higher with the ASV than without, in the mean over samples that '
+        f'By how much the {_unit(details)}{which} is higher with the ASV than without, on average over samples that '
         'have it; lines are one standard deviation of samples. The most important ASV stands first.'
     )
     return Figure('asvs', f'The first {len(first)} ASVs', caption, spec, 'Show', variants)

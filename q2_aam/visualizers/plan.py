@@ -66,10 +66,8 @@ def _facts(looked, rehearsal):
         if labels.values.dtype == object:
             items.append(('Classes', f'{len(set(labels.values)):,}', ''))
     items.append(('ASVs', f'{len(study.codes):,}', f'of {_span(study.lengths)} nucleotides'))
-    items.append(
-        ('Reads', f'{np.median(study.reads):,.0f}', f'per sample in the median; least {study.reads.min():,.0f}')
-    )
-    items.append(('Richness', f'{np.median(study.richness):,.0f}', 'ASVs per sample in the median'))
+    items.append(('Reads', f'{np.median(study.reads):,.0f}', f'per sample (median); fewest {study.reads.min():,.0f}'))
+    items.append(('Richness', f'{np.median(study.richness):,.0f}', 'ASVs per sample (median)'))
     alone = int((looked.shared.in_samples == 1).sum())
     of = 'group' if looked.grouped else 'sample'
     share = looked.shared.private_to_group.mean()

@@ -107,7 +107,7 @@ def _facts(summary, card):
         items.append(('Time', _duration(card['wall_seconds']), f'on {card["device"]}, {card["precision"]}'))
         samples = ', '.join(f'{number:,} {part}' for part, number in card['samples'].items())
         items.append(('Samples', f'{sum(card["samples"].values()):,}', samples))
-        items.append(('ASVs', f'{card["asvs"]:,}', f'{card["amplicon_length"]["median"]:g} nucleotides in the median'))
+        items.append(('ASVs', f'{card["asvs"]:,}', f'{card["amplicon_length"]["median"]:g} nucleotides (median)'))
     if SEED in summary.run:
         items.append(('Random seed', f'{summary.run[SEED]:.0f}', 'the same gives the same model'))
     return Facts(items)
@@ -138,7 +138,7 @@ def _curves(summary):
     blocks += _losses(rows, [name for name in names if name.endswith('loss')], marked)
     for name in single:
         drawn = rows.loc[rows['metric'] == name, ['x', 'y']].assign(series=words(name))
-        spec = charts.curves(drawn, ('epoch', words(name)), marked=marked)
+        spec = charts.curves(drawn, ('epoch', words(name)), marked=marked, zero=True)
         blocks.append(Figure(name, words(name)[:1].upper() + words(name)[1:], SAID[name], spec))
     table = summary.curves.assign(column=summary.curves['part'] + ' ' + summary.curves['metric'])
     wide = table.pivot_table(index='epoch', columns='column', values='value', sort=False).rename_axis(columns=None)

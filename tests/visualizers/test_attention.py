@@ -34,7 +34,7 @@ def test_the_page_says_that_attention_is_no_explanation_and_how_far_it_agrees(tm
     mean = found.correlations['rollout_with_effect'].mean()
     verdict = text.split('aam-verdict">')[1]
     assert verdict.startswith('In 3 samples, what the network attends to is ')
-    assert f'(Spearman correlation {mean:+.2f} in the mean); with the importance of these ASVs, it is ' in verdict
+    assert f'(mean Spearman correlation {mean:+.2f}); with the importance of these ASVs, it is ' in verdict
     assert f'({found.with_importance:+.2f}).' in verdict
     assert 'Attention is no explanation: it tells where the network looks, not what decides' in text
     figures = specs(tmp_path)

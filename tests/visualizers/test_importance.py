@@ -51,7 +51,7 @@ def table_of(found):
 def test_the_page_begins_with_what_predictions_depend_on_most(tmp_path, specs):
     text = page(tmp_path, importance())
     assert text.split('aam-verdict">')[1].startswith(
-        'Predictions of age depend most on Juvenilia (asv0): taking it away changes them by 2 in the mean over samples'
+        'Predictions of age depend most on Juvenilia (asv0): taking it away changes them by 2 on average over samples'
         '; it lowers the prediction, in 10 samples that have it, by 2.'
     )
     assert 'at the level genus (mean effect in brackets): Juvenilia (-2.5), Senectilia (+2)' in text

@@ -42,7 +42,9 @@ def blocks(text):
 
 
 def test_text_from_metadata_adds_no_element_to_a_page():
-    plain, attacked = Tags(body('plain', blocks('plain'))), Tags(body(PAYLOAD, blocks(PAYLOAD)))
+    # as long, so that it is laid out alike
+    harmless = 'x' * len(PAYLOAD)
+    plain, attacked = Tags(body(harmless, blocks(harmless))), Tags(body(PAYLOAD, blocks(PAYLOAD)))
     assert attacked.counts == plain.counts
     assert attacked.attributes == plain.attributes and 'onerror' not in attacked.attributes
 
@@ -82,6 +84,14 @@ def test_every_row_of_a_table_is_in_its_file(tmp_path):
     assert len(pd.read_csv(tmp_path / 'tables' / 'long.tsv', sep='\t')) == 50
     text = (tmp_path / 'index.html').read_text('ascii')
     assert text.count('<tr>') == 11 and 'The first 10 of 50 rows; the TSV file has all of them.' in text
+
+
+def test_a_column_of_sentences_is_not_pressed_to_one_word_a_line(tmp_path):
+    frame = pd.DataFrame({'id': ['a'], 'said': ['It lies farther from the training samples than nearly all.']})
+    write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame)])
+    text = (tmp_path / 'index.html').read_text('ascii')
+    assert '<td>a</td><td class="aam-long">It lies farther' in text
+    assert '.aam-long { min-width: 24ch; }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
 
 
 @pytest.mark.parametrize('ending, start', [('.svg', b'<svg'), ('.png', b'\x89PNG')])
