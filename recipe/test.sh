@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Set up, then check everything: format, imports, types, the library on today's stack, and all tests with coverage.
+# Set up, then check everything: format, imports, types, the library on today's stack, and all tests.
 #   bash recipe/test.sh          at most 15 minutes on two cores
-#   bash recipe/test.sh --slow   also the tests marked slow, and the benchmarks
+#   bash recipe/test.sh --slow   also the tests marked slow, the coverage, and the benchmarks
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
@@ -14,7 +14,9 @@ case "${1:-}" in
     *) stop "recipe/test.sh knows only --slow, not $1." ;;
 esac
 marks=(-m 'not slow')
-[ -z "$slow" ] || marks=()
+# counting lines makes the tests take half as long again
+lines=()
+[ -z "$slow" ] || { marks=(); lines=(--cov --cov-report=term); }
 failed=()
 
 # check NAME COMMAND...: run it, go on if it fails, and remember
@@ -116,7 +118,7 @@ if make_today; then
 else
     say "Skipped: the tests on today's stack, because no package registry could be reached."
 fi
-check 'pytest' "$python" -m pytest -rs --cov --cov-report=term ${marks[@]+"${marks[@]}"}
+check 'pytest' "$python" -m pytest -rs ${lines[@]+"${lines[@]}"} ${marks[@]+"${marks[@]}"}
 [ -z "$today" ] || check "tests on today's stack" finish_today
 # last, so that nothing else runs beside them
 [ -z "$slow" ] || run_benchmarks

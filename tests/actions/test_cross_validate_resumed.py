@@ -54,7 +54,7 @@ def validate(plugin, small):
 
 
 @pytest.mark.filterwarnings('ignore::q2_aam.errors.AAMWarning')
-@pytest.mark.parametrize('column', ['age', 'stage'])
+@pytest.mark.parametrize('column', ['age', pytest.param('stage', marks=pytest.mark.slow)])
 def test_finished_folds_are_kept_without_a_seed_too(column, validate, trained, work_dir, tmp_path, monkeypatch):
     trained.kill = 1
     with pytest.raises(Killed):

@@ -96,6 +96,7 @@ def test_parameters_are_read_by_their_type(accuracy):
         accuracy.setting('depth=3')
 
 
+@pytest.mark.slow
 def test_intervals_are_counted(accuracy, monkeypatch, folder, capsys):
     run(accuracy, monkeypatch, folder, '--quick', '--set', 'memberships=8')
     table = [line.split(' | ') for line in capsys.readouterr().out.splitlines() if line.startswith('| ')]
@@ -104,6 +105,7 @@ def test_intervals_are_counted(accuracy, monkeypatch, folder, capsys):
     assert others['interval_coverage'] == ''
 
 
+@pytest.mark.slow
 def test_a_numeric_column_can_be_cut_into_classes(accuracy, monkeypatch, folder, capsys):
     run(accuracy, monkeypatch, folder, '--quick', '--classes', 2, '--set', 'memberships=8')
     text = capsys.readouterr().out

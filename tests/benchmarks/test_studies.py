@@ -211,6 +211,7 @@ def test_folds_keep_groups_together_and_hold_every_labelled_sample_once(studies,
     assert not set.intersection(*groups) and all(one['true'] == tiny.target[one['ids']].tolist() for one in results)
 
 
+@pytest.mark.slow
 def test_ours_leaves_bounds_and_flags(studies, monkeypatch, data, tmp_path, capsys):
     run(studies, monkeypatch, data, tmp_path / 'out', '--set', 'memberships=8', methods=('AAM', 'guess'))
     for path in (tmp_path / 'out').glob('tasks/*/AAM-*.json'):

@@ -124,15 +124,20 @@ def test_a_run_directory_that_fills_up_costs_nothing_but_checkpoints_and_the_kep
 @pytest.mark.parametrize(
     ('seed', 'name', 'damage'),
     [
-        (0, 'seed.json', 'missing'),
         (0, 'seed.json', 'bit'),
-        (0, 'network/state.json', 'empty'),
         (7, 'network/state.json', 'bit'),
-        (7, 'tensors', 'missing'),
         (0, 'tensors', 'bit'),
-        (7, 'study/study.json', 'missing'),
         (7, 'study/study.json', 'empty'),
-        (0, 'study/codes.npy', 'bit'),
+        *(
+            pytest.param(*damaged, marks=pytest.mark.slow)
+            for damaged in (
+                (0, 'seed.json', 'missing'),
+                (0, 'network/state.json', 'empty'),
+                (7, 'tensors', 'missing'),
+                (7, 'study/study.json', 'missing'),
+                (0, 'study/codes.npy', 'bit'),
+            )
+        ),
     ],
 )
 def test_no_damage_ends_a_run_or_gives_another_model(tiny, fitted, files, work_dir, name, damage, seed):
