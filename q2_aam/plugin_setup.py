@@ -4,7 +4,19 @@ from qiime2.plugin import Plugin
 
 import q2_aam
 from q2_aam import types, visualizers
-from q2_aam.actions import cross_validate, embed, encoders, evaluate, explain, fit, plan, predict, pretrain
+from q2_aam.actions import (
+    cross_validate,
+    embed,
+    encoders,
+    evaluate,
+    explain,
+    export,
+    fit,
+    plan,
+    predict,
+    pretrain,
+    tune,
+)
 from q2_aam.visualizers.citations import cite
 
 plugin = Plugin(
@@ -22,5 +34,7 @@ plugin = Plugin(
     citations=cite('vaswani2017'),
 )
 
-for family in (types, pretrain, fit, predict, cross_validate, embed, encoders, explain, visualizers, evaluate, plan):
+for family in (
+    types, pretrain, fit, predict, cross_validate, embed, encoders, explain, visualizers, evaluate, plan, export, tune,
+):  # fmt: skip
     family.register(plugin)

@@ -5,8 +5,10 @@ import importlib.metadata
 
 # distribution: module; Debian names some distributions differently, there the module itself tells its version
 BROUGHT_BY_QIIME2 = {
+    'attrs': 'attr',
     'bibtexparser': 'bibtexparser',
     'biom-format': 'biom',
+    'certifi': 'certifi',
     'click': 'click',
     'decorator': 'decorator',
     'dill': 'dill',
@@ -15,6 +17,7 @@ BROUGHT_BY_QIIME2 = {
     'h5py': 'h5py',
     'ijson': 'ijson',
     'Jinja2': 'jinja2',
+    'jsonschema': 'jsonschema',
     'lxml': 'lxml',
     'MarkupSafe': 'markupsafe',
     'matplotlib': 'matplotlib',
@@ -28,6 +31,7 @@ BROUGHT_BY_QIIME2 = {
     'pyparsing': 'pyparsing',
     'python-dateutil': 'dateutil',
     'PyYAML': 'yaml',
+    'requests': 'requests',
     'scikit-bio': 'skbio',
     'scikit-learn': 'sklearn',
     'scipy': 'scipy',
@@ -35,6 +39,7 @@ BROUGHT_BY_QIIME2 = {
     'statsmodels': 'statsmodels',
     'tzlocal': 'tzlocal',
     'unifrac': 'unifrac',
+    'urllib3': 'urllib3',
 }
 # torch 2.13 needs 77.0.3; 82 took pkg_resources away, through which QIIME 2 up to 2024.10 loads its plugins, and from
 # 80.9 on every call of qiime would print a warning about that

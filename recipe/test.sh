@@ -72,7 +72,7 @@ make_today() {
 export OMP_NUM_THREADS=1
 
 # The rooms of the library, and those of QIIME 2, of whose tests those that need q2-types are skipped with a line
-rooms=(config stats data model bundle runtime objectives evaluation training inference estimators types actions)
+rooms=(config stats data model bundle runtime objectives evaluation training inference estimators serve types actions docs)
 
 # Runs in the background only, where it becomes pytest, so that it can be stopped
 test_today() {

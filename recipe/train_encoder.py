@@ -1,8 +1,8 @@
 """Train one encoder on many studies and one tree for all: what predicts distances of studies that it never saw.
 
-    python recipe/train_encoder.py STUDIES OUT [--leave-out NAME ...] [--own-branch 0.11] [--known-branch 0.03]
-        [--greengenes FASTA] [--tips 20000] [--copies 0] [--samples 120] [--depth 2000] [--steps 2000] [--width 128]
-        [--asv-layers 1] [--sample-layers 1] [--memberships 512] [--batch-size 32] [--seed 1] [--threads 1]
+    python recipe/train_encoder.py STUDIES OUT [--leave-out NAME ...] [--token-branches 0.06 0.15]
+        [--own-branches 0.03 0.11] [--greengenes FASTA] [--tips 20000] [--copies 0] [--samples 120] [--depth 2000]
+        [--steps 2000] [--width 128] [--asv-layers 1] [--sample-layers 1] [--memberships 512] [--batch-size 32] ...
 
 STUDIES holds a folder for each study, with table.qza and rep-seqs.qza, and INDEX.tsv, which has a row for each: name,
 source, licence, citation, environment. OUT gets, each written once (a run that was stopped goes on where it was):
@@ -16,13 +16,14 @@ source, licence, citation, environment. OUT gets, each written once (a run that 
   (synthetic_studies.py), so that sequences of all environments are learned;
 - encoder: the bundle, and SOURCES.md, what it learned from and under which licences.
 
-With --own-branch, memberships alone are learned, and branches of ASVs of their own are added (own_branches.py). It
-needs mafft and FastTree (apt-get install mafft fasttree); 97_otus.fasta.gz of Greengenes 13_8 is in PyPI's
-qiime-default-reference 0.1.3 (pip download --no-deps --no-binary :all:). Each batch is of few studies, drawn evenly,
-and has many samples of each: pairs within a study are what users have, and among pairs drawn from all they are rare. Of
-27 studies (30,752 sequences), one busy core took a minute to merge and align, 6 for FastTree, 18 for 2,000 steps. That,
-the default, is how the encoder v4 was made; Greengenes and transplanted studies were not tried to the end.
-tests/benchmarks/zero_shot.py scores the encoder on studies that were left out; docs/encoders.md has its figures.
+Memberships alone are learned. Then branches of tokens are added (token_branches.py), of these lengths where a token was
+learned from and where it is new; with --own-branches, those of ASVs instead (own_branches.py). It needs mafft and
+FastTree (apt-get install mafft fasttree); 97_otus.fasta.gz of Greengenes 13_8 is in PyPI's qiime-default-reference
+0.1.3 (pip download --no-deps --no-binary :all:). Each batch is of few studies, drawn evenly, and has many samples of
+each: pairs within a study are what users have, and among pairs drawn from all they are rare. Of 27 studies (30,752
+sequences), one busy core took a minute to merge and align, 6 for FastTree, 18 for 2,000 steps. That, the default, is
+how the encoder v4.1 was made, and v4 with --own-branches; Greengenes and transplanted studies were not tried to the
+end. tests/benchmarks/zero_shot.py scores an encoder on studies that were left out; docs/encoders.md has the figures.
 """
 
 import argparse
@@ -38,6 +39,7 @@ import scipy.sparse
 from insert_sequences import insert, nearest
 from own_branches import keys_of, with_own_branches
 from synthetic_studies import DATABASE, synthetic_studies, v4_fragments
+from token_branches import with_token_branches
 
 from q2_aam import bundle
 from q2_aam.config import HeadConfig, PretrainConfig
@@ -292,8 +294,11 @@ def main():
         ('memberships', 512), ('batch-size', 32), ('seed', 1), ('threads', 1), ('tips', 20000), ('copies', 0),
     ):  # fmt: skip
         parser.add_argument(f'--{name}', type=int, default=value)
-    parser.add_argument('--own-branch', type=float, default=0.11, help='length; 0: as it is learned')
-    parser.add_argument('--known-branch', type=float, default=0.03, help='that of ASVs that are learned from')
+    for option, lengths, said in (
+        ('--token-branches', [0.06, 0.15], 'lengths of those of tokens'),
+        ('--own-branches', None, 'in place of those: of ASVs'),
+    ):
+        parser.add_argument(option, type=float, nargs=2, default=lengths, metavar=('KNOWN', 'NEW'), help=said)
     options = parser.parse_args()
     studies = sorted(path.parent for path in options.studies.glob('*/table.qza'))
     if unknown := set(options.leave_out) - {study.name for study in studies}:
@@ -327,19 +332,19 @@ def train(out, options):
     os.environ.setdefault('AAM_WORK_DIR', str(out / 'work'))
     part = out / f'{ENCODER}.part'
     part.mkdir(exist_ok=True)
-    table, learned = out / LEARNED_TABLE, Distances.head
-    if options.own_branch:
-        Distances.head = HeadConfig('distances')
+    table, learned, Distances.head = out / LEARNED_TABLE, Distances.head, HeadConfig('distances')
     try:
         config, groups = PretrainConfig.from_flat(values), studies_of(table)
         pretrain(table, part, config, out / SEQUENCES, phylogeny=out / TREE, groups=groups)
     finally:
         # whoever pretrains next in this process learns own branches again
         Distances.head = learned
-    if options.own_branch:
+    known, new = options.own_branches or options.token_branches
+    if options.own_branches:
         length = bundle.read_config(part).call.model.max_sequence_length
-        keys = keys_of(out / TABLE, out / SEQUENCES, length)
-        with_own_branches(part, part, options.own_branch, options.known_branch, keys)
+        with_own_branches(part, part, new, known, keys_of(out / TABLE, out / SEQUENCES, length))
+    else:
+        with_token_branches(part, part, known, new, out / TABLE, out / SEQUENCES)
     part.rename(encoder)
 
 

@@ -176,6 +176,8 @@ def run_fit(
     quick=True,
     covariates=None,
     split=None,
+    settings=None,
+    more=None,
     **options,
 ):
     """Fit a regressor on a tiny study in the folder `place`; return all that it gives and what was reported."""
@@ -189,7 +191,7 @@ def run_fit(
         predictions, details, history = fit_regressor(
             files.table, tiny.target, folder, FitRegressorConfig.from_flat(form | options), files.sequences, encoder,
             tiny.groups if groups else None, files.distance_matrix if matrix else None, say=say or lines.append,
-            covariates=covariates, split=split,
+            covariates=covariates, split=split, settings=settings, **(more or {}),
         )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, details=details, history=history, lines=lines, files=files
@@ -207,6 +209,7 @@ def run_fit_classifier(
     target=None,
     quick=True,
     covariates=None,
+    more=None,
     **options,
 ):
     """Fit a classifier of the tiny study's stages, or of `target`; return all that it gives and what was reported."""
@@ -221,6 +224,7 @@ def run_fit_classifier(
             files.table, tiny.stages if target is None else target, folder,
             FitClassifierConfig.from_flat(form | options), files.sequences, encoder, tiny.groups if groups else None,
             files.distance_matrix if matrix else None, say=say or lines.append, covariates=covariates,
+            **(more or {}),
         )  # fmt: skip
     return types.SimpleNamespace(
         folder=folder, predictions=predictions, probabilities=probabilities, details=details, history=history,
@@ -238,14 +242,15 @@ def run_predict_classes(tiny, place, model, covariates=None, **options):
     return predict_classes(files.table, model, config, files.sequences, say=lambda line: None, covariates=covariates)
 
 
-def run_predict(tiny, place, model, hashed=True, say=lambda line: None, covariates=None, **options):
+def run_predict(tiny, place, model, hashed=True, say=lambda line: None, covariates=None, scale_by=None, **options):
     """Predict a tiny study written into the folder `place`; return predictions and details."""
     from q2_aam.config import PredictConfig
     from q2_aam.inference.predict import predict
 
     files = tiny.write(place / 'inputs', hashed)
     config = PredictConfig.from_flat({'threads': 1, 'device': 'cpu'} | options)
-    return predict(files.table, model, config, files.sequences, say=say, covariates=covariates)
+    given = {'covariates': covariates, 'scale_by': scale_by}
+    return predict(files.table, model, config, files.sequences, say=say, **given)
 
 
 def _prepare(tiny, place, hashed, files):

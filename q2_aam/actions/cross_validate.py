@@ -31,14 +31,35 @@ from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
 from q2_aam.evaluation.sites import plan_sites
 from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.pipeline_seed import seed_of_pipeline
-from q2_aam.types import AAMEncoder, AAMMetrics, AAMModelDirectoryFormat, AAMPredictionDetails
+from q2_aam.types import (
+    AAMEncoder,
+    AAMMetrics,
+    AAMModelDirectoryFormat,
+    AAMPredictionDetails,
+    AAMSettings,
+    AAMSettingsDirectoryFormat,
+)
 from q2_aam.visualizers.citations import cite
 
+from .clades import CLADES, CLADES_OF_TRAINING, hashes_of_clades
+from .cross_validate_baselines import with_column
 from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
 from .messages import warnings_given
-from .shared import COVARIATES_DESCRIPTION, GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS, frame_of, path_of
+from .shared import (
+    COVARIATES_DESCRIPTION,
+    EXTRA_TARGETS_DESCRIPTION,
+    GROUPS_DESCRIPTION,
+    INPUT_DESCRIPTIONS,
+    INPUTS,
+    SAMPLE_WEIGHTS_DESCRIPTION,
+    SCALE_BY_DESCRIPTION,
+    SETTINGS_DESCRIPTION,
+    frame_of,
+    path_of,
+    series_of,
+)
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -60,6 +81,8 @@ SITES_DESCRIPTION = (
 )
 
 OF_BASELINES = 'Random forest, extra trees and the linear baseline get them, too, one column a category.'
+
+OF_SCALE_BY = ' Random forest, extra trees and the linear baseline get it as a covariate.'
 
 SPLIT_DESCRIPTION = (
     'Metadata column that names the fold of each sample, in place of folds, which are then as many as there are names. '
@@ -113,25 +136,34 @@ CLASSES = _Kind(
 @flat(CrossValidateConfig)
 def cross_validate(
     ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
-    sites=None, split=None, *, config
+    sites=None, split=None, extra_targets=None, scale_by=None, sample_weights=None, settings=None,
+    taxonomy=None, phylogeny=None, *, config
 ):  # fmt: skip
+    more = {
+        'extra_targets': extra_targets, 'scale_by': scale_by, 'sample_weights': sample_weights, 'settings': settings,
+        'taxonomy': taxonomy, 'phylogeny': phylogeny,
+    }  # fmt: skip
     return _cross_validate(
-        ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
-    )
+        ctx, NUMBERS, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split,
+        more,
+    )  # fmt: skip
 
 
 @flat(CrossValidateClassifierConfig)
 def cross_validate_classifier(
     ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
-    sites=None, split=None, *, config
+    sites=None, split=None, extra_targets=None, sample_weights=None, settings=None,
+    taxonomy=None, phylogeny=None, *, config
 ):  # fmt: skip
     return _cross_validate(
-        ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
-    )
+        ctx, CLASSES, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split,
+        {'extra_targets': extra_targets, 'sample_weights': sample_weights, 'settings': settings,
+         'taxonomy': taxonomy, 'phylogeny': phylogeny},
+    )  # fmt: skip
 
 
 def _cross_validate(
-    ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split
+    ctx, kind, config, table, metadata, sequences, encoder, distance_matrix, groups, covariates, sites, split, more
 ):  # fmt: skip
     names = None if groups is None else group_names(groups)
     file = table.view(BIOMV210Format)
@@ -145,9 +177,16 @@ def _cross_validate(
         metadata.name,
         None if groups is None else groups.name,
     )
-    hashes = _hashes(
-        file, metadata.to_series(), sequences, encoder, distance_matrix, groups=names, sites=places, split=named
-    )
+    columns = {name: series_of(more.get(name)) for name in ('scale_by', 'sample_weights')}
+    hashes = hashes_of(
+        file, metadata.to_series(), sequences, encoder, distance_matrix, groups=names, sites=places, split=named,
+        **columns,
+    )  # fmt: skip
+    if more['extra_targets'] is not None:
+        hashes['extra_targets'] = hash_frame(frame_of(more['extra_targets']))
+    clades = {name: more[name] for name in CLADES}
+    hashes |= hashes_of_clades(**clades)
+    hashes |= hash_files(settings=path_of(more['settings'] and more['settings'].view(AAMSettingsDirectoryFormat)))
     if chosen is not None:
         hashes['covariates'] = hash_frame(chosen)
         covariates = qiime2.Metadata(chosen.rename_axis('id'))
@@ -164,6 +203,7 @@ def _cross_validate(
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
     fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', '_predict_fold')
     filter_samples, score = ctx.get_action('aam', '_filter_samples'), ctx.get_action('aam', '_score_baselines')
+    known = with_column(covariates, columns['scale_by'])
     values = config.to_flat()
     # those of this function; those of the fits come with their histories
     warned = warnings_given()
@@ -176,20 +216,20 @@ def _cross_validate(
         (test_table,) = filter_samples(table, metadata=_ids(target[tested]))
         model, *_, history = fit(
             table=training_table, metadata=column, sequences=sequences, encoder=encoder,
-            distance_matrix=distance_matrix, groups=groups, covariates=covariates,
-            **_of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
+            distance_matrix=distance_matrix, groups=groups, covariates=covariates, **more,
+            **of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
         )  # fmt: skip
         # predict, whose warnings nobody reads where folds are computed in parallel
         (predicted,) = predict(
             test_table=test_table, model=model, sequences=sequences, covariates=covariates,
-            **_of_call(PredictConfig, values),
+            scale_by=more.get('scale_by'), **clades, **of_call(PredictConfig, values),
         )  # fmt: skip
         details.append(predicted)
         histories.append(history)
         if how.baselines:
             (scored,) = score(
                 training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
-                metadata=column, covariates=covariates, random_seed=seed_of_fold, threads=values['threads'],
+                metadata=column, covariates=known, random_seed=seed_of_fold, threads=values['threads'],
             )  # fmt: skip
             baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
@@ -224,7 +264,7 @@ def _parts(plan, sites, seed):
         yield seed_of_fit(seed, len(plan), number), site.learned, site.tested
 
 
-def _hashes(table, target, sequences, encoder, distance_matrix, **columns):
+def hashes_of(table, target, sequences, encoder, distance_matrix, **columns):
     """Return what the inputs are known by: where no seed is given, the same call goes on with the seed it drew."""
     hashes = hash_files(
         table=str(table),
@@ -243,7 +283,7 @@ def _ids(series):
     return qiime2.Metadata(pd.DataFrame(index=series.index))
 
 
-def _of_call(call, values):
+def of_call(call, values):
     """Return those of the `values` that are parameters of `call`."""
     return {opt.name: values[opt.name] for opt in call.options() if opt.name in values}
 
@@ -268,19 +308,24 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
     outputs = [*outputs, ('details', SampleData[AAMPredictionDetails]), ('metrics', AAMMetrics)]
     plugin.pipelines.register_function(
         function=function,
-        inputs={**INPUTS, 'encoder': AAMEncoder},
+        inputs={**INPUTS, **CLADES, 'encoder': AAMEncoder, 'settings': AAMSettings},
         parameters={
             'metadata': MetadataColumn[kind],
             'groups': MetadataColumn[Categorical | Numeric],
             'covariates': Metadata,
             'sites': MetadataColumn[Categorical | Numeric],
             'split': MetadataColumn[Categorical],
+            'extra_targets': Metadata,
+            **({'scale_by': MetadataColumn[Categorical]} if kind is Numeric else {}),
+            'sample_weights': MetadataColumn[Numeric],
             **parameters(config),
         },
         outputs=outputs,
         input_descriptions={
             **INPUT_DESCRIPTIONS,
+            **CLADES_OF_TRAINING,
             'encoder': 'Encoder from pretrain that every model starts from.',
+            'settings': SETTINGS_DESCRIPTION,
         },
         parameter_descriptions={
             'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
@@ -288,6 +333,9 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
             'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sites': SITES_DESCRIPTION,
             'split': SPLIT_DESCRIPTION,
+            'extra_targets': EXTRA_TARGETS_DESCRIPTION,
+            **({'scale_by': SCALE_BY_DESCRIPTION.format(more=OF_SCALE_BY)} if kind is Numeric else {}),
+            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION,
             **descriptions(config),
         },
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},

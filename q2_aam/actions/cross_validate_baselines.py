@@ -22,6 +22,16 @@ SEED = Int % Range(1, 2**31 - 1, inclusive_end=True)
 OF_ALL_SAMPLES = 'Covariates of the samples.'
 
 
+def with_column(covariates, column):
+    """Return covariates of the baselines: they are told of the category by which the target of ours is scaled."""
+    if column is None:
+        return covariates
+    frame = pd.DataFrame(index=column.index) if covariates is None else covariates.to_dataframe()
+    if column.name in frame:
+        return covariates
+    return qiime2.Metadata(frame.join(column, how='outer').rename_axis('id'))
+
+
 def _score_baselines(
     training_table: BIOMV210Format,
     test_table: BIOMV210Format,

@@ -12,6 +12,7 @@ from q2_sample_classifier import ClassifierPredictions, Probabilities, Regressor
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format, FeatureTable, Frequency, PresenceAbsence, RelativeFrequency
 from q2_types.sample_data import SampleData
+from q2_types.tree import NewickFormat
 from qiime2.plugin import Bool, Categorical, Int, List, Metadata, MetadataColumn, Numeric, Range, Str, TypeMatch
 
 from q2_aam.config import PredictClassesConfig, PredictConfig
@@ -35,11 +36,12 @@ from q2_aam.types import (
 )
 from q2_aam.visualizers.citations import cite
 
+from .clades import CLADES, CLADES_OF_NEW, clades_of
 from .cross_validate_baselines import OF_ALL_SAMPLES, SEED, register_baselines
 from .cross_validate_sites import gathered, of_plan
 from .fit import group_names
 from .messages import print_when_command_ends, warnings_to_user
-from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, frame_of, path_of, with_warnings
+from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, frame_of, path_of, series_of, with_warnings
 from .signature import descriptions, flat, parameters
 
 
@@ -58,7 +60,10 @@ def _predict_fold(
     test_table: BIOMV210Format,
     model: AAMModelDirectoryFormat,
     sequences: DNAFASTAFormat = None,
+    taxonomy: pd.Series = None,
+    phylogeny: NewickFormat = None,
     covariates: qiime2.Metadata = None,
+    scale_by: qiime2.CategoricalMetadataColumn = None,
     *,
     config: PredictConfig,
 ) -> pd.DataFrame:
@@ -67,9 +72,9 @@ def _predict_fold(
     from q2_aam.inference.predict import predict, predict_classes
 
     inputs = {'table': str(test_table), 'model': str(model), 'sequences': path_of(sequences)}
-    inputs['covariates'] = frame_of(covariates)
+    inputs |= {'covariates': frame_of(covariates), 'clades': clades_of(taxonomy, phylogeny)}
     if bundle.read_config(str(model)).kind == bundle.REGRESSOR:
-        *_, details = predict(**inputs, config=config)
+        *_, details = predict(**inputs, config=config, scale_by=series_of(scale_by))
     else:
         *_, details = predict_classes(**inputs, config=PredictClassesConfig.from_flat(config.to_flat()))
     return with_warnings(details)
@@ -221,15 +226,20 @@ def register_steps(plugin):
     )
     plugin.methods.register_function(
         function=_predict_fold,
-        inputs={'test_table': TABLE, 'model': AAMRegressor | AAMClassifier, 'sequences': INPUTS['sequences']},
-        parameters={'covariates': Metadata, **parameters(PredictConfig)},
+        inputs={'test_table': TABLE, 'model': AAMRegressor | AAMClassifier, 'sequences': INPUTS['sequences'], **CLADES},
+        parameters={'covariates': Metadata, 'scale_by': MetadataColumn[Categorical], **parameters(PredictConfig)},
         outputs=[('details', SampleData[AAMPredictionDetails])],
         input_descriptions={
             'test_table': 'Test samples.',
             'model': 'The model of the fold.',
             'sequences': INPUT_DESCRIPTIONS['sequences'],
+            **CLADES_OF_NEW,
         },
-        parameter_descriptions={'covariates': OF_ALL_SAMPLES, **descriptions(PredictConfig)},
+        parameter_descriptions={
+            'covariates': OF_ALL_SAMPLES,
+            'scale_by': 'Category of the samples.',
+            **descriptions(PredictConfig),
+        },
         output_descriptions={'details': 'Predictions for the test samples, as from predict and predict-classes.'},
         name='Predict one fold with its model',
         description='A step of cross-validate and cross-validate-classifier; use these instead. Predicts the test '

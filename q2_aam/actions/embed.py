@@ -1,15 +1,18 @@
 """The actions `predict_distances` and `embed`: distances and ordinations from an encoder, without labels or a tree."""
 
+import pandas as pd
 import skbio
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.ordination import PCoAResults
+from q2_types.tree import NewickFormat
 
 from q2_aam.config import DistancesConfig, EmbedConfig
 from q2_aam.types import AAMEncoder, AAMModelDirectoryFormat
 from q2_aam.visualizers.citations import cite
 
+from .clades import CLADES, CLADES_OF_NEW, clades_of
 from .examples_embed import embed_example, predict_distances_example
 from .shared import INPUT_DESCRIPTIONS, INPUTS, path_of
 from .signature import descriptions, flat, parameters
@@ -38,6 +41,8 @@ EMBED_DESCRIPTION = (
 def predict_distances(
     table: BIOMV210Format,
     sequences: DNAFASTAFormat = None,
+    taxonomy: pd.Series = None,
+    phylogeny: NewickFormat = None,
     encoder: AAMModelDirectoryFormat = None,
     *,
     config: DistancesConfig,
@@ -45,20 +50,24 @@ def predict_distances(
     # torch comes with it, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.inference.embed import predict_distances as run
 
-    return _matrix(run(str(table), path_of(encoder), config, sequences=path_of(sequences)))
+    clades = clades_of(taxonomy, phylogeny)
+    return _matrix(run(str(table), path_of(encoder), config, sequences=path_of(sequences), clades=clades))
 
 
 @flat(EmbedConfig)
 def embed(
     table: BIOMV210Format,
     sequences: DNAFASTAFormat = None,
+    taxonomy: pd.Series = None,
+    phylogeny: NewickFormat = None,
     encoder: AAMModelDirectoryFormat = None,
     *,
     config: EmbedConfig,
 ) -> (skbio.OrdinationResults, skbio.DistanceMatrix):
     from q2_aam.inference.embed import embed as run
 
-    ordination, distances = run(str(table), path_of(encoder), config, sequences=path_of(sequences))
+    clades = clades_of(taxonomy, phylogeny)
+    ordination, distances = run(str(table), path_of(encoder), config, sequences=path_of(sequences), clades=clades)
     pcoa = skbio.OrdinationResults(
         'PCoA',
         'Principal Coordinate Analysis',
@@ -76,10 +85,11 @@ def _matrix(distances):
 
 def register(plugin):
     """Register the actions with the plugin object."""
-    inputs = {'table': INPUTS['table'], 'sequences': INPUTS['sequences'], 'encoder': AAMEncoder}
+    inputs = {'table': INPUTS['table'], 'sequences': INPUTS['sequences'], **CLADES, 'encoder': AAMEncoder}
     input_descriptions = {
         'table': INPUT_DESCRIPTIONS['table'],
         'sequences': INPUT_DESCRIPTIONS['sequences'],
+        **CLADES_OF_NEW,
         'encoder': ENCODER_DESCRIPTION,
     }
     plugin.methods.register_function(

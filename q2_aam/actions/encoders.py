@@ -12,10 +12,11 @@ from .examples_encoders import load_encoder_example
 from .messages import warnings_to_user
 
 DESCRIPTION = (
-    'Load an encoder that comes with this plugin, for fit-regressor, fit-classifier, predict-distances and embed. v4 '
-    'was pretrained on unweighted UniFrac distances among samples of many public 16S V4 studies and of communities '
-    'drawn from Greengenes; SOURCES.md in its folder names them, with their citations and licences. predict-distances '
-    'and embed use it where no encoder is given; loaded as an artifact it stands in the provenance of results.'
+    'Load an encoder that comes with this plugin, for fit-regressor, fit-classifier, predict-distances and embed. '
+    'v4.1 was pretrained on unweighted UniFrac distances among samples of 27 public 16S V4 studies; SOURCES.md in its '
+    'folder names them, with their citations and licences. predict-distances and embed use it where no encoder is '
+    'given; loaded as an artifact it stands in the provenance of results. v4 is the same network, whose distances of '
+    'studies that it never saw are farther from UniFrac.'
 )
 
 
@@ -40,7 +41,7 @@ def register(plugin):
         parameters={'name': Str % Choices(list(SHIPPED))},
         outputs=[('encoder', AAMEncoder)],
         input_descriptions={},
-        parameter_descriptions={'name': 'Which encoder: v4, of 16S V4 from primer 515F on.'},
+        parameter_descriptions={'name': 'Which encoder, of 16S V4 from primer 515F on.'},
         output_descriptions={'encoder': 'The encoder.'},
         name='Load an encoder that comes with this plugin',
         description=DESCRIPTION,

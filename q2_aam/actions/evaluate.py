@@ -5,12 +5,22 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric, Visualization
 
 from q2_aam.config import CrossValidateClassifierConfig, CrossValidateConfig
-from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails
+from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails, AAMSettings
 from q2_aam.visualizers.citations import cite
 
-from .cross_validate import OF_BASELINES, OUTPUT_DESCRIPTIONS
+from .clades import CLADES, CLADES_OF_TRAINING
+from .cross_validate import OF_BASELINES, OF_SCALE_BY, OUTPUT_DESCRIPTIONS
 from .examples_evaluate import evaluate_classifier_example, evaluate_regressor_example
-from .shared import COVARIATES_DESCRIPTION, GROUPS_DESCRIPTION, INPUT_DESCRIPTIONS, INPUTS
+from .shared import (
+    COVARIATES_DESCRIPTION,
+    EXTRA_TARGETS_DESCRIPTION,
+    GROUPS_DESCRIPTION,
+    INPUT_DESCRIPTIONS,
+    INPUTS,
+    SAMPLE_WEIGHTS_DESCRIPTION,
+    SCALE_BY_DESCRIPTION,
+    SETTINGS_DESCRIPTION,
+)
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -28,11 +38,13 @@ CLASSES = 'cross_validate_classifier', ('predictions', 'probabilities', 'details
 @flat(CrossValidateConfig)
 def evaluate_regressor(
     ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
-    sample_metadata=None,
-    *, config
+    sample_metadata=None, extra_targets=None, scale_by=None, sample_weights=None, settings=None,
+    taxonomy=None, phylogeny=None, *, config
 ):  # fmt: skip
     inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
-    inputs['covariates'] = covariates
+    inputs |= {'taxonomy': taxonomy, 'phylogeny': phylogeny, 'settings': settings}
+    inputs |= {'covariates': covariates, 'extra_targets': extra_targets, 'sample_weights': sample_weights}
+    inputs['scale_by'] = scale_by
     coverage = {'coverage': config.training.coverage}
     return _evaluated(ctx, NUMBERS, inputs, metadata, groups, sample_metadata, config, coverage)
 
@@ -40,11 +52,12 @@ def evaluate_regressor(
 @flat(CrossValidateClassifierConfig)
 def evaluate_classifier(
     ctx, table, metadata, sequences=None, encoder=None, distance_matrix=None, groups=None, covariates=None,
-    sample_metadata=None,
-    *, config
+    sample_metadata=None, extra_targets=None, sample_weights=None, settings=None,
+    taxonomy=None, phylogeny=None, *, config
 ):  # fmt: skip
     inputs = {'table': table, 'sequences': sequences, 'encoder': encoder, 'distance_matrix': distance_matrix}
-    inputs['covariates'] = covariates
+    inputs |= {'taxonomy': taxonomy, 'phylogeny': phylogeny, 'settings': settings}
+    inputs |= {'covariates': covariates, 'extra_targets': extra_targets, 'sample_weights': sample_weights}
     return _evaluated(ctx, CLASSES, inputs, metadata, groups, sample_metadata, config, {})
 
 
@@ -84,21 +97,32 @@ def _register(plugin, function, config, kind, outputs, words, examples):
     what = words['what']
     plugin.pipelines.register_function(
         function=function,
-        inputs={**INPUTS, 'encoder': AAMEncoder},
+        inputs={**INPUTS, **CLADES, 'encoder': AAMEncoder, 'settings': AAMSettings},
         parameters={
             'metadata': MetadataColumn[kind],
             'groups': MetadataColumn[Categorical | Numeric],
             'covariates': Metadata,
             'sample_metadata': Metadata,
+            'extra_targets': Metadata,
+            **({'scale_by': MetadataColumn[Categorical]} if kind is Numeric else {}),
+            'sample_weights': MetadataColumn[Numeric],
             **parameters(config),
         },
         outputs=[*outputs, ('evaluation', Visualization)],
-        input_descriptions={**INPUT_DESCRIPTIONS, 'encoder': 'Encoder from pretrain that every model starts from.'},
+        input_descriptions={
+            **INPUT_DESCRIPTIONS,
+            **CLADES_OF_TRAINING,
+            'encoder': 'Encoder from pretrain that every model starts from.',
+            'settings': SETTINGS_DESCRIPTION,
+        },
         parameter_descriptions={
             'metadata': f'{what[2:].capitalize()} to predict (the target). Samples without a value are ignored.',
             'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
             'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sample_metadata': 'Further columns, by which errors are explained and points coloured.',
+            'extra_targets': EXTRA_TARGETS_DESCRIPTION,
+            **({'scale_by': SCALE_BY_DESCRIPTION.format(more=OF_SCALE_BY)} if kind is Numeric else {}),
+            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION,
             **descriptions(config),
         },
         output_descriptions={

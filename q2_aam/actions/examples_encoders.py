@@ -4,7 +4,7 @@
 def load_encoder_example(use):
     (encoder,) = use.action(
         use.UsageAction(plugin_id='aam', action_id='load_encoder'),
-        use.UsageInputs(name='v4'),
+        use.UsageInputs(name='v4.1'),
         use.UsageOutputNames(encoder='encoder'),
     )
 

@@ -7,6 +7,7 @@ from q2_types.distance_matrix import LSMatFormat
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
+from q2_types.tree import NewickFormat
 from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric
 
 from q2_aam.config import FitClassifierConfig, FitRegressorConfig
@@ -16,23 +17,32 @@ from q2_aam.types import (
     AAMModelDirectoryFormat,
     AAMPredictionDetails,
     AAMRegressor,
+    AAMSettings,
+    AAMSettingsDirectoryFormat,
     AAMTrainingHistory,
     AAMTrainingHistoryDirectoryFormat,
 )
 from q2_aam.visualizers.citations import cite
 
+from .clades import CLADES, CLADES_OF_TRAINING
 from .examples import fit_classifier_example, fit_regressor_example
 from .shared import (
     COVARIATES_DESCRIPTION,
     DETAILS_DESCRIPTION,
+    EXTRA_TARGETS_DESCRIPTION,
     GROUPS_DESCRIPTION,
     HISTORY_DESCRIPTION,
     INPUT_DESCRIPTIONS,
     INPUTS,
     OF_TRAINING,
+    SAMPLE_WEIGHTS_DESCRIPTION,
+    SCALE_BY_DESCRIPTION,
+    SETTINGS_DESCRIPTION,
     frame_of,
     path_of,
     saved,
+    series_of,
+    settings_of,
 )
 from .signature import descriptions, flat, parameters
 
@@ -62,9 +72,15 @@ def fit_regressor(
     sequences: DNAFASTAFormat = None,
     encoder: AAMModelDirectoryFormat = None,
     distance_matrix: LSMatFormat = None,
+    taxonomy: pd.Series = None,
+    phylogeny: NewickFormat = None,
     groups: qiime2.MetadataColumn = None,
     covariates: qiime2.Metadata = None,
     split: qiime2.CategoricalMetadataColumn = None,
+    extra_targets: qiime2.Metadata = None,
+    scale_by: qiime2.CategoricalMetadataColumn = None,
+    sample_weights: qiime2.NumericMetadataColumn = None,
+    settings: AAMSettingsDirectoryFormat = None,
     *,
     config: FitRegressorConfig,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame, AAMTrainingHistoryDirectoryFormat):
@@ -82,7 +98,13 @@ def fit_regressor(
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
         covariates=frame_of(covariates),
-        split=None if split is None else split.to_series(),
+        split=series_of(split),
+        extra_targets=frame_of(extra_targets),
+        scale_by=series_of(scale_by),
+        sample_weights=series_of(sample_weights),
+        taxonomy=taxonomy,
+        phylogeny=path_of(phylogeny),
+        settings=settings_of(settings),
     )
     return regressor, predictions, details, saved(logged)
 
@@ -94,9 +116,14 @@ def fit_classifier(
     sequences: DNAFASTAFormat = None,
     encoder: AAMModelDirectoryFormat = None,
     distance_matrix: LSMatFormat = None,
+    taxonomy: pd.Series = None,
+    phylogeny: NewickFormat = None,
     groups: qiime2.MetadataColumn = None,
     covariates: qiime2.Metadata = None,
     split: qiime2.CategoricalMetadataColumn = None,
+    extra_targets: qiime2.Metadata = None,
+    sample_weights: qiime2.NumericMetadataColumn = None,
+    settings: AAMSettingsDirectoryFormat = None,
     *,
     config: FitClassifierConfig,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame, pd.DataFrame, AAMTrainingHistoryDirectoryFormat):
@@ -114,7 +141,12 @@ def fit_classifier(
         groups=None if groups is None else group_names(groups),
         distance_matrix=path_of(distance_matrix),
         covariates=frame_of(covariates),
-        split=None if split is None else split.to_series(),
+        split=series_of(split),
+        extra_targets=frame_of(extra_targets),
+        sample_weights=series_of(sample_weights),
+        taxonomy=taxonomy,
+        phylogeny=path_of(phylogeny),
+        settings=settings_of(settings),
     )
     return classifier, predictions, probabilities, details, saved(logged)
 
@@ -145,18 +177,32 @@ def register(plugin):
         'groups': MetadataColumn[Categorical | Numeric],
         'covariates': Metadata,
         'split': MetadataColumn[Categorical],
+        'extra_targets': Metadata,
+        'sample_weights': MetadataColumn[Numeric],
     }
     column_descriptions = {
         'groups': GROUPS_DESCRIPTION.format(split='split'),
         'covariates': COVARIATES_DESCRIPTION.format(more=OF_TRAINING),
         'split': SPLIT_DESCRIPTION,
+        'extra_targets': EXTRA_TARGETS_DESCRIPTION,
+        'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION,
     }
-    inputs = {**INPUTS, 'encoder': AAMEncoder}
-    input_descriptions = {**INPUT_DESCRIPTIONS, 'encoder': ENCODER_DESCRIPTION}
+    inputs = {**INPUTS, **CLADES, 'encoder': AAMEncoder, 'settings': AAMSettings}
+    input_descriptions = {
+        **INPUT_DESCRIPTIONS,
+        **CLADES_OF_TRAINING,
+        'encoder': ENCODER_DESCRIPTION,
+        'settings': SETTINGS_DESCRIPTION,
+    }
     plugin.methods.register_function(
         function=fit_regressor,
         inputs=inputs,
-        parameters={'metadata': MetadataColumn[Numeric], **columns, **parameters(FitRegressorConfig)},
+        parameters={
+            'metadata': MetadataColumn[Numeric],
+            **columns,
+            'scale_by': MetadataColumn[Categorical],
+            **parameters(FitRegressorConfig),
+        },
         outputs=[
             ('regressor', AAMRegressor),
             ('predictions', SampleData[RegressorPredictions]),
@@ -167,6 +213,7 @@ def register(plugin):
         parameter_descriptions={
             'metadata': 'Numeric metadata column to predict (the target). Samples without a value are ignored.',
             **column_descriptions,
+            'scale_by': SCALE_BY_DESCRIPTION.format(more=''),
             **descriptions(FitRegressorConfig),
         },
         output_descriptions={

@@ -54,6 +54,7 @@ def plan(
         None if batches is None else batches.to_dataframe(),
         None if start is None else start.references,
         None if start is None else start.config.call.model.max_sequence_length,
+        None if start is None else start.known_features,
     )
     looked = look(given)
     rehearsal, curve, more = _rehearse(looked, given, path_of(encoder), config)

@@ -84,7 +84,7 @@ def register(plugin):
             'initial_encoder': 'Encoder to go on from, such as one from load-encoder: the new one has its form, and it '
             'is said how much of what it knew is kept.',
             'taxonomy': 'Taxonomy of the features: the clade of each ASV at taxonomy_level is learned from its '
-            'sequence.',
+            'sequence. Features without sequences share what is learned of their clades instead.',
             'alpha_diversity': 'Alpha diversities of the samples, one or several, which are learned.',
         },
         parameter_descriptions=descriptions(PretrainConfig),

@@ -1,9 +1,12 @@
 """Inputs and outputs that several actions have, described once."""
 
+from pathlib import Path
+
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency, PresenceAbsence, RelativeFrequency
 
+from q2_aam.config.search import SETTINGS_FILE, read_settings
 from q2_aam.runtime.history import History
 from q2_aam.types import AAMTrainingHistoryDirectoryFormat
 
@@ -22,8 +25,10 @@ INPUTS = {
 
 INPUT_DESCRIPTIONS = {
     'table': 'Feature table of ASVs, as counts, relative frequencies or presence and absence; it need not be rarefied. '
-    'Feature IDs may be hashes (sequences is then required) or the sequences themselves.',
-    'sequences': 'Representative sequences of the features in the table. Not needed where feature IDs are sequences.',
+    'Feature IDs may be hashes (sequences is then required), the sequences themselves, or names of features without '
+    'sequences (OTUs, genomes, taxa, genes), which are known by their names.',
+    'sequences': 'Representative sequences of the features in the table. Not needed where feature IDs are sequences, '
+    'or names of features that have none.',
     'distance_matrix': 'Distances between samples, for example unweighted UniFrac; any dissimilarity will do. Samples '
     'that are not in it still serve the other objectives.',
 }
@@ -39,6 +44,26 @@ COVARIATES_DESCRIPTION = (
     'and a category that was not learned are unknown, for which the model is trained, too. {more}'
 )
 OF_TRAINING = 'predict needs these columns, too.'
+
+EXTRA_TARGETS_DESCRIPTION = (
+    'Metadata whose numeric columns, but those of the target and the groups, are learned beside the target, each '
+    'scaled on its own; missing values teach nothing. The network alone learns them, and the target alone decides when '
+    'training stops. Details have their predictions as columns extra_NAME; predict needs nothing for them.'
+)
+SCALE_BY_DESCRIPTION = (
+    'Metadata column of categories, such as study or instrument, within which the target is scaled: center and spread '
+    'of each (of five training samples or more, in two groups) are learned, and undone in predictions. predict needs '
+    'this column, too.{more}'
+)
+SAMPLE_WEIGHTS_DESCRIPTION = (
+    'Metadata column with the weight of each labelled sample in the loss of the network and of the abundance ensemble, '
+    '0 or more. Metrics, the choice of the best epoch, the shares of both, and intervals or probabilities count all '
+    'samples the same.'
+)
+
+SETTINGS_DESCRIPTION = (
+    'Settings from tune-regressor or tune-classifier: parameters that have their default take their values from them.'
+)
 
 HISTORY_DESCRIPTION = (
     'Training history: first the warnings of the run (part warning, their text in column metric), then losses and '
@@ -62,6 +87,16 @@ def path_of(view):
 def frame_of(metadata):
     """Return metadata as a DataFrame, or None where the optional parameter was not given."""
     return None if metadata is None else metadata.to_dataframe()
+
+
+def series_of(column):
+    """Return a metadata column as a Series, or None where the optional parameter was not given."""
+    return None if column is None else column.to_series()
+
+
+def settings_of(folder):
+    """Return the settings in a folder, or None where the optional input was not given."""
+    return None if folder is None else read_settings((Path(str(folder)) / SETTINGS_FILE).read_text('utf-8'))
 
 
 def with_warnings(details):

@@ -21,11 +21,13 @@ CARD_FIELDS = (
     'format_version', 'kind', 'samples', 'asvs', 'amplicon_length', 'input_sha256', 'target', 'unit', 'seed', 'device',
     'precision', 'versions', 'wall_seconds', 'metrics', CONFIG_SHA256,
 )  # fmt: skip
+# Those that older cards lack: how many devices, of how many machines, trained it, and how.
+LATER_FIELDS = ('devices', 'nodes', 'strategy')
 
 
 def make_card(
     kind: str, study: Study, samples: dict, hashes: dict, metrics: dict, seed: int, started: float, device: str,
-    precision, target: str | None = None,
+    precision, target: str | None = None, devices: int = 1, nodes: int = 1, strategy: str = 'single',
 ) -> dict:  # fmt: skip
     """Return the card of a model that was just trained, but for the checksum, which saving it adds.
 
@@ -48,6 +50,10 @@ def make_card(
         In which the encoders computed.
     target : str, optional
         Name of the metadata column.
+    devices, nodes : int
+        That trained it: devices of all machines, and machines.
+    strategy : str
+        How: single, ddp or fsdp.
     """
     import torch
 
@@ -57,7 +63,10 @@ def make_card(
         'kind': kind,
         'samples': samples,
         'asvs': len(study.codes),
-        'amplicon_length': {
+        # features without sequences have none
+        'amplicon_length': None
+        if study.named
+        else {
             'shortest': int(lengths.min()),
             'median': float(np.median(lengths)),
             'longest': int(lengths.max()),
@@ -68,6 +77,9 @@ def make_card(
         'unit': None if target is None else f'that of the metadata column "{target}"',
         'seed': seed,
         'device': device,
+        'devices': devices,
+        'nodes': nodes,
+        'strategy': strategy,
         'precision': str(precision).removeprefix('torch.'),
         'versions': {
             'q2-aam': q2_aam.__version__,
@@ -87,7 +99,7 @@ def card_to_json(card: dict, config_sha256: str) -> str:
 
 def check_card(card: dict) -> None:
     """Raise ValueError, which names the first field too many or too few, unless these are CARD_FIELDS."""
-    if unknown := sorted(set(card) - set(CARD_FIELDS)):
+    if unknown := sorted(set(card) - {*CARD_FIELDS, *LATER_FIELDS}):
         raise ValueError(
             f"The model's {CARD_FILE} has the unknown field {shown(unknown[0])}; use a model of this plugin."
         )

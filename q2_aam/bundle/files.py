@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import operator
 import pathlib
 import shutil
 from typing import TYPE_CHECKING
@@ -11,41 +10,47 @@ import numpy as np
 
 from q2_aam.config import HeadConfig
 from q2_aam.data.atomic import hash_file
-from q2_aam.data.references import MAX_REFERENCES, References
+from q2_aam.data.known_features import ARRAYS as KNOWN_FEATURES
+from q2_aam.data.known_features import KnownFeatures
+from q2_aam.data.references import References, Similarity
+from q2_aam.data.study import Study
 from q2_aam.data.vocabulary import Vocabulary
-from q2_aam.errors import UserError, shown
+from q2_aam.errors import UserError
 from q2_aam.stats.conformal import Calibration
 from q2_aam.stats.difficulty import FEATURES, NAMES, Difficulty
 
-from . import domain, known_asvs
+from . import domain, known_asvs, token_branches
 from .card import CARD_FILE, CONFIG_SHA256, card_to_json, check_card
 from .domain import Domain
 from .known_asvs import KnownASVs
 from .network import network_of
 from .schema import CONFIG_FILE, ENCODER, REGRESSOR, WEIGHTS_SHA256, BundleConfig, check_version
+from .tensors import (
+    ABUNDANCE,
+    DIFFICULTIES,
+    DIFFICULTY,
+    ENSEMBLE,
+    GROUPS,
+    MODEL_FILE,
+    REFERENCES,
+    SCORES,
+    VOCABULARY,
+    called,
+    check_header,
+)  # fmt: skip
+from .token_branches import TokenBranches
 from .untrusted import MAX_BYTES, brief, one_line, read_bytes, read_object
 
 if TYPE_CHECKING:
     from q2_aam.model.abundance_ensemble import AbundanceEnsemble
     from q2_aam.model.network import Network
 
-MODEL_FILE = 'model.safetensors'
 FILES = (MODEL_FILE, CONFIG_FILE, CARD_FILE)
 FLOATS = ('F32', 'F64')
 # The types of arrays, as numpy and as safetensors name them.
 TYPES = {'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'int32': 'I32', 'int16': 'I16', 'uint8': 'U8'}
-# Arrays beside the weights of the network.
-REFERENCES, SCORES, GROUPS = 'references', 'calibration.scores', 'calibration.groups'
-ENSEMBLE, VOCABULARY, ABUNDANCE = 'ensemble.', 'ensemble.vocabulary', 'ensemble.vocabulary_abundance'
-DIFFICULTY = 'difficulty.'
-DIFFICULTIES = {DIFFICULTY + name: 'float64' for name in NAMES}
-# Arrays that older bundles lack, and those made with few groups.
-OPTIONAL = {ABUNDANCE, *domain.ARRAYS, *DIFFICULTIES, *known_asvs.ARRAYS}
-# What arrays of sequences may be, known from the file's header before any is read: the work on them grows with both.
-MAX_VOCABULARY, MAX_LENGTH, MAX_DIMENSIONS = 8192, 2**16, 3
-MAX_SHAPES = {REFERENCES: (MAX_REFERENCES, MAX_LENGTH), VOCABULARY: (MAX_VOCABULARY, MAX_LENGTH)}
 # Heads that prediction has no use for are not saved.
-UNUSED_HEADS = ('nucleotides', 'asv_classes', 'sample_numbers')
+UNUSED_HEADS = ('nucleotides', 'asv_classes', 'sample_numbers', 'abundances')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Bundle:
         Its target has the calibration.
     network : q2_aam.model.network.Network
     references : q2_aam.data.references.References or None
-        None of an encoder that an older version made.
+        None of an encoder that an older version made, and where features have no sequences.
     ensemble : q2_aam.model.abundance_ensemble.AbundanceEnsemble or None
     vocabulary : q2_aam.data.vocabulary.Vocabulary or None
         Of the ensemble.
@@ -66,6 +71,10 @@ class Bundle:
         Of the ensemble, too; older models have none, nor have those of few groups.
     known_asvs : q2_aam.bundle.known_asvs.KnownASVs or None
         Of an encoder whose own branches differ between ASVs that it learned from and others.
+    known_features : q2_aam.data.known_features.KnownFeatures or None
+        Of a model that knows features by their names.
+    token_branches : q2_aam.bundle.token_branches.TokenBranches or None
+        Of an encoder that compares samples by tokens, too; they take the place of ASVs' own branches.
     """
 
     config: BundleConfig
@@ -75,6 +84,13 @@ class Bundle:
     vocabulary: Vocabulary | None = None
     domain: Domain | None = None
     known_asvs: KnownASVs | None = None
+    known_features: KnownFeatures | None = None
+    token_branches: TokenBranches | None = None
+
+    def similarity(self, study: Study) -> Similarity:
+        """Compare the ASVs of a study with what the model learned from; an encoder must have references for that."""
+        known = self.references if self.known_features is None else self.known_features
+        return known.of_study(study)  # type: ignore[union-attr]
 
 
 def heads_to_save(network) -> dict[str, HeadConfig]:
@@ -131,7 +147,7 @@ def _arrays_of(bundle):
         arrays[VOCABULARY] = bundle.vocabulary.codes
         if bundle.vocabulary.abundance is not None:
             arrays[ABUNDANCE] = bundle.vocabulary.abundance
-    for more in (bundle.domain, bundle.known_asvs):
+    for more in (bundle.domain, bundle.known_asvs, bundle.known_features, bundle.token_branches):
         if more is not None:
             arrays |= more.arrays()
     return arrays
@@ -141,11 +157,11 @@ def array_types(config: BundleConfig) -> dict[str, str]:
     """Return the type, as safetensors names it, of each array beside the network's weights, by its name."""
     from q2_aam.model.abundance_ensemble import array_types as types_of
 
-    types = {}
+    types = {} if config.features is None else dict(KNOWN_FEATURES)
     if config.references is not None:
         types[REFERENCES] = 'uint8'
     if config.kind == ENCODER:
-        types |= known_asvs.ARRAYS
+        types |= known_asvs.ARRAYS | token_branches.ARRAYS
     if config.kind == REGRESSOR:
         types |= {SCORES: 'float64', GROUPS: 'int64'}
         if config.blend is not None:
@@ -215,7 +231,11 @@ def _bundle(config, network, arrays):
             config.target.outputs,
             config.covariates,
         )
-    return Bundle(config, network, references, ensemble, vocabulary, known, KnownASVs.from_arrays(arrays))
+    named = None if config.features is None else KnownFeatures.from_arrays(arrays, config.features.shared)
+    if named is not None and len(named.token_keys) != config.features.tokens:
+        raise ValueError(f"The model's named features do not fit its {CONFIG_FILE}; train the model again.")
+    branches = KnownASVs.from_arrays(arrays), named, TokenBranches.from_arrays(arrays)
+    return Bundle(config, network, references, ensemble, vocabulary, known, *branches)
 
 
 def _calibrated(target, arrays):
@@ -225,7 +245,8 @@ def _calibrated(target, arrays):
         if missing := sorted(set(NAMES) - set(given)):
             raise ValueError(f'The model lacks the numbers {DIFFICULTY}{missing[0]}; train it again.')
         difficulty = Difficulty.from_arrays(given, FEATURES)
-    calibration = Calibration(arrays[SCORES], arrays[GROUPS], target.quantiles or difficulty is not None)
+    by_difficulty = target.quantiles or difficulty is not None or target.by_category is not None
+    calibration = Calibration(arrays[SCORES], arrays[GROUPS], by_difficulty)
     return dataclasses.replace(target, calibration=calibration, difficulty=difficulty)
 
 
@@ -286,61 +307,16 @@ def _check_tensors(path, config, level):
     try:
         with safe_open(path, framework='numpy') as tensors:
             types = array_types(config)
-            _check_header({name: tensors.get_slice(name) for name in tensors.keys()}, config, types)
+            check_header({name: tensors.get_slice(name) for name in tensors.keys()}, config, types)
             if level != 'max':
                 return
             for name in tensors.keys():
                 is_float = tensors.get_slice(name).get_dtype() in FLOATS
                 if is_float and not np.isfinite(tensors.get_tensor(name)).all():
-                    raise ValueError(f'The {_called(name, types)} of the model are not all numbers; train it again.')
+                    raise ValueError(f'The {called(name, types)} of the model are not all numbers; train it again.')
             _bundle(config, None, {name: tensors.get_tensor(name) for name in types if name in tensors.keys()})
     except SafetensorError as error:
         raise ValueError(
             f"The model's {MODEL_FILE} is damaged or incomplete ({one_line(error)}); get the artifact again from where "
             'it was made.'
         ) from error
-
-
-def _check_header(slices, config, arrays):
-    """Check names, shapes and types of tensors; `slices` is {name: slice of a safetensors file}."""
-    shapes = {name: tuple(value.shape) for name, value in network_of(config).state_dict().items()}
-    types = dict.fromkeys(shapes, 'F32') | arrays
-    types = {name: kind for name, kind in types.items() if name in slices or name not in OPTIONAL}
-    if missing := sorted(set(types) - set(slices)):
-        raise ValueError(
-            f"The model's {MODEL_FILE} lacks the {_called(missing[0], arrays)} that its {CONFIG_FILE} asks for."
-        )
-    if unknown := sorted(set(slices) - set(types)):
-        raise ValueError(
-            f"The model's {MODEL_FILE} has weights that its {CONFIG_FILE} does not know: {shown(unknown[0])}."
-        )
-    for name in sorted(types):
-        shape, kind = tuple(slices[name].get_shape()), slices[name].get_dtype()
-        # arrays are of the size that they are
-        if shape != shapes.get(name, shape):
-            raise ValueError(
-                f'The weights {name} of the model have the shape {brief(shape)}, but its {CONFIG_FILE} asks for '
-                f'{shapes[name]}; the two files do not belong together.'
-            )
-        if kind != types[name]:
-            raise ValueError(
-                f'The {_called(name, arrays)} of the model are of the type {kind} instead of {types[name]}; use a '
-                'model that this plugin has made.'
-            )
-        if name in arrays:
-            _check_size(name, shape)
-
-
-def _check_size(name, shape):
-    """Raise ValueError if an array has more dimensions than any, or if one of sequences is larger than any."""
-    largest = MAX_SHAPES.get(name)
-    if len(shape) > MAX_DIMENSIONS if largest is None else len(shape) != 2 or any(map(operator.gt, shape, largest)):
-        allowed = f'{MAX_DIMENSIONS} dimensions' if largest is None else f'{largest[0]:,} sequences of {largest[1]:,}'
-        raise ValueError(
-            f'The numbers {name} of the model have the shape {brief(shape)}, but at most {allowed} are allowed; use a '
-            'model that this plugin has made.'
-        )
-
-
-def _called(name, arrays):
-    return f'numbers {name}' if name in arrays else f'weights {name}'

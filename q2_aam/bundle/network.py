@@ -13,7 +13,8 @@ def network_of(config: BundleConfig):
     if config.covariates is not None:
         form = CovariateForm.of(config.covariates, config.call.covariates.covariate_fusion)
     try:
-        return build_network(config.call.model, config.heads, covariates=form)
+        tokens = None if config.features is None else config.features.tokens
+        return build_network(config.call.model, config.heads, covariates=form, tokens=tokens)
     except KeyError as error:
         # of torch: a name with a dot, or that of a method
         raise ValueError(

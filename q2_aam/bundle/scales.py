@@ -1,9 +1,15 @@
-"""How a numeric target is learned: on which scale, and which of its quantiles."""
+"""How a numeric target is learned: on which scale, scaled by which categories, and which of its quantiles.
+
+Shapes: N samples.
+"""
 
 import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+
+from q2_aam.data.covariates import MAX_CATEGORIES
+from q2_aam.data.names import OF_CLASSES, OF_COLUMNS, first_fault
 
 from .untrusted import brief
 
@@ -11,6 +17,9 @@ from .untrusted import brief
 MAX_LOGARITHM = 44.0
 # Quantiles that are learned.
 MAX_LEVELS = 1000
+# Values of a column are from -1e18 to 1e18 and span 1e-18 or more (q2_aam.data.numbers); the training split alone may
+# span less. Beyond these, outputs in float32 could not become finite numbers of float64.
+MAX_CENTER, MIN_SCALE, MAX_SCALE = 1e18, 1e-30, 1e19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +55,53 @@ LOG = Scale(
     True,
     'the logarithm of 1 + its value is learned, and undone in predictions',
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class ByCategory:
+    """Scaling of a target by the category of each sample, on the scale on which it is learned.
+
+    Attributes
+    ----------
+    name : str
+        Of the metadata column.
+    categories : tuple of str
+        Those with training samples enough; any other is unknown.
+    centers, scales : tuple of float
+        Of each category.
+    """
+
+    name: str
+    categories: tuple
+    centers: tuple
+    scales: tuple
+
+    def __post_init__(self):
+        for name in ('categories', 'centers', 'scales'):
+            # JSON has lists
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        number = len(self.categories) if isinstance(self.categories, tuple) else 0
+        sound = isinstance(self.name, str) and all(isinstance(one, str) for one in self.categories)
+        if not sound or not 1 <= number <= MAX_CATEGORIES or len(set(self.categories)) < number:
+            raise ValueError(
+                f'A target that is scaled by category must have 1 to {MAX_CATEGORIES:,} different categories, but has '
+                f'{brief(self.categories)}.'
+            )
+        if first_fault([self.name], OF_COLUMNS) or first_fault(self.categories, OF_CLASSES):
+            raise ValueError(
+                'Names of the categories by which a target is scaled must be such as QIIME 2 metadata have, but they '
+                f'are {brief(self.categories)} of {brief(self.name)}.'
+            )
+        for values, low, high in ((self.centers, -MAX_CENTER, MAX_CENTER), (self.scales, MIN_SCALE, MAX_SCALE)):
+            numbers = isinstance(values, tuple) and all(
+                type(one) in (int, float) and low <= one <= high for one in values
+            )
+            if not numbers or len(values) != number:
+                raise ValueError(
+                    f'A target that is scaled by category must have a number from {low:g} to {high:g} for each of '
+                    f'{number} categories, but has {brief(values)}.'
+                )
 
 
 def check_levels(levels: object, shown: object, quantiles: bool) -> None:

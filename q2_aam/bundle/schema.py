@@ -20,18 +20,22 @@ from q2_aam.config import (
     PretrainConfig,
 )
 from q2_aam.data.covariates import CovariateSchema
+from q2_aam.data.extra_targets import HEAD as EXTRA_HEAD
+from q2_aam.data.extra_targets import MAX_EXTRA_TARGETS
 from q2_aam.data.names import OF_CLASSES, OF_COLUMNS, first_fault
 from q2_aam.data.references import References
 from q2_aam.errors import shown
 
+from .blend import Blend
 from .covariates import COLUMNS, read_covariates
-from .targets import Blend, ClassTarget, NumericTarget, is_number
+from .fields import FORMAT_VERSION, check_fields, check_version, fields_of
+from .named import NamedFeatures, read_features
+from .targets import ClassTarget, NumericTarget, is_number
 from .untrusted import brief, one_line, read_object
 
 CONFIG_FILE = 'config.json'
 # The field with the checksum of the weights.
 WEIGHTS_SHA256 = 'weights_sha256'
-FORMAT_VERSION = 1
 ENCODER, REGRESSOR, CLASSIFIER = 'encoder', 'regressor', 'classifier'
 CALLS: dict[str, type[Call]] = {
     ENCODER: PretrainConfig,
@@ -75,6 +79,10 @@ class BundleConfig:
         Share of a sample in ASVs of the vocabulary below which it is low: by logarithms and by reads.
     covariates : q2_aam.data.covariates.CovariateSchema or None
         What it reads of samples beside their reads; None of an encoder.
+    extra_targets : tuple of NumericTarget
+        What its network predicts beside the target, in the order of the outputs of the head of that name.
+    features : q2_aam.bundle.named.NamedFeatures or None
+        Of a model that knows features by their names; it has no references then.
     """
 
     kind: str
@@ -86,16 +94,19 @@ class BundleConfig:
     blend: Blend | None = None
     min_coverage: tuple[float, float] = (0.0, 0.0)
     covariates: CovariateSchema | None = None
+    extra_targets: tuple[NumericTarget, ...] = ()
+    features: NamedFeatures | None = None
 
     def to_json(self, weights_sha256: str) -> str:
         """Return the text of `config.json`; it holds the checksum of the weights, too."""
         fields = {
             'format_version': FORMAT_VERSION,
             WEIGHTS_SHA256: weights_sha256,
-            **dataclasses.asdict(dataclasses.replace(self, target=None)),
+            **dataclasses.asdict(dataclasses.replace(self, target=None, extra_targets=())),
+            'extra_targets': [fields_of(target) for target in self.extra_targets],
         }
         if self.target is not None:
-            fields['target'] = {name: getattr(self.target, name) for name in _names_of(type(self.target))}
+            fields['target'] = fields_of(self.target)
         return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False) + '\n'
 
     @classmethod
@@ -104,7 +115,7 @@ class BundleConfig:
         fields = read_object(text, CONFIG_FILE)
         check_version(fields, CONFIG_FILE)
         del fields['format_version']
-        _check_fields(fields, cls, CONFIG_FILE, more=WEIGHTS_SHA256)
+        check_fields(fields, cls, CONFIG_FILE, more=WEIGHTS_SHA256)
         kind = fields['kind']
         if not isinstance(kind, str) or kind not in CALLS:
             raise ValueError(f'The kind of a model must be one of {", ".join(CALLS)}, but it is {brief(kind)}.')
@@ -115,17 +126,20 @@ class BundleConfig:
                 f'{MAX_DIVISOR:g}, but it is {brief(divisor)}.'
             )
         heads, target = _heads(fields['heads']), _target(kind, fields.get('target'))
-        _check_heads(heads, target, divisor)
+        extra = _extra_targets(kind, fields.get('extra_targets', []))
+        _check_heads(heads, target, divisor, extra)
         return cls(
             kind,
             _call(kind, fields['call']),
             heads,
             divisor,
             target,
-            _references(kind, fields.get('references')),
+            _references(kind, fields.get('references'), fields.get('features')),
             _blend(kind, fields.get('blend')),
             _min_coverage(fields.get('min_coverage', [0.0, 0.0])),
             _covariates(kind, fields.get('covariates')),
+            extra,
+            read_features(fields.get('features')),
         )
 
 
@@ -153,7 +167,7 @@ def _heads(fields):
 
 
 def _head(name, fields):
-    _check_fields(fields, HeadConfig, f'head {shown(name)} of {CONFIG_FILE}')
+    check_fields(fields, HeadConfig, f'head {shown(name)} of {CONFIG_FILE}')
     try:
         head = HeadConfig(**fields)
     except ValueError as error:
@@ -166,14 +180,17 @@ def _head(name, fields):
     return head
 
 
-def _check_heads(heads, target, divisor):
+def _check_heads(heads, target, divisor, extra):
     """Raise ValueError unless there are the heads that prediction asks for."""
-    head = heads.get('target')
-    if target is not None and (head is None or (head.kind, head.outputs) != ('target', target.outputs)):
-        raise ValueError(
-            f"The model's {CONFIG_FILE} must have a head of {target.outputs} outputs for its target; use a model that "
-            'this plugin has made.'
-        )
+    outputs = {} if target is None else {'target': target.outputs}
+    outputs |= {EXTRA_HEAD: len(extra)} if extra else {}
+    for name, number in outputs.items():
+        head = heads.get(name)
+        if head is None or (head.kind, head.outputs) != ('target', number):
+            raise ValueError(
+                f"The model's {CONFIG_FILE} must have a head of {number} outputs for its {name.replace('_', ' ')}; use "
+                'a model that this plugin has made.'
+            )
     if divisor is not None and heads.get('distances') not in DISTANCE_HEADS:
         raise ValueError(
             f"The model's {CONFIG_FILE} has a distance divisor, but no head for distances; use a model that this "
@@ -189,12 +206,32 @@ def _target(kind, fields):
         )
     if fields is None:
         return None
-    _check_fields(fields, TARGETS[kind], f'target of {CONFIG_FILE}')
+    check_fields(fields, TARGETS[kind], f'target of {CONFIG_FILE}')
     target = TARGETS[kind](**fields)
     if isinstance(target, NumericTarget) and target.coverage is None:
         raise ValueError(f"The target of the model's {CONFIG_FILE} has no coverage for its intervals; train it again.")
     _check_names(target)
     return target
+
+
+def _extra_targets(kind, fields):
+    """Return what `config.json` says of extra targets."""
+    if not isinstance(fields, list) or len(fields) > MAX_EXTRA_TARGETS or (fields and kind not in TARGETS):
+        raise ValueError(
+            f"The extra targets of the model's {CONFIG_FILE} must be a list of at most {MAX_EXTRA_TARGETS}, and none "
+            f'of an encoder, but they are {brief(fields)}.'
+        )
+    for one in fields:
+        check_fields(one, NumericTarget, f'extra targets of {CONFIG_FILE}')
+    targets = tuple(NumericTarget(**one) for one in fields)
+    for target in targets:
+        _check_names(target)
+    if len({target.name for target in targets}) < len(targets) or any(target.outputs != 1 for target in targets):
+        raise ValueError(
+            f"The extra targets of the model's {CONFIG_FILE} must have different names and one output each; use a "
+            'model that this plugin has made.'
+        )
+    return targets
 
 
 def _check_names(target):
@@ -215,14 +252,14 @@ def _check_names(target):
         )
 
 
-def _references(kind, fields):
-    if fields is None and kind in TARGETS:
+def _references(kind, fields, features):
+    if fields is None and kind in TARGETS and features is None:
         raise ValueError(
             f"The model's {CONFIG_FILE} lacks references, which a {kind} must have; train the model again."
         )
     # encoders that older versions made have none
     if fields is not None:
-        _check_fields(fields, References, f'references of {CONFIG_FILE}', without='codes')
+        check_fields(fields, References, f'references of {CONFIG_FILE}', without='codes')
         # their sequences are an array, which is read later; what is said of one goes for all
         references = References(np.ones((1, 1), dtype=np.uint8), **fields)
         if references.longest > MAX_LENGTH:
@@ -238,7 +275,7 @@ def _blend(kind, fields):
         return None
     if kind not in TARGETS:
         raise ValueError(f"The model's {CONFIG_FILE} has a blend, but an encoder predicts nothing.")
-    _check_fields(fields, Blend, f'blend of {CONFIG_FILE}')
+    check_fields(fields, Blend, f'blend of {CONFIG_FILE}')
     return Blend(**fields)
 
 
@@ -257,7 +294,7 @@ def _covariates(kind, fields):
     if kind not in TARGETS:
         raise ValueError(f"The model's {CONFIG_FILE} has covariates, but an encoder reads none.")
     where = f'covariates of {CONFIG_FILE}'
-    _check_fields(fields, CovariateSchema, where)
+    check_fields(fields, CovariateSchema, where)
     for name, cls in COLUMNS.items():
         columns = fields.get(name, [])
         if not isinstance(columns, list):
@@ -265,49 +302,5 @@ def _covariates(kind, fields):
                 f"The {name} columns in the model's {where} must be a list, but they are {brief(columns)}."
             )
         for column in columns:
-            _check_fields(column, cls, where)
+            check_fields(column, cls, where)
     return read_covariates(fields)
-
-
-def check_version(fields: dict, name: str) -> None:
-    """Raise ValueError unless this version of the plugin reads the format version that the file `name` gives."""
-    version = fields.get('format_version')
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"The model's {name} has no format version; use a model that this plugin has made.")
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f'The model has format version {version}, but this version of q2-aam reads up to {FORMAT_VERSION}; '
-            'update q2-aam.'
-        )
-
-
-def _names_of(cls, without=None):
-    """Return the names of the fields of a dataclass that stand in JSON."""
-    fields = dataclasses.fields(cls)
-    return [field.name for field in fields if not field.metadata.get('array') and field.name != without]
-
-
-def _check_fields(fields, cls, where, without=None, more=None):
-    """Raise ValueError, which names the field, unless `fields` are of the dataclass; those with a default may lack.
-
-    A field `without` is none of them, a field `more` is one that stands in JSON alone.
-    """
-    if not isinstance(fields, dict):
-        raise ValueError(f"The model's {where} must be an object, but it is {brief(fields)}.")
-    names = _names_of(cls, without) + ([more] if more else [])
-    if unknown := sorted(set(fields) - set(names)):
-        raise ValueError(
-            f"The model's {where} has a field that format version {FORMAT_VERSION} does not know: "
-            f'{shown(unknown[0])}; use the version of q2-aam that made it, or train the model again.'
-        )
-    needed = {field.name for field in dataclasses.fields(cls) if _has_no_default(field)} & set(names)
-    needed |= {more} if more else set()
-    if missing := sorted(needed - set(fields)):
-        raise ValueError(
-            f"The model's {where} lacks the field {missing[0]} of format version {FORMAT_VERSION}, so that it cannot "
-            'be read; train the model again with this version of q2-aam.'
-        )
-
-
-def _has_no_default(field):
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

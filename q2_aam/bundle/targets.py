@@ -1,8 +1,9 @@
-"""What a model predicts, and how its outputs are read: scaling, intervals, probabilities, the blend of both readers.
+"""What a model predicts, and how its outputs are read: scaling, intervals, probabilities.
 
-Shapes: N samples, O outputs, M members of the abundance ensemble.
+Shapes: N samples, O outputs.
 """
 
+import copy
 import dataclasses
 import json
 import typing
@@ -12,27 +13,19 @@ import numpy as np
 from q2_aam.data.details import LOWER, PROBABILITY, QUANTILE, UPPER
 from q2_aam.data.signs import Signs
 from q2_aam.errors import UserError
-from q2_aam.model.member_arrays import KINDS, PERCEPTRONS
 from q2_aam.stats.conformal import Calibration
 from q2_aam.stats.difficulty import Difficulty, difficulty_features
 from q2_aam.stats.temperature import softmax
 
-from .scales import COLUMN, LOG, SQRT, Scale, check_levels
+from .scales import COLUMN, LOG, MAX_CENTER, MAX_SCALE, MIN_SCALE, SQRT, ByCategory, Scale, check_levels
 from .untrusted import MAX_BYTES, brief
 
 # Least difficulty of a sample, in standard deviations of the target: quantiles that cross say nothing.
 MIN_DIFFICULTY = 0.1
-# Values of a column are from -1e18 to 1e18 and span 1e-18 or more (q2_aam.data.numbers); the training split alone may
-# span less. Beyond these, outputs in float32 could not become finite numbers of float64.
-MAX_CENTER, MIN_SCALE, MAX_SCALE = 1e18, 1e-30, 1e19
 # What outputs are multiplied or divided by; what training finds lies within a factor of 20 of 1.
 MIN_FACTOR, MAX_FACTOR = 1e-6, 1e6
-# Members of an abundance ensemble; training makes five or ten.
-MAX_MEMBERS = 1024
 # A name is written into config.json once and into card.json twice, where a letter takes up to 12 bytes.
 MAX_NAME = 1000
-# Share of a sample in ASVs of the vocabulary from which on the abundance ensemble has its full weight.
-ENOUGH_COVERAGE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +53,8 @@ class NumericTarget:
         doi:10.3982/ECTA7880). Empty: the three outputs are read as they are.
     shown : tuple of float
         Those of the levels that have a column of their own.
+    by_category : ByCategory or None
+        Where the scaling is that of the category of each sample: the target is then read by :meth:`of`.
     calibration : q2_aam.stats.conformal.Calibration or None
         What prediction intervals are made from; of a square root, on that scale, so that intervals are wider for
         large values and never below 0. Its arrays stand beside the weights of a bundle, not in its config.json.
@@ -78,6 +73,7 @@ class NumericTarget:
     log: bool = False
     levels: tuple = ()
     shown: tuple = ()
+    by_category: ByCategory | None = None
     calibration: Calibration | None = dataclasses.field(default=None, metadata={'array': True})
     difficulty: Difficulty | None = dataclasses.field(default=None, metadata={'array': True})
 
@@ -104,10 +100,13 @@ class NumericTarget:
         if self.sqrt and self.log:
             raise ValueError('The target must not be both a square root and a logarithm.')
         self._check_levels()
-        by_difficulty = self.quantiles or self.difficulty is not None
+        if self.by_category is not None and not isinstance(self.by_category, ByCategory):
+            object.__setattr__(self, 'by_category', _by_category(self.by_category))
+        by_difficulty = self.quantiles or self.difficulty is not None or self.by_category is not None
         if self.calibration is not None and self.calibration.by_difficulty != by_difficulty:
             raise ValueError(
-                'The calibration of the target must be by difficulty if, and only if, it has quantiles or a difficulty.'
+                'The calibration of the target must be by difficulty if, and only if, it has quantiles, a difficulty '
+                'or a scaling by category.'
             )
 
     def _check_levels(self):
@@ -116,6 +115,27 @@ class NumericTarget:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         check_levels(self.levels, self.shown, self.quantiles)
+
+    def of(self, codes: np.ndarray | None) -> 'NumericTarget':
+        """Return the target as outputs for samples of these categories are read by it, with arrays [N] as its scaling.
+
+        Parameters
+        ----------
+        codes : int64 [N] or None
+            Number of the category of each sample from 1 on, 0 where it is unknown: the scaling is that of all samples
+            then. None: the target is returned as it is.
+        """
+        by_category = self.by_category
+        if codes is None or by_category is None:
+            return self
+        of_samples = copy.copy(self)
+        for name, of_all, each in (
+            ('center', self.center, by_category.centers),
+            ('scale', self.scale, by_category.scales),
+        ):
+            # not checked again: they are arrays now
+            object.__setattr__(of_samples, name, np.array([of_all, *each])[codes])
+        return of_samples
 
     @property
     def on_scale(self) -> Scale:
@@ -143,17 +163,20 @@ class NumericTarget:
         """Return how hard samples are to predict, float64 [N]; None where all are as hard.
 
         With quantiles it is half the distance of the outer ones, on the scale of the calibration, else it follows from
-        the outputs [N, O] and the signs of the samples (:mod:`q2_aam.stats.difficulty`).
+        the outputs [N, O] and the signs of the samples (:mod:`q2_aam.stats.difficulty`), and from their category, where
+        that scales the target.
         """
         if self.quantiles:
             outputs = self._ordered(outputs)
             half = (self._linear(outputs[:, 2]) - self._linear(outputs[:, 1])) / 2
             return np.maximum(half, MIN_DIFFICULTY * self.scale)
+        of_category = None if self.by_category is None else self.scale * np.ones(len(outputs))
         if self.difficulty is None:
-            return None
+            return of_category
         if signs is None:
             raise ValueError('Intervals of this target need the signs of the samples.')
-        return self.difficulty(features_of(outputs, signs))
+        found = self.difficulty(features_of(outputs, signs))
+        return found if of_category is None else found * of_category
 
     def columns(self, outputs: np.ndarray, signs: Signs | None = None) -> dict[str, np.ndarray]:
         """Return what outputs [N, O] say, as columns in the unit of the target: prediction and interval."""
@@ -183,6 +206,16 @@ class NumericTarget:
         if self.highest is not None:
             values = np.minimum(values, self.highest)
         return values if self.lowest is None else np.maximum(values, self.lowest)
+
+
+def _by_category(fields):
+    names = {field.name for field in dataclasses.fields(ByCategory)}
+    if not isinstance(fields, dict) or set(fields) != names:
+        raise ValueError(
+            f'The scaling by category of the target must be an object of {", ".join(sorted(names))}, but it is '
+            f'{brief(fields)}.'
+        )
+    return ByCategory(**fields)
 
 
 def features_of(outputs: np.ndarray, signs: Signs) -> np.ndarray:
@@ -249,83 +282,6 @@ class ClassTarget:
         predictions = np.array(self.classes, dtype=object)[probabilities.argmax(axis=1)]
         named = {PROBABILITY + name: column for name, column in zip(self.classes, probabilities.T)}
         return {'prediction': predictions, **named}
-
-
-@dataclasses.dataclass(frozen=True)
-class Blend:
-    """How outputs of the network and of the abundance ensemble are put together: each times its weight.
-
-    A member has its weight where half of a sample or more is in ASVs that the member knows; below that, the network,
-    which reads ASVs that nobody has seen before, takes over.
-
-    Attributes
-    ----------
-    network, ensemble : float
-    network_alone, ensemble_alone : float
-        Weights where one of them is all there is: the network for a sample of unknown ASVs, the ensemble for training
-        samples, of which the network knows the answer.
-    members : int
-        Those of the ensemble, of each kind.
-    kinds : dict
-        {kind of member: what its outputs are multiplied by before those of all kinds are added up}.
-    """
-
-    network: float
-    ensemble: float
-    network_alone: float
-    ensemble_alone: float
-    members: int
-    # the first bundles have members of one kind
-    kinds: dict = dataclasses.field(default_factory=lambda: {PERCEPTRONS: 1.0})
-
-    def __post_init__(self):
-        # where both readers are there, one may have no say
-        for name in ('network_alone', 'ensemble_alone', 'network', 'ensemble'):
-            weight, low = getattr(self, name), MIN_FACTOR if name.endswith('alone') else 0
-            if not is_number(weight, low, MAX_FACTOR):
-                raise ValueError(
-                    f'The weight {name} of a blend must be a number from {low:g} to {MAX_FACTOR:g}, but it is '
-                    f'{brief(weight)}.'
-                )
-        if self.network + self.ensemble < MIN_FACTOR:
-            raise ValueError('The weights network and ensemble of a blend must not both be 0.')
-        if type(self.members) is not int or not 1 <= self.members <= MAX_MEMBERS:
-            raise ValueError(
-                f'The members of a blend must be a whole number from 1 to {MAX_MEMBERS:,}, but they are '
-                f'{brief(self.members)}.'
-            )
-        if not isinstance(self.kinds, dict) or not self.kinds or not set(self.kinds) <= set(KINDS):
-            raise ValueError(
-                f'The kinds of a blend must be some of {", ".join(KINDS)}, but they are {brief(self.kinds)}.'
-            )
-        for kind, weight in self.kinds.items():
-            if not is_number(weight, MIN_FACTOR, MAX_FACTOR):
-                raise ValueError(
-                    f'The weight of the kind {kind} of a blend must be a number from {MIN_FACTOR:g} to {MAX_FACTOR:g}, '
-                    f'but it is {brief(weight)}.'
-                )
-
-    def outputs(self, network: np.ndarray, ensemble: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-        """Return outputs of both.
-
-        Parameters
-        ----------
-        network : float64 [N, O]
-        ensemble : float64 [M, N, O] or, of one member for each sample, [N, O]
-        coverage : float64 [M, N] or [N]
-            Share of a sample in ASVs that the member knows.
-
-        Returns
-        -------
-        float64, as `ensemble`
-        """
-        gate = gate_of(coverage)[..., None]
-        return gate * (self.network * network + self.ensemble * ensemble) + (1 - gate) * self.network_alone * network
-
-
-def gate_of(coverage: np.ndarray) -> np.ndarray:
-    """Return the weight of a member of the abundance ensemble for samples of which it covers so much, 0 to 1."""
-    return np.minimum(coverage / ENOUGH_COVERAGE, 1)
 
 
 def is_number(value, low: float, high: float) -> typing.TypeGuard[float]:

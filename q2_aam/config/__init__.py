@@ -6,6 +6,7 @@ from .calls import (
     CrossValidateConfig,
     DistancesConfig,
     EmbedConfig,
+    ExportOnnxConfig,
     FeatureImportanceConfig,
     FitClassifierConfig,
     FitRegressorConfig,
@@ -13,6 +14,8 @@ from .calls import (
     PredictClassesConfig,
     PredictConfig,
     PretrainConfig,
+    TuneClassifierConfig,
+    TuneRegressorConfig,
     VisualizeAttentionConfig,
 )
 from .fields import AUTO, Group, Option, option
@@ -27,6 +30,7 @@ __all__ = [
     'CrossValidateConfig',
     'DistancesConfig',
     'EmbedConfig',
+    'ExportOnnxConfig',
     'FeatureImportanceConfig',
     'FitClassifierConfig',
     'FitRegressorConfig',
@@ -41,6 +45,8 @@ __all__ = [
     'ResolvedModel',
     'RuntimeConfig',
     'TrainingRuntime',
+    'TuneClassifierConfig',
+    'TuneRegressorConfig',
     'VisualizeAttentionConfig',
     'option',
 ]

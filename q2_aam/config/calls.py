@@ -9,13 +9,15 @@ from .covariates import CovariatesConfig
 from .data import FitData, FoldData, NewData, PredictData, PredictNumbers, PretrainData
 from .default_encoder import DefaultEncoder, StartingEncoder
 from .embedding import EmbeddingConfig
+from .export import ExportGroup
 from .fields import Group, Option
 from .folds import FoldsConfig
 from .importance import AttentionConfig, ImportanceConfig
 from .model import ModelConfig
 from .plan import PlanGroup
 from .pretraining import PretrainTraining
-from .runtime import ClusterRuntime, RuntimeConfig, TrainingRuntime
+from .runtime import ClusterRuntime, PredictionRuntime, RuntimeConfig, TrainingRuntime
+from .search import SearchConfig
 from .training import ClassifierTraining, RegressorTraining
 
 AnyCall = typing.TypeVar('AnyCall', bound='Call')
@@ -117,20 +119,20 @@ class FitClassifierConfig(Call):
 @dataclasses.dataclass(frozen=True)
 class PredictConfig(Call):
     data: PredictNumbers = PredictNumbers()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: PredictionRuntime = PredictionRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictClassesConfig(Call):
     data: PredictData = PredictData()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: PredictionRuntime = PredictionRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
 class DistancesConfig(Call):
     data: NewData = NewData()
     encoder: DefaultEncoder = DefaultEncoder()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: PredictionRuntime = PredictionRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +140,7 @@ class EmbedConfig(Call):
     data: NewData = NewData()
     encoder: DefaultEncoder = DefaultEncoder()
     embedding: EmbeddingConfig = EmbeddingConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: PredictionRuntime = PredictionRuntime()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +182,35 @@ class CrossValidateClassifierConfig(Call):
 
 
 @dataclasses.dataclass(frozen=True)
+class TuneRegressorConfig(Call):
+    """Every parameter of a fit that a search holds fixed; those that are searched are left at their default."""
+
+    search: SearchConfig = SearchConfig()
+    data: FoldData = FoldData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
+    model: ModelConfig = ModelConfig()
+    training: RegressorTraining = RegressorTraining()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneClassifierConfig(Call):
+    search: SearchConfig = SearchConfig()
+    data: FoldData = FoldData()
+    encoder: StartingEncoder = StartingEncoder()
+    covariates: CovariatesConfig = CovariatesConfig()
+    model: ModelConfig = ModelConfig()
+    training: ClassifierTraining = ClassifierTraining()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
 class PlanConfig(Call):
     plan: PlanGroup = PlanGroup()
     runtime: RuntimeConfig = RuntimeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOnnxConfig(Call):
+    export: ExportGroup = ExportGroup()

@@ -97,6 +97,15 @@ class PredictData(NewData):
     abstain: bool = option(
         False, 'Give no prediction for samples unlike the training samples: those whose flag in the details is not ok.'
     )
+    prediction_passes: int = option(
+        1,
+        'Number of passes whose mean is the prediction. Above 1, each reads a random subset of the ASVs of every '
+        'sample, as steps of training do, and details have the standard deviation over passes as column passes_sd. '
+        'Intervals, probabilities and flags are made for a single pass, which reads all.',
+        low=1,
+        high=1000,
+        advanced=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

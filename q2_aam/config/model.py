@@ -15,6 +15,7 @@ MANY_SAMPLES = 2000
 # What keeps the outputs of a head within bounds, and the hidden layers that it may have.
 ACTIVATIONS = ('none', 'relu', 'softplus', 'exp', 'sigmoid')
 MAX_HEAD_LAYERS = 16
+MAX_HEAD_CATEGORIES = 1001
 # Bounds of outputs, which are float32.
 MAX_BOUND = 1e30
 
@@ -39,6 +40,9 @@ class HeadConfig:
         One of ``ACTIVATIONS``: all outputs are at least `low` then, and with sigmoid at most `high`.
     low, high : float
         On the scale of the outputs.
+    categories : int
+        Categories of samples, that of the unknown included, each with a factor and an offset of its own where it is
+        `scaled`; 0: all samples have the same.
     """
 
     kind: str
@@ -49,6 +53,7 @@ class HeadConfig:
     activation: str = 'none'
     low: float = 0.0
     high: float = 1.0
+    categories: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str):
@@ -65,6 +70,11 @@ class HeadConfig:
         for name in ('residual', 'scaled'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name} of a head must be true or false, but it is {shown(getattr(self, name))}.')
+        if type(self.categories) is not int or not 0 <= self.categories <= MAX_HEAD_CATEGORIES:
+            raise ValueError(
+                f'Categories of a head must be a whole number from 0 to {MAX_HEAD_CATEGORIES:,}, but they are '
+                f'{shown(self.categories)}.'
+            )
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f'The activation of a head must be one of {", ".join(ACTIVATIONS)}, but it is {shown(self.activation)}.'
@@ -142,9 +152,10 @@ class ModelConfig(Group):
     )
     abundance_as: str = option(
         AUTO,
-        'What the network is told of the abundance of an ASV: shares (of the reads) or presence (no more than that it '
-        'is there). The abundance ensemble reads shares. auto: shares, or as in the encoder.',
-        choices=(AUTO, 'shares', 'presence'),
+        'What the network is told of the abundance of an ASV: shares (of the reads), log_counts (the logarithm of its '
+        'reads, and that of the reads of its sample: of a table of counts) or presence (no more than that it is '
+        'there). The abundance ensemble reads shares. auto: shares, or as in the encoder.',
+        choices=(AUTO, 'shares', 'log_counts', 'presence'),
         advanced=True,
         absent='shares',
     )

@@ -39,6 +39,21 @@ class MaskedTraining(Schedule):
         high=1.0,
         advanced=True,
     )
+    abundance_weight: float = option(
+        0.0,
+        'Weight of the loss of masked abundances: which share of the reads of its sample an ASV has, from the other '
+        'ASVs. A quarter of the samples of a batch is read a second time for it. 0 turns it off.',
+        low=0.0,
+        high=1e6,
+        advanced=True,
+    )
+    masked_abundance_ratio: float = option(
+        0.15,
+        'Share of the ASVs of a sample whose abundance is masked, with abundance_weight.',
+        low=0.01,
+        high=0.99,
+        advanced=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,10 @@ from q2_aam.errors import shown
 
 from .fields import AUTO, Group, option
 
+# Experiment trackers, which q2_aam.runtime.tracking knows.
+NO_TRACKER, TRACKERS = 'none', ('tensorboard', 'mlflow', 'wandb')
+# How several devices train together.
+SINGLE, DDP, FSDP = 'single', 'ddp', 'fsdp'
 RENDEZVOUS = re.compile(r'[A-Za-z0-9._-]+:[0-9]{1,5}')
 
 
@@ -45,6 +49,18 @@ class RuntimeConfig(Group):
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictionRuntime(RuntimeConfig):
+    devices: int | str = option(
+        1,
+        'Number of devices that read together: GPUs of this machine or, where device is cpu, parts of its threads. '
+        'Distinct ASVs, then samples, are dealt out among them. Results stay the same up to rounding. auto: all GPUs, '
+        'or 1 on the CPU.',
+        low=1,
+        high=1024,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingRuntime(RuntimeConfig):
     devices: int | str = option(
         1,
@@ -54,6 +70,14 @@ class TrainingRuntime(RuntimeConfig):
         low=1,
         high=1024,
     )
+    strategy: str = option(
+        AUTO,
+        'How several devices train together. ddp: each holds the whole network. fsdp: its weights are divided among '
+        'them, for networks that are too large for one. single: one device. auto: ddp where the network fits on a '
+        'device, else fsdp. Results stay the same up to rounding.',
+        choices=(AUTO, DDP, FSDP, SINGLE),
+        advanced=True,
+    )
     max_restarts: int = option(
         2,
         'How often the processes of several devices are started again, from the last checkpoint, after one of them '
@@ -62,6 +86,21 @@ class TrainingRuntime(RuntimeConfig):
         high=1000,
         advanced=True,
     )
+    tracker: str = option(
+        NO_TRACKER,
+        'Experiment tracker that is also told parameters, metrics and figures: tensorboard, mlflow or wandb, each a '
+        "package that is installed with pip install 'q2-aam[NAME]'. Addresses and keys come from its own environment "
+        'variables only. The model stays the same, bit for bit.',
+        choices=(NO_TRACKER, *TRACKERS),
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy == SINGLE and self.devices not in (1, AUTO):
+            raise ValueError(
+                f'Parameter strategy is single, but devices is {self.devices}; set devices to 1, or strategy to auto.'
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +122,10 @@ class ClusterRuntime(TrainingRuntime):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.strategy == SINGLE and self.nodes > 1:
+            raise ValueError(
+                f'Parameter strategy is single, but nodes is {self.nodes}; set nodes to 1, or strategy to auto.'
+            )
         if self.nodes > 1 and not self.rendezvous:
             raise ValueError(
                 f'Parameter nodes is {self.nodes}, but no rendezvous is given; give the name of this machine and a '

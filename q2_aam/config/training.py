@@ -77,6 +77,20 @@ class TargetTraining(MaskedTraining):
         high=1e6,
         advanced=True,
     )
+    extra_target_weight: float = option(
+        1.0,
+        'Weight of the mean loss of extra_targets beside that of the target, where some are given; 0 turns it off.',
+        low=0.0,
+        high=1e6,
+        advanced=True,
+    )
+    extra_target_scaling: str = option(
+        'standard',
+        'How each of the extra_targets is scaled by its own training values, undone in the output; see target_scaling. '
+        'No effect without extra targets.',
+        choices=('standard', 'sqrt', 'log_standard', 'minmax', 'log_minmax', 'none'),
+        advanced=True,
+    )
     abundance_ensemble: bool = option(
         True,
         'Also fit an ensemble of linear models, trees and small networks on the abundances of the training ASVs, each '
@@ -136,6 +150,13 @@ class RegressorTraining(TargetTraining):
         choices=('auto', 'standard', 'sqrt', 'log_standard', 'minmax', 'log_minmax', 'none'),
         advanced=True,
     )
+    category_weights: str = option(
+        'none',
+        'Weights in the loss by the categories of scale_by: none (all samples count the same) or balanced (all '
+        'categories do). Any other weights are given as sample_weights.',
+        choices=('none', 'balanced'),
+        advanced=True,
+    )
     output_activation: str = option(
         'none',
         'How predictions are kept within bounds: relu, softplus or exp (never below 0, or below the first number of '
@@ -154,7 +175,8 @@ class RegressorTraining(TargetTraining):
     )
     learnable_scale: bool = option(
         False,
-        'Let the prediction head learn one more factor and offset for each of its outputs.',
+        'Let the prediction head learn one more factor and offset for each of its outputs; with scale_by, one for each '
+        'category.',
         advanced=True,
     )
     select_by: str = option(

@@ -14,11 +14,8 @@ import numpy as np
 import torch
 
 from .covariates import Covariates
-from .layouts import Layout, layout_of
+from .layouts import Layout, cut, layout_of
 from .study import Study
-
-# Work that exceeds the memory is cut into chunks of this share of it: small, so that little is computed twice.
-SHARE_OF_A_CHUNK = 1 / 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +36,8 @@ class Drawn:
     lengths : int64 [U], or None
     covariates : q2_aam.data.covariates.Covariates or None
         Of the samples.
+    depths : float32 [B], or None
+        Reads of each sample, of which `abundances` are the shares.
     """
 
     rows: np.ndarray
@@ -48,6 +47,7 @@ class Drawn:
     codes: np.ndarray | None = None
     lengths: np.ndarray | None = None
     covariates: Covariates | None = None
+    depths: np.ndarray | None = None
 
     @functools.cached_property
     def _unique(self):
@@ -137,6 +137,8 @@ class SampleChunk:
         Category of each categorical covariate, 0 where it is unknown; None where no covariates are read.
     numbers : float32 [B, R, 2], or None
         See :attr:`q2_aam.data.covariates.Covariates.views`.
+    depths : float32 [B], or None
+        Reads of each sample.
     """
 
     asvs: torch.Tensor
@@ -149,6 +151,7 @@ class SampleChunk:
     kept: bool
     codes: torch.Tensor | None = None
     numbers: torch.Tensor | None = None
+    depths: torch.Tensor | None = None
 
 
 @dataclasses.dataclass
@@ -165,10 +168,12 @@ class Batch:
     samples : list of SampleChunk
     masked : list of SequenceChunk
         ASVs that are read for the sake of their masked tokens.
+    hidden : list of SampleChunk
+        Samples that are read for the sake of the abundances that they do not show: those are below 0.
     labels : dict
         What objectives have put in for their losses.
-    dropout : dict
-        {head: what else it is given: what its hidden units are multiplied by}.
+    given : dict
+        {head: what else it is given, in order: what its hidden units are multiplied by, the category of each sample}.
     """
 
     heads: tuple[str, ...] = ()
@@ -176,24 +181,25 @@ class Batch:
     embeddings: torch.Tensor | None = None
     samples: list[SampleChunk] = dataclasses.field(default_factory=list)
     masked: list[SequenceChunk] = dataclasses.field(default_factory=list)
+    hidden: list[SampleChunk] = dataclasses.field(default_factory=list)
     labels: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
-    dropout: dict[str, list[torch.Tensor]] = dataclasses.field(default_factory=dict)
+    given: dict[str, list[torch.Tensor | None]] = dataclasses.field(default_factory=dict)
 
     def to(self, device: torch.device) -> 'Batch':
         """Return the batch on another device."""
-        return _moved(self, device)
+        return moved(self, device)
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def moved(value: Any, device: torch.device) -> Any:
     """Return tensors, and whatever holds some, on `device`."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, list):
-        return [_moved(item, device) for item in value]
+        return [moved(item, device) for item in value]
     if isinstance(value, dict):
-        return {name: _moved(item, device) for name, item in value.items()}
+        return {name: moved(item, device) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)})
+        return type(value)(**{f.name: moved(getattr(value, f.name), device) for f in dataclasses.fields(value)})
     return value
 
 
@@ -211,28 +217,38 @@ def draw_samples(study: Study, rows, augment=None, sequences=False) -> Drawn:
     """
     rows = np.asarray(rows, dtype=np.int64)
     where, offsets = positions_of(study.offsets, rows)
-    abundances = np.array(study.abundances[where])
+    abundances, depths = np.array(study.abundances[where]), study.reads[rows]
     if augment is not None:
-        keep, abundances = augment(abundances, offsets)
-        where, abundances = where[keep], abundances[keep]
+        keep, shares = augment(abundances, offsets)
+        counted, where, abundances = abundances[keep], where[keep], shares[keep]
         offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+        # shares may be those of what is left
+        depths = depths * np.add.reduceat(counted, offsets[:-1]) / np.add.reduceat(abundances, offsets[:-1])
     covariates = None if study.covariates is None else study.covariates.of(rows)
-    drawn = Drawn(rows, study.asvs[where], abundances, offsets, covariates=covariates)
-    if not sequences:
-        return drawn
+    depths = depths.astype(np.float32)
+    drawn = Drawn(rows, study.asvs[where], abundances, offsets, covariates=covariates, depths=depths)
+    return with_sequences(drawn, study) if sequences else drawn
+
+
+def with_sequences(drawn: Drawn, study: Study) -> Drawn:
+    """Return what was drawn of a study with what a network reads of its ASVs."""
     codes, lengths = read_sequences(study, drawn.distinct)
     return dataclasses.replace(drawn, codes=codes, lengths=lengths)
 
 
 def read_sequences(study: Study, asvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes [U, L], as long as the longest, and lengths [U] of some ASVs of a study."""
+    """Return codes [U, L], as long as the longest, and lengths [U] of ASVs of a study; of named features, tokens."""
+    if study.tokens is not None:
+        tokens = study.tokens[asvs]
+        lengths = np.maximum((tokens > 0).sum(axis=1), 1).astype(np.int64)
+        return np.ascontiguousarray(tokens[:, : int(lengths.max())]), lengths
     lengths = study.lengths[asvs].astype(np.int64)
     return np.ascontiguousarray(study.codes[asvs, : int(lengths.max())]), lengths
 
 
 def make_batch(drawn: Drawn, budget: Budget, heads=(), embeddings=None) -> Batch:
     """Return the batch of what was drawn: its samples and, unless there are `embeddings` of them, its sequences."""
-    samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget, drawn.covariates)
+    samples = sample_chunks(drawn.inverse, drawn.abundances, drawn.offsets, budget, drawn.covariates, drawn.depths)
     if embeddings is not None:
         return Batch(tuple(heads), embeddings=embeddings, samples=samples)
     if drawn.codes is None or drawn.lengths is None:
@@ -249,7 +265,7 @@ def sequence_chunks(codes: np.ndarray, lengths: np.ndarray, budget: Budget, mask
     lengths : int64 [U]
     budget : Budget
     masked : bool [U, T], optional
-        See :func:`choose_masked_tokens`.
+        See :func:`q2_aam.data.masking.choose_masked`.
     """
     tokens_U = -(-lengths // budget.nucleotides_per_token)
     # all as long as the longest: what a chunk holds while its tokens are embedded
@@ -280,7 +296,12 @@ def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept):
 
 
 def sample_chunks(
-    asvs: np.ndarray, abundances: np.ndarray, offsets: np.ndarray, budget: Budget, covariates: Covariates | None = None
+    asvs: np.ndarray,
+    abundances: np.ndarray,
+    offsets: np.ndarray,
+    budget: Budget,
+    covariates: Covariates | None = None,
+    depths: np.ndarray | None = None,
 ) -> list[SampleChunk]:
     """Cut samples into chunks that fit `budget`; `asvs` [N] are places among the distinct ASVs of the batch."""
     richness_B = np.diff(offsets)
@@ -306,28 +327,10 @@ def sample_chunks(
                 kept=kept,
                 codes=None if codes_BC is None else torch.from_numpy(codes_BC[first:end]),
                 numbers=None if numbers_BR2 is None else torch.from_numpy(numbers_BR2[first:end]),
+                depths=None if depths is None else torch.from_numpy(depths[first:end]),
             )
         )
     return chunks
-
-
-def cut(floats: np.ndarray, max_floats: int) -> list[tuple[int, int, bool]]:
-    """Cut a row of things that keep `floats` each into chunks: (start, end, whether it is kept for its gradient).
-
-    The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones are
-    computed again.
-    """
-    if floats.sum() <= max_floats:
-        return [(0, len(floats), True)]
-    cuts, held = [0], 0
-    for number, size in enumerate(floats.tolist()):
-        if held and held + size > SHARE_OF_A_CHUNK * max_floats:
-            cuts.append(number)
-            held = 0
-        held += size
-    cuts.append(len(floats))
-    behind = floats[::-1].cumsum()[::-1]
-    return [(start, end, bool(behind[start] <= max_floats)) for start, end in zip(cuts[:-1], cuts[1:])]
 
 
 def positions_of(offsets: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -335,16 +338,3 @@ def positions_of(offsets: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, 
     sizes = offsets[samples + 1] - offsets[samples]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return np.arange(starts[-1]) + np.repeat(offsets[samples] - starts[:-1], sizes), starts
-
-
-def choose_masked_tokens(
-    lengths: np.ndarray, nucleotides_per_token: int, ratio: float, generator: np.random.Generator
-) -> np.ndarray:
-    """Choose tokens to mask: bool [U, T], at least one in each ASV, only where a sequence has nucleotides."""
-    tokens = -(-lengths // nucleotides_per_token)
-    score = generator.random((len(lengths), int(tokens.max())), dtype=np.float32)
-    real = np.arange(score.shape[1]) < tokens[:, None]
-    # rank within the ASV, so that the share is the same in each
-    rank = np.argsort(np.argsort(np.where(real, score, 2.0), axis=1), axis=1)
-    masked = np.maximum(1, np.round(ratio * tokens)).astype(np.int64)
-    return (rank < masked[:, None]) & real

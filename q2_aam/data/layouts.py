@@ -12,6 +12,9 @@ import torch
 # ECAM a seventeenth of the places are padding.
 SHORTEST_IN_BUCKET = 0.85
 
+# Work that exceeds the memory is cut into chunks of this share of it: small, so that little is computed twice.
+SHARE_OF_A_CHUNK = 1 / 4
+
 
 @dataclasses.dataclass
 class Bucket:
@@ -76,3 +79,22 @@ def layout_of(sizes: np.ndarray) -> Layout:
     place_N = np.empty(offsets[-1], dtype=np.int64)
     place_N[token_Q[real_Q]] = np.flatnonzero(real_Q)
     return Layout(buckets, torch.from_numpy(token_Q), torch.from_numpy(place_N))
+
+
+def cut(floats: np.ndarray, max_floats: int) -> list[tuple[int, int, bool]]:
+    """Cut a row of things that keep `floats` each into chunks: (start, end, whether it is kept for its gradient).
+
+    The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones are
+    computed again.
+    """
+    if floats.sum() <= max_floats:
+        return [(0, len(floats), True)]
+    cuts, held = [0], 0
+    for number, size in enumerate(floats.tolist()):
+        if held and held + size > SHARE_OF_A_CHUNK * max_floats:
+            cuts.append(number)
+            held = 0
+        held += size
+    cuts.append(len(floats))
+    behind = floats[::-1].cumsum()[::-1]
+    return [(start, end, bool(behind[start] <= max_floats)) for start, end in zip(cuts[:-1], cuts[1:])]

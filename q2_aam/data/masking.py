@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from .batches import SequenceChunk, choose_masked_tokens
+from .batches import SequenceChunk
 from .sequences import A, T
 
 # Nucleotides of a span.
@@ -89,3 +89,16 @@ def hide(chunks: list[SequenceChunk], hidden: np.ndarray) -> list[SequenceChunk]
         changed.append(dataclasses.replace(chunk, masked=torch.from_numpy(mask)))
         done += len(chunk.codes)
     return changed
+
+
+def choose_masked_tokens(
+    lengths: np.ndarray, nucleotides_per_token: int, ratio: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Choose tokens to mask: bool [U, T], at least one in each ASV, only where a sequence has nucleotides."""
+    tokens = -(-lengths // nucleotides_per_token)
+    score = generator.random((len(lengths), int(tokens.max())), dtype=np.float32)
+    real = np.arange(score.shape[1]) < tokens[:, None]
+    # rank within the ASV, so that the share is the same in each
+    rank = np.argsort(np.argsort(np.where(real, score, 2.0), axis=1), axis=1)
+    masked = np.maximum(1, np.round(ratio * tokens)).astype(np.int64)
+    return (rank < masked[:, None]) & real

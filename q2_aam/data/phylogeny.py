@@ -50,7 +50,7 @@ class Phylogeny:
     position: np.ndarray
 
 
-def read_phylogeny(path: str | os.PathLike, feature_ids: list[str]) -> Phylogeny:
+def read_phylogeny(path: str | os.PathLike, feature_ids: list[str], all_of_them: bool = True) -> Phylogeny:
     """Read a tree, pruned to some features while it is read.
 
     Memory follows the features and the depth of the file's tree, not its number of tips.
@@ -63,6 +63,8 @@ def read_phylogeny(path: str | os.PathLike, feature_ids: list[str]) -> Phylogeny
         with spaces for underscores, as Newick has it.
     feature_ids : list of str
         No id twice. Only tips are features; labels of other nodes are skipped.
+    all_of_them : bool
+        Whether each must be a tip; else one suffices, and the position of those that are none is -1.
 
     Returns
     -------
@@ -80,9 +82,9 @@ def read_phylogeny(path: str | os.PathLike, feature_ids: list[str]) -> Phylogeny
             _read_elements(handle, tree)
     except UnicodeDecodeError as error:
         raise UserError('The phylogeny is damaged: it is not text; create it again.') from error
-    tree.refuse_missing()
-    position = np.empty(len(feature_ids), dtype=np.int64)
-    position[np.frombuffer(tree.tips, dtype=np.int64)] = np.arange(len(feature_ids))
+    tree.refuse_missing(all_of_them)
+    position = np.full(len(feature_ids), -1, dtype=np.int64)
+    position[np.frombuffer(tree.tips, dtype=np.int64)] = np.arange(len(tree.tips))
     return Phylogeny(
         np.array(tree.first, dtype=np.int64),
         np.array(tree.last, dtype=np.int64),
@@ -175,8 +177,8 @@ class _Tree:
         if self.open:
             _damaged(place, f'it ends with {counted(len(self.open), "parenthesis", "parentheses")} open')
 
-    def refuse_missing(self):
-        """Raise a UserError unless each feature is a tip, once."""
+    def refuse_missing(self, all_of_them):
+        """Raise a UserError unless each feature is a tip, once, or at least one of them."""
         times = np.bincount(np.frombuffer(self.tips, dtype=np.int64), minlength=len(self.feature_ids))
         if not len(self.tips):
             raise UserError(
@@ -188,7 +190,7 @@ class _Tree:
             raise UserError(
                 f'Tip names must be unique: {shown(twice)} occurs twice in the phylogeny; rename one of them.'
             )
-        if not times.min():
+        if all_of_them and not times.min():
             missing = self.feature_ids[int(times.argmin())]
             raise UserError(
                 f'The phylogeny lacks {(times == 0).sum():,} of the {counted(len(times), "feature")} in the table '

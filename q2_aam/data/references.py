@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from .sequences import UNKNOWN, A, T, reverse_codes, reverse_complement_codes
+from .study import Study
 
 # 1,024 sequences of 150 nucleotides are 0.15 MB. With half as many, sequences of a study of 2,000 ASVs from which
 # 5 % of the nucleotides were changed are near in 94 % of the cases instead of 97 %.
@@ -107,6 +108,10 @@ class References:
     def numbers(self) -> dict[str, int | float]:
         """All but the sequences, {field: number}: JSON as it is, and ``References(codes, **numbers)`` is the same."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != 'codes'}
+
+    def of_study(self, study: Study) -> Similarity:
+        """Compare all ASVs of a study."""
+        return self.similarity(study.codes, study.lengths)
 
     def similarity(self, codes_UL: np.ndarray, lengths_U: np.ndarray) -> Similarity:
         """Compare ASVs with the references.

@@ -258,7 +258,7 @@ def _complaint(what, sequence):
 
 def _check_ids_are_sequences(ids):
     _refuse_taxa(ids)
-    wrong = _all_wrong(ids)
+    wrong = wrong_places(ids)
     if len(wrong) * 2 < len(ids) and wrong:
         raise UserError(
             'Without the input "sequences", the feature IDs of the table must be sequences, but '
@@ -278,7 +278,7 @@ def _check_ids_are_sequences(ids):
         )
 
 
-def _all_wrong(sequences):
+def wrong_places(sequences: collections.abc.Sequence[str]) -> list[int]:
     """Return the indices of all sequences that are empty or have a letter that is no nucleotide."""
     flat, lengths = _flat_codes(sequences)
     ends = np.cumsum(lengths, dtype=np.int64)

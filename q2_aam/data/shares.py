@@ -15,6 +15,7 @@ Shapes: U rows (ASVs or samples), N processes, P rows of the largest share, M to
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 from collections.abc import Callable
 
@@ -32,7 +33,7 @@ class Alone:
         return make_batch(drawn, budget, heads, embeddings)
 
     def divide_masked(self, batch: Batch, budget: Budget) -> None:
-        """Leave in a batch those masked sequences that this process computes."""
+        """Leave in a batch what this process computes of masked sequences and of hidden abundances."""
 
     def join(self, level: str, *parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return what all processes have computed of a level, in the order of the batch, from the part of this one.
@@ -40,7 +41,7 @@ class Alone:
         Parameters
         ----------
         level : str
-            'sequences', 'samples', 'masked' or 'pairs'.
+            'sequences', 'samples', 'masked', 'hidden' or 'pairs'.
         *parts : tensor
             Of as many rows each.
         """
@@ -69,10 +70,19 @@ class Share(Alone):
     gather : callable
         Takes [P, D] of each process and returns [N x P, D] to all; the gradient of a part is the sum of those that all
         processes have for it.
+    most : callable, optional
+        Returns the largest of the numbers of all processes. With it, all compute equally many chunks of each level, and
+        compute as many again for the gradient, as processes must among which weights are divided.
     """
 
-    def __init__(self, rank: int, size: int, gather: Callable[[torch.Tensor], torch.Tensor]):
-        self.rank, self.size, self.gather = rank, size, gather
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        gather: Callable[[torch.Tensor], torch.Tensor],
+        most: Callable[[int], int] | None = None,
+    ):
+        self.rank, self.size, self.gather, self.most = rank, size, gather, most
         self.places: dict[str, tuple[torch.Tensor, int]] = {}
         self.whole: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -83,32 +93,59 @@ class Share(Alone):
             if drawn.codes is None or drawn.lengths is None:
                 raise TypeError('A batch needs sequences or embeddings of its ASVs; draw them with their sequences.')
             own = self._deal('sequences', sequence_costs(drawn.lengths, budget))
-            batch.sequences = sequence_chunks(drawn.codes[own], drawn.lengths[own], budget)
+            chunks = sequence_chunks(drawn.codes[own], drawn.lengths[own], budget)
+            batch.sequences = self._evened(
+                chunks, sequence_chunks(drawn.codes[own[:1]], drawn.lengths[own[:1]], budget)
+            )
         richness = np.diff(drawn.offsets)
         own = self._deal('samples', sample_costs(richness, budget))
-        where, offsets = positions_of(drawn.offsets, own)
-        covariates = None if drawn.covariates is None else drawn.covariates.of(own)
-        batch.samples = sample_chunks(drawn.inverse[where], drawn.abundances[where], offsets, budget, covariates)
+        batch.samples = self._evened(_chunks_of(drawn, own, budget), _chunks_of(drawn, own[:1], budget))
         self.whole = torch.from_numpy(drawn.inverse.astype(np.int64)), torch.from_numpy(richness)
         return batch
 
     def divide_masked(self, batch: Batch, budget: Budget) -> None:
-        """Leave in a batch those masked sequences that this process computes; their labels stay those of all."""
-        if not batch.masked:
-            return
+        """Leave in a batch what this process computes of masked sequences and hidden abundances; labels stay of all."""
+        if batch.masked:
+            self._divide_sequences(batch, budget)
+        if batch.hidden:
+            self._divide_hidden(batch, budget)
+
+    def _divide_hidden(self, batch, budget):
+        whole = {
+            name: np.concatenate([getattr(chunk, name).numpy() for chunk in batch.hidden])
+            for name in ('asvs', 'abundances', 'richness', 'depths')
+        }
+        offsets = np.concatenate([[0], np.cumsum(whole['richness'])])
+        own = self._deal('hidden', sample_costs(whole['richness'], budget), whole['richness'])
+
+        def chunks_of(rows):
+            where, starts = positions_of(offsets, rows)
+            read = whole['asvs'][where], whole['abundances'][where]
+            return sample_chunks(*read, starts, budget, None, whole['depths'][rows])
+
+        batch.hidden = self._evened(chunks_of(own), chunks_of(own[:1]))
+
+    def _divide_sequences(self, batch, budget):
         codes, masked = (_stacked([getattr(chunk, name) for chunk in batch.masked]) for name in ('codes', 'masked'))
         # 0 stands behind the end of a sequence and nowhere else
         lengths = np.count_nonzero(codes, axis=1).astype(np.int64)
         own = self._deal('masked', sequence_costs(lengths, budget), masked.sum(axis=1))
-        width = int(lengths[own].max())
-        batch.masked = sequence_chunks(np.ascontiguousarray(codes[own, :width]), lengths[own], budget, masked[own])
+        batch.masked = self._evened(
+            *(
+                sequence_chunks(
+                    np.ascontiguousarray(codes[rows, : int(lengths[rows].max())]), lengths[rows], budget, masked[rows]
+                )
+                for rows in (own, own[:1])
+            )
+        )
 
     def join(self, level: str, *parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Gather what all processes have computed of a level, and put it into the order of the batch."""
         places, most = self.places[level]
         # in one piece: each exchange has to wait for all
         part = torch.cat([part.flatten(1) for part in parts], dim=1)
-        padded = torch.nn.functional.pad(part, (0, 0, 0, most - len(part)))
+        # what was computed for the sake of others only comes last
+        padded = torch.nn.functional.pad(part[:most], (0, 0, 0, max(0, most - len(part))))
         whole = self.gather(padded).index_select(0, places.to(part.device))
         return whole.split([part.shape[1] for part in parts], dim=1)
 
@@ -122,6 +159,14 @@ class Share(Alone):
             raise TypeError('A batch was joined that was not made by this share.')
         asvs, richness = self.whole
         return asvs.to(chunks[0].asvs.device), richness.to(chunks[0].asvs.device)
+
+    def _evened(self, chunks, spare):
+        """Return chunks, as many as all processes have: more of them are `spare`, a single one of one row."""
+        if self.most is None:
+            return chunks
+        number, again = self.most(len(chunks)), self.most(sum(not chunk.kept for chunk in chunks))
+        chunks = chunks + spare * (number - len(chunks))
+        return [dataclasses.replace(chunk, kept=place >= again) for place, chunk in enumerate(chunks)]
 
     def _deal(self, level, costs_U, rows_U=None):
         """Note where the rows of a level will stand among those of all processes; return which are dealt to this one.
@@ -191,6 +236,13 @@ def places_of(owner: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndarra
     most = int(totals.max())
     before = np.cumsum(rows) - rows
     return np.arange(int(rows.sum())) + np.repeat(owner * most + starts - before, rows), most
+
+
+def _chunks_of(drawn, own, budget):
+    where, offsets = positions_of(drawn.offsets, own)
+    covariates = None if drawn.covariates is None else drawn.covariates.of(own)
+    depths = None if drawn.depths is None else drawn.depths[own]
+    return sample_chunks(drawn.inverse[where], drawn.abundances[where], offsets, budget, covariates, depths)
 
 
 def _stacked(parts):

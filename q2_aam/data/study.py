@@ -55,6 +55,11 @@ class Study:
         Read depth (1 for a table of relative frequencies).
     covariates : q2_aam.data.covariates.Covariates or None
         Of the samples, where a model reads some; they are not written with the study.
+    named : bool
+        Whether features have names and no sequences: `codes` then stand for names
+        (:mod:`q2_aam.data.feature_names`), and the network reads `tokens`, which are not written either.
+    tokens : int32 [A, T] or None
+        Of each feature (:mod:`q2_aam.data.known_features`), 0 after their end and for one that is unknown.
     """
 
     sample_ids: list[str]
@@ -67,6 +72,8 @@ class Study:
     abundances: np.ndarray
     reads: np.ndarray
     covariates: Covariates | None = None
+    named: bool = False
+    tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -78,8 +85,13 @@ class Study:
 
     @property
     def longest(self) -> int:
-        """Length of the longest sequence that is read."""
-        return int(self.lengths.max())
+        """Length of the longest sequence that is read, or number of tokens where features are named."""
+        return int(self.lengths.max()) if self.tokens is None else int((self.tokens > 0).sum(axis=1).max())
+
+    @functools.cached_property
+    def readable(self) -> np.ndarray:
+        """Features that a network can read, bool [A]: all but named ones that it neither knows nor can place."""
+        return np.ones(len(self.feature_ids), dtype=bool) if self.tokens is None else self.tokens[:, 0] > 0
 
     @functools.cached_property
     def keys(self) -> np.ndarray:

@@ -42,7 +42,7 @@ def grouped(names: collections.abc.Iterable[str]) -> Grouping:
 
 
 def ranks_of(taxon: str) -> tuple[str, ...]:
-    """Return the named ranks of a taxon, the highest first: of 'k__Bacteria; p__; c__' there is one."""
+    """Return the named ranks of a taxon, the highest first: of ``k__Bacteria; p__; c__`` there is one."""
     ranks = [rank.strip() for rank in taxon.split(';')][:MAX_LEVELS]
     while ranks and _UNNAMED.fullmatch(ranks[-1]):
         ranks.pop()

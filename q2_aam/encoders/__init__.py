@@ -12,9 +12,12 @@ from q2_aam.errors import UserError
 
 FOLDER = pathlib.Path(__file__).parent
 # SHA-256 of the card of each, by its name: the card vouches for config.json, and that for the weights.
-CARDS = {'v4': '24f10ffb3387429a91ca0c20af141fc0d76c8cfa8e139f96e253fbfc6e96959d'}
+CARDS = {
+    'v4': '24f10ffb3387429a91ca0c20af141fc0d76c8cfa8e139f96e253fbfc6e96959d',
+    'v4.1': 'a347b27b3d7a70509d4ee79522bcf80338af9eaddb165e09035669ac34d8d69b',
+}
 # What auto stands for.
-NEWEST = 'v4'
+NEWEST = 'v4.1'
 
 
 def path_of(name: str) -> pathlib.Path:

@@ -11,7 +11,6 @@ from q2_aam.config import AUTO
 from q2_aam.config.default_encoder import NONE
 from q2_aam.data.applicability import MAJORITY
 from q2_aam.data.harmonize import harmonize
-from q2_aam.data.references import References
 from q2_aam.data.sequences import encode, sequences_of
 from q2_aam.data.study import Study
 from q2_aam.data.table import read_table
@@ -101,9 +100,9 @@ def choose_to_read(given, default_encoder: str) -> Chosen:
     return chosen
 
 
-def share_near(study: Study, references: References) -> float:
-    """Return the share of the reads of a study that are in ASVs near the references."""
-    near = references.similarity(study.codes, study.lengths).near
+def share_near(study: Study, model: bundle.Bundle) -> float:
+    """Return the share of the reads of a study that are in ASVs near those that a model learned from."""
+    near = model.similarity(study).near
     reads = study.abundances * np.repeat(study.reads, study.richness)
     return float(np.average(near[study.asvs], weights=reads))
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -215,6 +216,27 @@ class Estimator(BaseEstimator):
             return None
         write_distances(self._input('distance_matrix'), folder / 'distances.tsv')
         return folder / 'distances.tsv'
+
+    def _taxonomy(self):
+        taxonomy = self._input('taxonomy')
+        if taxonomy is not None and not isinstance(taxonomy, pd.Series):
+            raise UserError(
+                f'taxonomy must be a pandas.Series by feature ID, but it is of the type {type(taxonomy).__name__}.'
+            )
+        return taxonomy
+
+    def _phylogeny(self):
+        path = self._input('phylogeny')
+        if path is not None and not (isinstance(path, (str, os.PathLike)) and pathlib.Path(path).is_file()):
+            what = shown(path) if isinstance(path, str) else f'of the type {type(path).__name__}'
+            raise UserError(f'phylogeny must be the path of a file with a rooted tree (Newick), but it is {what}.')
+        return path
+
+    def _clades(self, model):
+        """Return what features without sequences are placed by; nothing where the model reads sequences."""
+        from q2_aam.inference.read import NO_CLADES, Clades
+
+        return NO_CLADES if model.config.features is None else Clades(self._taxonomy(), self._phylogeny())
 
     def _groups(self, sample_ids, given=None):
         groups = self._input('groups', given)

@@ -1,8 +1,5 @@
 """Encoder: samples without labels learned, and distances and embeddings of any others."""
 
-import os
-import pathlib
-
 import numpy as np
 import pandas as pd
 from sklearn.base import TransformerMixin
@@ -11,7 +8,7 @@ from q2_aam import bundle
 from q2_aam.config import DistancesConfig, EmbedConfig, PretrainConfig
 from q2_aam.config.data import NewData
 from q2_aam.config.embedding import EmbeddingConfig
-from q2_aam.errors import UserError, shown
+from q2_aam.errors import UserError
 
 from .base import Estimator, Model, constructor, options_of, warn_of_missing
 
@@ -19,7 +16,8 @@ INPUTS = {
     'sequences': 'Sequence of each feature by its ID, a dict. Default: the feature IDs are the sequences.',
     'distance_matrix': 'Distances between samples, which are learned: a pandas.DataFrame or skbio.DistanceMatrix.',
     'phylogeny': 'File with the rooted tree of the features (Newick), in place of a distance_matrix.',
-    'taxonomy': 'Taxon of each feature, a pandas.Series by feature ID, which is learned.',
+    'taxonomy': 'Taxon of each feature, a pandas.Series by feature ID, which is learned, or what features without '
+    'sequences share.',
     'alpha_diversity': 'Alpha diversities of samples, a list of pandas.Series by sample ID, which are learned.',
     'groups': 'What samples are balanced by, such as the study, a pandas.Series by sample ID.',
     'encoder': 'Encoder to go on from: bundle_ of a fitted Encoder, or the folder that one was saved to.',
@@ -104,7 +102,7 @@ class Encoder(TransformerMixin, Estimator, auto_wrap_output_keys=None):  # type:
             from q2_aam.inference.embed import embed_samples
 
             folder = model.write(files.folder / 'model')
-            embedded = embed_samples(files.table, folder, config, files.sequences, self._say)
+            embedded = embed_samples(files.table, folder, config, files.sequences, self._say, self._clades(model))
         embedded = embedded.reindex(files.sample_ids)
         warn_of_missing(embedded.isna().any(axis=1), 'embedding')
         return embedded.to_numpy(np.float32)
@@ -120,25 +118,14 @@ class Encoder(TransformerMixin, Estimator, auto_wrap_output_keys=None):  # type:
             from q2_aam.inference.embed import predict_distances
 
             folder = model.write(files.folder / 'model')
-            return predict_distances(files.table, folder, config, files.sequences, self._say)
+            return predict_distances(files.table, folder, config, files.sequences, self._say, self._clades(model))
 
     def _labels(self):
-        taxonomy, diversities = self._input('taxonomy'), self._input('alpha_diversity')
+        taxonomy, diversities = self._taxonomy(), self._input('alpha_diversity')
         diversities = () if diversities is None else diversities
-        if taxonomy is not None and not isinstance(taxonomy, pd.Series):
-            raise UserError(
-                f'taxonomy must be a pandas.Series by feature ID, but it is of the type {type(taxonomy).__name__}.'
-            )
         if not isinstance(diversities, (list, tuple)) or not all(isinstance(one, pd.Series) for one in diversities):
             raise UserError(
                 'alpha_diversity must be a list of pandas.Series by sample ID, but it is of the type '
                 f'{type(diversities).__name__} or holds something else.'
             )
         return taxonomy, diversities
-
-    def _phylogeny(self):
-        path = self._input('phylogeny')
-        if path is not None and not (isinstance(path, (str, os.PathLike)) and pathlib.Path(path).is_file()):
-            what = shown(path) if isinstance(path, str) else f'of the type {type(path).__name__}'
-            raise UserError(f'phylogeny must be the path of a file with a rooted tree (Newick), but it is {what}.')
-        return path

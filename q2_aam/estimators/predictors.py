@@ -22,6 +22,13 @@ INPUTS = {
     'groups': 'Group of each sample, a pandas.Series by sample ID: none is divided between training and validation.',
     'covariates': 'What is known of samples besides their reads, a pandas.DataFrame by sample ID.',
     'distance_matrix': 'Distances between samples, which are learned too: a pandas.DataFrame or skbio.DistanceMatrix.',
+    'extra_targets': 'Further numbers that are learned, a pandas.DataFrame by sample ID; details_ has them.',
+    'sample_weights': 'Weight of each sample in the loss, 0 or more, a pandas.Series by sample ID.',
+    'taxonomy': 'Taxon of each feature without a sequence, a pandas.Series by feature ID: what they share.',
+    'phylogeny': 'File with the rooted tree of features without sequences (Newick), in place of a taxonomy.',
+}
+INPUTS_OF_NUMBERS = INPUTS | {
+    'scale_by': 'Category of each sample by which y is scaled, a pandas.Series by sample ID, also of new samples.',
 }
 # Test samples are held out by whoever calls, as everywhere in scikit-learn: all samples of a fit teach the model.
 HELD_OUT = {'test_fraction': 0.0, 'random_forest': False}
@@ -53,7 +60,7 @@ class _Predictor(Estimator):
         Returns
         -------
         self
-            With ``bundle_`` (the model), ``details_`` (one row a sample, see README.md; of a training sample the
+            With ``bundle_`` (the model), ``details_`` (one row a sample, see docs/outputs.md; of a training sample the
             prediction is out-of-fold) and ``history_`` (:class:`q2_aam.runtime.history.History`).
 
         Raises
@@ -77,6 +84,9 @@ class _Predictor(Estimator):
                 distance_matrix=self._distances(files.folder),
                 say=self._say,
                 covariates=self._covariates(covariates),
+                taxonomy=self._taxonomy(),
+                phylogeny=self._phylogeny(),
+                **self._beside(files.sample_ids),
             )
             self.bundle_ = Model.read(folder, self._kind)
         self.details_, self.history_ = details, history
@@ -95,7 +105,7 @@ class _Predictor(Estimator):
         Returns
         -------
         pandas.DataFrame
-            One row a sample, in the order of the table; columns as in the section of README.md on details.
+            One row a sample, in the order of the table; columns as docs/outputs.md explains.
 
         Raises
         ------
@@ -124,8 +134,24 @@ class _Predictor(Estimator):
         with self._files(table, sequences) as files:
             covariates = self._covariates(covariates)
             folder = model.write(files.folder / 'model')
-            *_, details = self._apply(files.table, folder, config, files.sequences, self._say, covariates)
+            given = files.table, folder, config, files.sequences, self._say, covariates
+            more = self._of_new(files.sample_ids)
+            *_, details = self._apply(*given, clades=self._clades(model), **more)
         return details.loc[files.sample_ids]
+
+    def _beside(self, sample_ids):
+        """Return what else a fit is given."""
+        extra, weights = self._input('extra_targets'), self._input('sample_weights')
+        if weights is not None:
+            weights = numbers_of(column_of(weights, sample_ids, 'sample_weights', 'sample_weights'), 'sample_weights')
+        return {
+            'extra_targets': None if extra is None else frame_of(extra, 'extra_targets'),
+            'sample_weights': weights,
+        }
+
+    def _of_new(self, sample_ids):
+        """Return what else predictions are given."""
+        return {}
 
     def _covariates(self, given):
         covariates = self._input('covariates', given)
@@ -147,7 +173,7 @@ class Regressor(RegressorMixin, _Predictor):
 
     _kind = bundle.REGRESSOR
     _fit_call, _predict_call = FitRegressorConfig, PredictConfig
-    __init__ = constructor(options_of(FitRegressorConfig, PredictData, leave_out=HELD_OUT), INPUTS)
+    __init__ = constructor(options_of(FitRegressorConfig, PredictData, leave_out=HELD_OUT), INPUTS_OF_NUMBERS)
 
     def predict_interval(self, table, *, coverage=AUTO, sequences=None, covariates=None):
         """Return prediction intervals, float64 [samples, 2]: lower and upper bounds, NaN as in :meth:`predict`.
@@ -167,6 +193,13 @@ class Regressor(RegressorMixin, _Predictor):
         """Return R2, the share of the variance that is explained; samples without y or prediction do not count."""
         return self._score(sklearn.metrics.r2_score, table, y, sample_weight)
 
+    def _beside(self, sample_ids):
+        return super()._beside(sample_ids) | self._of_new(sample_ids)
+
+    def _of_new(self, sample_ids):
+        categories = self._input('scale_by')
+        return {'scale_by': None if categories is None else column_of(categories, sample_ids, 'scale_by', 'scale_by')}
+
     @staticmethod
     def _read(column):
         return numbers_of(column, 'y')
@@ -179,10 +212,10 @@ class Regressor(RegressorMixin, _Predictor):
         return fit_regressor(*given, **more)
 
     @staticmethod
-    def _apply(*given):
+    def _apply(*given, **more):
         from q2_aam.inference.predict import predict
 
-        return predict(*given)
+        return predict(*given, **more)
 
 
 class Classifier(ClassifierMixin, _Predictor):
@@ -227,7 +260,7 @@ class Classifier(ClassifierMixin, _Predictor):
         return fit_classifier(*given, **more)
 
     @staticmethod
-    def _apply(*given):
+    def _apply(*given, **more):
         from q2_aam.inference.predict import predict_classes
 
-        return predict_classes(*given)
+        return predict_classes(*given, **more)

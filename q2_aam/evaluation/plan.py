@@ -21,6 +21,7 @@ TITLES = {
     'unlabelled': 'samples without a label',
     'missing': 'missing values',
     'sequences': 'sequences',
+    'names': 'features without sequences',
     'hashes': 'feature IDs and sequences do not match',
     'distance_matrix': 'the distance matrix does not fit',
     'without_distances': 'samples without distances',

@@ -129,8 +129,10 @@ def check_depth(study, without_reads, shared, grouped):
                 WARNING, 'private_asvs', 'table',
                 f'On average {100 * private:.0f} % of the reads of a sample are in ASVs that no other '
                 f'{"group" if grouped else "sample"} has.',
-                'Check that all samples were denoised and trimmed alike. If they were, give an encoder: it reads ASVs '
-                'that it has never seen.',
+                'Check that all samples were processed alike: new features are known by their clades, if at all.'
+                if study.named
+                else 'Check that all samples were denoised and trimmed alike. If they were, give an encoder: it reads '
+                'ASVs that it has never seen.',
             )
         )  # fmt: skip
     return found

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from q2_aam.data.distance_matrix import read_distances
+from q2_aam.data.feature_names import are_names, stand_ins
+from q2_aam.data.known_features import KnownFeatures
 from q2_aam.data.labels import Labels
 from q2_aam.data.references import References
 from q2_aam.data.sequences import sequences_of
@@ -18,6 +20,7 @@ from q2_aam.errors import AAMWarning, UserError, counted, shown
 from .plan import ERROR, NOTE, WARNING, Finding, from_message, sort
 from .plan_design import DEPTH, check_confounding, check_duplicates, check_repeats, confounding
 from .plan_ids import check_distances, check_hashes, check_sample_ids
+from .plan_names import check_kind, check_names
 from .plan_reads import (
     Shared,
     check_depth,
@@ -80,6 +83,8 @@ class Given:
         Of the encoder.
     max_length : int, optional
         Nucleotides that the encoder reads; None without one.
+    known : q2_aam.data.known_features.KnownFeatures, optional
+        Of an encoder that knows features by their names.
     """
 
     table: str | os.PathLike
@@ -90,6 +95,7 @@ class Given:
     batches: pd.DataFrame | None = None
     references: References | None = None
     max_length: int | None = None
+    known: KnownFeatures | None = None
 
 
 def look(given: Given) -> Looked:
@@ -156,6 +162,9 @@ def _read(table, sequences):
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter('always', AAMWarning)
         try:
+            if sequences is None and are_names(table.feature_ids):
+                study, without_reads = build_study(table, stand_ins(table.feature_ids))
+                return dataclasses.replace(study, named=True), without_reads, []
             of_features = sequences_of(table.feature_ids, sequences)
             found = check_hashes(table.feature_ids, of_features)
             study, without_reads = build_study(table, of_features)
@@ -175,11 +184,13 @@ def _groups(sample_ids, groups):
 
 
 def _check_sequences(study, given, generator):
+    if study.named:
+        return check_names(study, given.max_length is not None, given.known)
     weights = np.bincount(study.asvs, study.abundances, minlength=len(study.codes)) / len(study)
-    found = check_lengths(study, weights)
+    found = check_kind(given.known) + check_lengths(study, weights)
     found += check_orientation(study, weights, generator)
     found += check_starts(study, weights)
-    if given.max_length is not None:
+    if given.max_length is not None and not check_kind(given.known):
         found += check_encoder(study, weights, given.references, given.max_length)
     return found
 

@@ -14,10 +14,13 @@ LOSS, BEST_EPOCH, FINAL = 'loss', 'best_epoch', 'final_'
 LEARNING_RATE = 'learning_rate_share'
 # What an epoch took.
 SECONDS, MEMORY = 'seconds', 'memory_gb'
-# What epochs are chosen by, the first that is there; of a run with a best epoch, the first that is lowest in it.
+# What epochs are chosen by, the first that is there; of a run with a best epoch, the first that is best in it.
 SCORES = (
-    'mae', 'balanced_log_loss', 'log_loss', 'rmse', 'target_loss', 'loss', 'distance_mae', 'nucleotide_loss',
+    'mae', 'balanced_log_loss', 'log_loss', 'rmse', 'target_loss', 'loss', 'distance_mae', 'nucleotide_loss', 'r2',
+    'balanced_accuracy', 'accuracy', 'macro_f1',
 )  # fmt: skip
+# Those that are to be large.
+LARGER = {'r2', 'balanced_accuracy', 'accuracy', 'macro_f1'}
 # A best epoch in this last share of the run means that more epochs would have helped.
 LATE = 0.1
 # A change that is called one.
@@ -42,7 +45,7 @@ class Summary:
     ----------
     epochs, steps : int
     score : str or None
-        The validation metric by which epochs are judged; smaller is better.
+        The validation metric by which epochs are judged; smaller is better, but for those in LARGER.
     best_epoch : int or None
         By that metric.
     chosen : bool
@@ -65,6 +68,11 @@ class Summary:
     final: pd.DataFrame
     run: dict
     warnings: list
+
+    @property
+    def larger(self):
+        """Whether the score is to be large."""
+        return self.score in LARGER
 
     def series(self, part, metric):
         """Return the values of a metric by epoch, in order; those that are not finite are left out."""
@@ -126,13 +134,17 @@ def _final(rows):
 
 def _score(summary, best):
     """Return the metric by which epochs are judged, and its best epoch."""
-    lowest = {name: summary.series(VALIDATION, name) for name in SCORES}
-    lowest = {name: int(values.idxmin()) for name, values in lowest.items() if len(values)}
-    if not lowest:
+    series = {name: summary.series(VALIDATION, name) for name in SCORES}
+    found = {
+        name: int(values.idxmax() if name in LARGER else values.idxmin())
+        for name, values in series.items()
+        if len(values)
+    }
+    if not found:
         return None, best
-    agree = [name for name, epoch in lowest.items() if best is None or epoch == best]
-    name = agree[0] if agree else next(iter(lowest))
-    return name, lowest[name] if best is None else best
+    agree = [name for name, epoch in found.items() if best is None or epoch == best]
+    name = agree[0] if agree else next(iter(found))
+    return name, found[name] if best is None else best
 
 
 def verdict(summary, planned=None, patience=None):
@@ -181,27 +193,29 @@ def _convergence(summary, planned, patience):
     if summary.score is None:
         return ['There was no validation, so that nothing tells whether it converged.'], []
     values = summary.series(VALIDATION, summary.score)
-    best, what = values.get(summary.best_epoch, values.min()), words(summary.score)
-    after = summary.epochs - summary.best_epoch
-    where = f'the validation {what} was lowest in epoch {summary.best_epoch} ({best:.3g})'
+    what, end = words(summary.score), values.max() if summary.larger else values.min()
+    best, after = values.get(summary.best_epoch, end), summary.epochs - summary.best_epoch
+    most, more = ('highest', 'higher') if summary.larger else ('lowest', 'lower')
+    where = f'the validation {what} was {most} in epoch {summary.best_epoch} ({best:.3g})'
     if planned and summary.epochs < planned and after < (patience or 0):
         return [
             f'It stopped early: after epoch {summary.epochs} of at most {planned}, the network would have lowered the '
             f'error of the abundance ensemble too little to train on; {where}.'
         ], []
     if planned and summary.epochs < planned:
-        return [f'It converged, and stopped early: {where}, and no lower in the {after:,} epochs after.'], []
+        return [f'It converged, and stopped early: {where}, and no {more} in the {after:,} epochs after.'], []
     if after < max(1, LATE * summary.epochs):
-        if not _falls(values):
+        if not _improves(values, summary.larger):
             return [f'It converged: {where}, and hardly changed before.'], []
         return [f'It was still improving: {where}, at the very end.'], [
             'raise epochs (or max_steps), since it was improving'
         ]
-    return [f'It converged: {where}, and no lower in the {after:,} epochs after.'], []
+    return [f'It converged: {where}, and no {more} in the {after:,} epochs after.'], []
 
 
-def _falls(values):
+def _improves(values, larger):
     """Return whether the last tenth of the epochs still brought a change of 1 % or more."""
+    values = -values if larger else values
     last = max(2, round(LATE * len(values)))
     if len(values) < 2 * last:
         return True
@@ -216,8 +230,9 @@ def _overfitting(summary):
     validation = summary.series(VALIDATION, summary.score)
     best, end = validation.get(summary.best_epoch, np.nan), validation.iloc[-1]
     first, last = training[summary.best_epoch], training.iloc[-1]
-    rose, fell = end > best + CHANGE * abs(best), last < first - CHANGE * abs(first)
-    if not (rose and fell):
+    change = best - end if summary.larger else end - best
+    worse, fell = change > CHANGE * abs(best), last < first - CHANGE * abs(first)
+    if not (worse and fell):
         return ['It did not overfit: the validation score held while the training loss fell.' if fell else
                 'There is no sign of overfitting.'], []  # fmt: skip
     kept = (
@@ -227,7 +242,7 @@ def _overfitting(summary):
     )
     said = (
         f'After that it overfitted: the training loss fell from {first:.3g} to {last:.3g} while the validation '
-        f'{words(summary.score)} rose from {best:.3g} to {end:.3g}{kept}.'
+        f'{words(summary.score)} {"fell" if summary.larger else "rose"} from {best:.3g} to {end:.3g}{kept}.'
     )
     return [said], [] if summary.chosen else ['lower epochs, or raise asv_dropout or weight_decay']
 

@@ -14,13 +14,13 @@ from q2_aam import bundle
 from q2_aam.bundle.finite import GIVEN, check_finite
 from q2_aam.config import AUTO
 from q2_aam.data.augmentation import make_augmentation
-from q2_aam.data.inputs import read_study
 from q2_aam.data.names import check_ids_of_matrix
 from q2_aam.data.splits import NEW
 from q2_aam.encoders.choice import choose_to_read, share_near
 from q2_aam.errors import UserError
-from q2_aam.model.branches import sketched
-from q2_aam.runtime.device import choose_device, device_name, place, use_threads
+from q2_aam.model.branches import Branches, sketched
+from q2_aam.runtime.copies import place_copies
+from q2_aam.runtime.device import choose_device, device_name, use_threads
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run_directory import temporary_directory
@@ -28,7 +28,7 @@ from q2_aam.runtime.screen import print_line
 from q2_aam.training.train import describe_study
 
 from .matrix import check_room, euclidean, pairs_matrix
-from .predict import Harmonizer
+from .read import NO_CLADES, read_new
 
 MEMBERSHIPS = 'memberships'
 # Of the branches that ASVs have of their own, in the embedding of a sample.
@@ -56,7 +56,7 @@ class Ordination:
     proportions: pd.Series
 
 
-def predict_distances(table, encoder, config, sequences=None, say=print_line):
+def predict_distances(table, encoder, config, sequences=None, say=print_line, clades=NO_CLADES):
     """Predict the distances between all samples of a table: without a tree, from sequences and abundances.
 
     Parameters
@@ -71,6 +71,8 @@ def predict_distances(table, encoder, config, sequences=None, say=print_line):
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
     say : callable
         Takes one line of progress.
+    clades : q2_aam.inference.read.Clades
+        By what named features are placed that the encoder does not know.
 
     Returns
     -------
@@ -92,14 +94,14 @@ def predict_distances(table, encoder, config, sequences=None, say=print_line):
             'a phylogeny.'
         )
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, chosen, config, directory, say)
+        study = _read(table, sequences, model, chosen, config, directory, say, clades)
         check_ids_of_matrix(study.sample_ids)
         check_room(len(study), config.runtime.max_memory_gb)
         say(f'Encoder: predicts distances without a tree, on {device_name(device)}.')
-        network = place(model.network, config.runtime, device)
+        network = place_copies(model.network, config.runtime, device)
 
         def distances():
-            branches = _branches(model, study)
+            branches, _ = _branches(model, study)
             return pairs_matrix(branches, network.heads['distances'].between, network.max_floats)
 
         values = with_less_memory(network, distances)
@@ -108,7 +110,7 @@ def predict_distances(table, encoder, config, sequences=None, say=print_line):
     return _by_ids(values, study.sample_ids)
 
 
-def embed(table, encoder, config, sequences=None, say=print_line):
+def embed(table, encoder, config, sequences=None, say=print_line, clades=NO_CLADES):
     """Embed the samples of a table, and lay them out.
 
     Parameters
@@ -122,6 +124,8 @@ def embed(table, encoder, config, sequences=None, say=print_line):
         FASTA with the sequence of each feature; without it the feature ids are the sequences.
     say : callable
         Takes one line of progress.
+    clades : q2_aam.inference.read.Clades
+        By what named features are placed that the encoder does not know.
 
     Returns
     -------
@@ -141,12 +145,12 @@ def embed(table, encoder, config, sequences=None, say=print_line):
     how = config.embedding
     model = _model_that_embeds(chosen, how.embedding)
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, chosen, config, directory, say)
+        study = _read(table, sequences, model, chosen, config, directory, say, clades)
         if len(study) < 2:
             raise UserError('An ordination needs two samples with reads, but the table has one; give more samples.')
         check_room(min(len(study), how.max_samples_in_matrix), config.runtime.max_memory_gb)
         say(f'Encoder: embeds samples by {how.embedding}, on {device_name(device)}.')
-        network = place(model.network, config.runtime, device)
+        network = place_copies(model.network, config.runtime, device)
         rows = _rows_of_matrix(len(study), how.max_samples_in_matrix, say)
         check_ids_of_matrix([study.sample_ids[row] for row in rows])
 
@@ -161,12 +165,12 @@ def embed(table, encoder, config, sequences=None, say=print_line):
     return ordination, _by_ids(values, [study.sample_ids[row] for row in rows])
 
 
-def embed_samples(table, encoder, config, sequences=None, say=print_line):
+def embed_samples(table, encoder, config, sequences=None, say=print_line, clades=NO_CLADES):
     """Embed the samples of a table, each as it is in any table: no axes are made of the samples beside it.
 
     Parameters
     ----------
-    table, encoder, config, sequences, say
+    table, encoder, config, sequences, say, clades
         As in :func:`embed`; of the embedding group, only ``embedding`` has an effect.
 
     Returns
@@ -185,9 +189,9 @@ def embed_samples(table, encoder, config, sequences=None, say=print_line):
     how = config.embedding.embedding
     model = _model_that_embeds(chosen, how)
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        study = _read(table, sequences, model, chosen, config, directory, say)
+        study = _read(table, sequences, model, chosen, config, directory, say, clades)
         say(f'Encoder: embeds samples by {how}, on {device_name(device)}.')
-        network = place(model.network, config.runtime, device)
+        network = place_copies(model.network, config.runtime, device)
         samples_BD = with_less_memory(network, lambda: _EMBEDDINGS[how](model, study))
         return pd.DataFrame(samples_BD.float().cpu().numpy(), index=pd.Index(study.sample_ids, name='id'))
 
@@ -225,19 +229,17 @@ def ordinate(embeddings, ids, dimensions=AUTO):
     )
 
 
-def _read(table, sequences, model, chosen, config, directory, say):
-    length = model.config.call.model.max_sequence_length
-    change = None if config.data.harmonize == 'off' else Harmonizer(model, say)
-    if change is not None and model.references is None:
-        change = None
+def _read(table, sequences, model, chosen, config, directory, say, clades):
+    older = model.references is None and model.known_features is None
+    if older and config.data.harmonize != 'off':
         say(
             'The encoder was made by an older version and holds no training sequences, so that sequences of another '
             'trimming or orientation are read as they are.'
         )
-    study, _ = read_study(table, sequences, None, length, directory, change)
+    study, _, _ = read_new(model, table, sequences, directory, config.data.harmonize, say, clades)
     describe_study(study, {NEW: len(study)}, say)
-    if model.references is not None:
-        chosen.check(share_near(study, model.references), say)
+    if not older:
+        chosen.check(share_near(study, model), say)
     return study
 
 
@@ -250,7 +252,10 @@ def _of_each_sample(model, study, take):
 
 
 def _branches(model, study):
-    """Return what the distances of samples are computed from, by rows of the study, on the network's device."""
+    """Return what the distances of samples are computed from, by rows of the study, on the network's device.
+
+    Beside it, int64, the key of each number that branches have.
+    """
     order, back = _orders(study)
     reader = StudyReader(study, make_augmentation(model.config.call.data))
     branches = reader.branches(model.network, 'distances', order)
@@ -258,10 +263,21 @@ def _branches(model, study):
     back = back.to(memberships.device)
     _checked(memberships[back], study)
     branches = branches[back]
+    if model.token_branches is not None:
+        return _with_tokens(model, study, memberships[back])
     if model.known_asvs is not None and not isinstance(branches, torch.Tensor):
         factors_A = torch.from_numpy(model.known_asvs.factors(study.keys)).to(memberships.device)
         branches = dataclasses.replace(branches, lengths=branches.lengths * factors_A[branches.asvs])
-    return branches
+    return branches, study.keys
+
+
+def _with_tokens(model, study, memberships_BK):
+    """Return what :func:`_branches` does, where tokens have branches and ASVs have none."""
+    form = model.config.call.model
+    tokens = form.max_sequence_length // form.nucleotides_per_token
+    lengths_BT, keys, scale_B = model.token_branches.of_samples(study, form.nucleotides_per_token, tokens)
+    given = lengths_BT.indices.astype(np.int64), lengths_BT.data, np.diff(lengths_BT.indptr).astype(np.int64), scale_B
+    return Branches(memberships_BK, *(torch.from_numpy(part).to(memberships_BK.device) for part in given)), keys
 
 
 def _orders(study):
@@ -277,7 +293,7 @@ def _checked(taken, study):
 
 
 def _shares(head, branches, keys):
-    """Memberships and own branches weighted by the square root of their length, and scaled to length 1.
+    """Memberships and other branches weighted by the square root of their length, and scaled to length 1.
 
     The product of two samples is then the length of the branches they share over the geometric mean of what each has
     (Ochiai's coefficient). Without the scaling, distances tell above all how many ASVs a sample has.
@@ -291,7 +307,7 @@ def _shares(head, branches, keys):
 
 
 _EMBEDDINGS = {
-    MEMBERSHIPS: lambda model, study: _shares(model.network.heads['distances'], _branches(model, study), study.keys),
+    MEMBERSHIPS: lambda model, study: _shares(model.network.heads['distances'], *_branches(model, study)),
     'mean': lambda model, study: _of_each_sample(model, study, lambda part: part.mean),
     'summary': lambda model, study: _of_each_sample(model, study, lambda part: part.summary),
 }

@@ -80,7 +80,9 @@ def importance(table, model, config, sequences=None, taxonomy=None, say=print_li
         table lacks, or if the taxonomy has no ASV of the table.
     """
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        opened = open_model(table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say)
+        opened = open_model(
+            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy
+        )
         study = opened.study
         every = np.arange(len(study))
         taxa = None if taxonomy is None else taxa_of(study.feature_ids, taxonomy)

@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from q2_aam.data.batches import draw_samples, make_batch
+from q2_aam.data.batches import make_batch
+from q2_aam.data.readable import draw_readable
 from q2_aam.model.layers import Block
 from q2_aam.runtime.encode import device_of
 
@@ -42,7 +43,7 @@ class SampleAttention:
 @torch.no_grad()
 def sample_attention(network, reader, row: int) -> SampleAttention:
     """Return what the network attends to in one sample of a study; `reader` has remembered its ASVs."""
-    drawn = draw_samples(reader.study, np.array([row]), reader.augment)
+    drawn = draw_readable(reader.study, np.array([row]), reader.augment)
     asvs_UD = reader.asvs[torch.from_numpy(drawn.distinct).to(device_of(network))]
     batch = make_batch(drawn, network.budget(), (), asvs_UD).to(device_of(network))
     inputs: list[torch.Tensor] = []

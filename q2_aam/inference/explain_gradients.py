@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from q2_aam.bundle import Bundle, NumericTarget
-from q2_aam.data.batches import Drawn, draw_samples, make_batch
+from q2_aam.data.batches import Drawn, make_batch
+from q2_aam.data.readable import draw_readable
 from q2_aam.model.network import Network
 from q2_aam.model.sample_encoder import MIN_SHARE
 from q2_aam.runtime.encode import StudyReader, device_of
@@ -49,7 +50,7 @@ def gradients(model: Bundle, reader: StudyReader, rows: np.ndarray, steps: int) 
         classes in the logarithm of the probability of the class that the network predicts for the sample.
     """
     for start in range(0, len(rows), SAMPLES_AT_ONCE):
-        drawn = draw_samples(reader.study, rows[start : start + SAMPLES_AT_ONCE], reader.augment)
+        drawn = draw_readable(reader.study, rows[start : start + SAMPLES_AT_ONCE], reader.augment)
         yield drawn, with_less_memory(model.network, lambda: _attributions(model, reader, drawn, steps))  # noqa: B023
 
 

@@ -107,7 +107,8 @@ def substituted_changes(opened, asv: int, codes: np.ndarray, rows: np.ndarray) -
         here = (drawn.asvs == asv) & (version > 0)
         places[here] = len(drawn.distinct) + version[here] - 1
         asvs_UD = torch.cat([reader.asvs[torch.from_numpy(drawn.distinct).to(device)], variant_VD])
-        samples = sample_chunks(places, drawn.abundances, drawn.offsets, network.budget(), drawn.covariates)
+        more = drawn.covariates, drawn.depths
+        samples = sample_chunks(places, drawn.abundances, drawn.offsets, network.budget(), *more)
         batch = Batch(('target',), embeddings=asvs_UD, samples=samples)
         outputs = network(batch.to(device)).heads['target'].double().cpu().numpy()
         values = told(opened.model.config.target, outputs * (1.0 if blend is None else blend.network_alone))

@@ -12,7 +12,7 @@ import pandas as pd
 from q2_aam import bundle
 from q2_aam.config import AUTO
 from q2_aam.data.augmentation import make_augmentation
-from q2_aam.data.inputs import read_study
+from q2_aam.data.known_features import TAXONOMY
 from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted, shown
 from q2_aam.runtime.device import choose_device, device_name, place
@@ -20,8 +20,9 @@ from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.training.train import describe_study
 
+from .categories import warn_of_unknown_categories
 from .covariates import check_covariates, with_covariates
-from .predict import Harmonizer
+from .read import NO_CLADES, Clades, read_new
 
 # Share of the table's ASVs without a taxon from which on this is said.
 MANY = 0.1
@@ -59,7 +60,7 @@ class Opened:
         return getattr(self.target, 'classes', ())
 
 
-def open_model(table, model, runtime, harmonize, sequences, covariates, directory, say) -> Opened:
+def open_model(table, model, runtime, harmonize, sequences, covariates, directory, say, taxonomy=None) -> Opened:
     """Read a model and a table as predicting reads them, and encode each ASV once.
 
     Effects are differences of predictions: they are computed in float32 unless another precision is asked for.
@@ -74,10 +75,10 @@ def open_model(table, model, runtime, harmonize, sequences, covariates, director
     if loaded.config.target is None:
         raise UserError('An encoder predicts nothing that could be explained; give a regressor or a classifier.')
     check_covariates(loaded.config.covariates, covariates)
+    warn_of_unknown_categories(loaded.config.target)
     precision = 'float32' if runtime.precision == AUTO else runtime.precision
-    change = None if harmonize == 'off' else Harmonizer(loaded, say)
-    longest = loaded.config.call.model.max_sequence_length
-    study, _ = read_study(table, sequences, None, longest, directory, change)
+    clades = Clades(taxonomy) if _shares_taxonomy(loaded.known_features) else NO_CLADES
+    study, _, _ = read_new(loaded, table, sequences, directory, harmonize, say, clades)
     study = with_covariates(study, loaded.config.covariates, covariates, say)
     describe_study(study, {NEW: len(study)}, say)
     _check_known(loaded, study)
@@ -88,6 +89,10 @@ def open_model(table, model, runtime, harmonize, sequences, covariates, director
     return Opened(loaded, reader, device)
 
 
+def _shares_taxonomy(known):
+    return known is not None and known.shared == TAXONOMY
+
+
 def known_asvs(model, study) -> np.ndarray:
     """Return which ASVs of a study are in the vocabulary of the abundance ensemble, bool [A]."""
     if model.vocabulary is None:
@@ -96,7 +101,7 @@ def known_asvs(model, study) -> np.ndarray:
 
 
 def _check_known(model, study):
-    near = model.references.similarity(study.codes, study.lengths).near
+    near = model.similarity(study).near
     if not (near | known_asvs(model, study)).any():
         raise UserError(
             f'The model knows nothing like the {counted(len(near), "ASV")} of the table (e.g. '

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from q2_aam.bundle import Bundle, NumericTarget
-from q2_aam.bundle.targets import gate_of
+from q2_aam.bundle.blend import gate_of
 from q2_aam.data.batches import positions_of
 from q2_aam.data.log_abundances import READS
 from q2_aam.data.study import Study

@@ -24,6 +24,7 @@ from .explain_removal import changes, predict_members, subset
 
 # Samples, and ASVs, that are shown where none are asked for; samples among which these are chosen.
 SHOWN, MAX_CANDIDATES = 3, 1000
+NO_NUCLEOTIDES = 'Nucleotides: none, because the model knows features by their names and reads no sequences.'
 # Fewer ASVs have no correlation.
 MIN_CORRELATED = 4
 
@@ -97,7 +98,9 @@ def attention(
     """
     chosen = config.attention
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        opened = open_model(table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say)
+        opened = open_model(
+            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy
+        )
         study, network = opened.study, opened.model.network
         taxa = None if taxonomy is None else taxa_of(study.feature_ids, taxonomy)
         rows = _rows_of(study, chosen.sample_ids)
@@ -111,8 +114,8 @@ def attention(
         cells = changes(opened.model, few, whole, [level], everything, order, len(order), opened.device)[0]
         read = [sample_attention(network, few, row) for row in order]
         samples, heads = _frames(few.study, level, cells, whole, order, read, taxa, opened.classes)
-        asvs = _features(study, chosen.feature_ids, importance, samples)
-        say(f'Nucleotides: of {counted(len(asvs), "ASV")}.')
+        asvs = [] if study.named else _features(study, chosen.feature_ids, importance, samples)
+        say(NO_NUCLEOTIDES if study.named else f'Nucleotides: of {counted(len(asvs), "ASV")}.')
         found = [(study.feature_ids[asv], read_sequence(opened, asv)) for asv in asvs]
     return Attention(
         opened.target.name,

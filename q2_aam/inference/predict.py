@@ -12,12 +12,13 @@ from q2_aam.config import AUTO
 from q2_aam.data.applicability import MAJORITY, NO_READS, OK, applicability
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.details import details_of, probabilities_of
-from q2_aam.data.harmonize import describe, harmonize
-from q2_aam.data.inputs import read_study
+from q2_aam.data.extra_targets import HEAD as EXTRA_HEAD
 from q2_aam.data.signs import Signs
 from q2_aam.data.splits import NEW
 from q2_aam.errors import AAMWarning, UserError, counted, shown
-from q2_aam.runtime.device import choose_device, device_name, place, use_threads
+from q2_aam.objectives.extra_targets import columns_of
+from q2_aam.runtime.copies import place_copies
+from q2_aam.runtime.device import choose_device, device_name, use_threads
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run_directory import temporary_directory
@@ -28,21 +29,23 @@ from q2_aam.stats.separation import separation
 from q2_aam.training.blend import blended_outputs
 from q2_aam.training.train import describe_study
 
+from .categories import check_categories, read_categories
 from .covariates import check_covariates, with_covariates
+from .passes import SPREAD, mean_of_passes, spread
+from .read import NO_CLADES, read_new
 
-# Share of reads from which on it is said what was done to them.
-MIN_SHARE = 0.005
 
-
-def predict(table, model, config, sequences=None, say=print_line, covariates=None):
+def predict(
+    table, model, config, sequences=None, say=print_line, covariates=None, scale_by=None, clades=NO_CLADES
+):  # fmt: skip
     """Predict the target of every sample of a table.
 
     Parameters
     ----------
     table : path
         BIOM 2.1 HDF5.
-    model : path
-        Bundle of a regressor.
+    model : path or q2_aam.bundle.Bundle
+        Of a regressor; a server has it in memory.
     config : q2_aam.config.PredictConfig
     sequences : path, optional
         FASTA with the sequence of each feature; without it the feature ids are the sequences. They need not be those
@@ -52,6 +55,11 @@ def predict(table, model, config, sequences=None, say=print_line, covariates=Non
     covariates : pandas.DataFrame, optional
         Metadata by sample id, with the columns that the model was trained with; needed if, and only if, there were any.
         What a sample lacks, and a category that the model has not learned, is unknown.
+    scale_by : pandas.Series, optional
+        Category by sample id, needed where the model was trained with such a column. Of a category that it has not
+        learned, the scaling is that of all samples.
+    clades : q2_aam.inference.read.Clades
+        By what features without sequences are placed that the model does not know.
 
     Returns
     -------
@@ -67,19 +75,21 @@ def predict(table, model, config, sequences=None, say=print_line, covariates=Non
         If an input cannot be used.
     """
     coverage = config.data.coverage
-    target, details, given = _predict(bundle.REGRESSOR, table, model, config, sequences, say, covariates, coverage)
+    target, details, given = _predict(
+        bundle.REGRESSOR, table, model, config, sequences, say, covariates, coverage, scale_by, clades
+    )
     return details.loc[given, 'prediction'].rename(target.name), details
 
 
-def predict_classes(table, model, config, sequences=None, say=print_line, covariates=None):
+def predict_classes(table, model, config, sequences=None, say=print_line, covariates=None, clades=NO_CLADES):
     """Predict the class of every sample of a table; see :func:`predict`.
 
     Parameters
     ----------
-    table, sequences, say, covariates
+    table, sequences, say, covariates, clades
         As there.
-    model : path
-        Bundle of a classifier.
+    model : path or q2_aam.bundle.Bundle
+        Of a classifier.
     config : q2_aam.config.PredictClassesConfig
 
     Returns
@@ -97,41 +107,58 @@ def predict_classes(table, model, config, sequences=None, say=print_line, covari
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    target, details, given = _predict(bundle.CLASSIFIER, table, model, config, sequences, say, covariates)
+    target, details, given = _predict(
+        bundle.CLASSIFIER, table, model, config, sequences, say, covariates, clades=clades
+    )
     predicted = details.loc[given]
     return predicted['prediction'].rename(target.name), probabilities_of(target.classes, predicted), details
 
 
-def _predict(kind, table, model, config, sequences, say, covariates, coverage=AUTO):
+def _predict(
+    kind, table, model, config, sequences, say, covariates, coverage=AUTO, scale_by=None, clades=NO_CLADES
+):  # fmt: skip
     """Return the target of a model of this kind, the details of a table's samples, and the ids of those predicted."""
     device = choose_device(config.runtime.device)
-    model = bundle.load(model, kind)
+    model = model if isinstance(model, bundle.Bundle) else bundle.load(model, kind)
     check_covariates(model.config.covariates, covariates)
+    check_categories(model.config.target, scale_by)
     target = model.config.target if coverage == AUTO else _with_coverage(model.config.target, coverage)
     with temporary_directory() as directory, use_threads(config.runtime.threads):
-        longest = model.config.call.model.max_sequence_length
-        harmonizer = Harmonizer(model, say)
-        change = None if config.data.harmonize == 'off' else harmonizer
-        study, without_reads = read_study(table, sequences, None, longest, directory, change)
+        study, without_reads, changed = read_new(model, table, sequences, directory, config.data.harmonize, say, clades)
         study = with_covariates(study, model.config.covariates, covariates, say)
         describe_study(study, {NEW: len(study)}, say)
         say(f'Model: predicts {shown(target.name)}, on {device_name(device)}.')
-        place(model.network, config.runtime, device)
+        place_copies(model.network, config.runtime, device)
         reader = StudyReader(study, make_augmentation(model.config.call.data))
+        codes = read_categories(target, scale_by, study.sample_ids, say)
+        if codes is not None and model.config.heads['target'].categories:
+            reader.given['target'] = codes
         # what overflows is named below, and needs no warnings of numpy
         with np.errstate(all='ignore'):
             outputs, signs = with_less_memory(model.network, lambda: outputs_of(model, reader, device))
-            columns = target.columns(outputs, signs)
+            read_as = target if codes is None else target.of(codes)
+            if config.data.prediction_passes > 1:
+                outputs, passes = mean_of_passes(
+                    model,
+                    reader,
+                    config.data.prediction_passes,
+                    lambda some: with_less_memory(model.network, lambda: outputs_of(model, some, device)[0]),
+                )
+            columns = read_as.columns(outputs, signs)
+            if config.data.prediction_passes > 1:
+                columns[SPREAD] = spread(read_as, columns, passes)
+            columns |= _extra_columns(model, reader)
         numbers = [column for column in columns.values() if column.dtype != object]
         check_finite(np.column_stack([outputs, *numbers]), study.sample_ids, GIVEN)
         details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
-        similarity = model.references.similarity(study.codes, study.lengths)
-        harmonized, shifted = harmonizer.columns(study.sample_ids)
+        similarity = model.similarity(study)
+        harmonized, shifted = changed.columns(study.sample_ids)
         more = {} if signs is None else vars(signs) | {'min_coverage': model.config.min_coverage}
         details = details.join([harmonized, applicability(study, similarity, reader.augment, shifted, **more)])
     if model.domain is not None:
         say(describe_separation(separation(details['familiarity'].to_numpy(), model.domain.quantiles)))
-    _warn_of_strangers(details)
+    if model.known_features is None:
+        _warn_of_strangers(details)
     if config.data.abstain:
         details = _abstained(details, list(columns), say)
     predicted = details.index[details['prediction'].notna()]
@@ -144,7 +171,8 @@ def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> tuple[np.nd
     Their signs are None where the model has no abundance ensemble.
     """
     rows = np.arange(len(reader.study))
-    reader.remember(model.network)
+    if reader.asvs is None:
+        reader.remember(model.network)
     network = reader.outputs(model.network, 'target', rows)
     if model.ensemble is None or model.vocabulary is None or model.config.blend is None:
         return network, None
@@ -153,39 +181,19 @@ def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> tuple[np.nd
     )
 
 
+def _extra_columns(model, reader):
+    """Return the columns of what the network predicts beside the target."""
+    if not model.config.extra_targets:
+        return {}
+    every = np.arange(len(reader.study))
+    outputs = with_less_memory(model.network, lambda: reader.outputs(model.network, EXTRA_HEAD, every))
+    return columns_of(model.config.extra_targets, outputs)
+
+
 def _with_coverage(target, coverage):
     if coverage != target.coverage:
         warn_of_few_groups(target.calibration, coverage)
     return dataclasses.replace(target, coverage=coverage)
-
-
-class Harmonizer:
-    """Reads a table as harmonized, says so, and keeps what was done to each of its samples."""
-
-    def __init__(self, model, say):
-        self.model, self.say = model, say
-        self.samples = None
-
-    def __call__(self, table, sequences):
-        """Return the table that is read, and the sequence of each of its features."""
-        model = self.model
-        longest = model.config.call.model.max_sequence_length
-        harmonized = harmonize(sequences, model.references, model.vocabulary, longest)
-        if harmonized is None:
-            return table, sequences
-        self.samples = harmonized.samples(table)
-        # less would be told as 0 %
-        if np.average(self.samples['share_of_reads_harmonized'], weights=self.samples['reads']) >= MIN_SHARE:
-            self.say(describe(self.samples))
-        return harmonized.table(table), harmonized.sequences
-
-    def columns(self, sample_ids):
-        """Return what was done to samples, columns share_of_reads_harmonized and offset, and their reads shifted."""
-        if self.samples is None:
-            nothing = {'share_of_reads_harmonized': 0.0, 'offset': 0}
-            return pd.DataFrame(nothing, pd.Index(sample_ids, name='id')), np.zeros(len(sample_ids))
-        samples = self.samples.loc[sample_ids]
-        return samples[['share_of_reads_harmonized', 'offset']], samples['shifted'].to_numpy()
 
 
 def _warn_of_strangers(details):

@@ -12,6 +12,7 @@ from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SequenceChunk
 
 from .layers import Block
+from .segments import mean_of
 
 # codes of q2_aam.data.sequences: 0 padding, 1 to 4 A C G T, 5 any other letter
 CODES = 6
@@ -39,6 +40,11 @@ class ASVEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def embedding(self) -> tuple[nn.Parameter, float]:
+        """What tokens are embedded with, and its spread to begin with: a token is as large whatever it is made of."""
+        return self.nucleotide_embedding, 0.5
+
     def forward(self, chunk: SequenceChunk) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Encode ASVs.
 
@@ -57,7 +63,7 @@ class ASVEncoder(nn.Module):
         for block in self.blocks:
             x_QD = block(x_QD, chunk.layout)
         x_ND = self.norm(chunk.layout.to_tokens(x_QD))
-        embeddings_UD = torch.segment_reduce(x_ND, 'mean', lengths=chunk.tokens, axis=0, unsafe=True)
+        embeddings_UD = mean_of(x_ND, chunk.tokens)
         masked_MD = None if chunk.masked_tokens is None else x_ND.index_select(0, chunk.masked_tokens)
         return embeddings_UD, masked_MD
 
@@ -65,10 +71,36 @@ class ASVEncoder(nn.Module):
         p = self.nucleotides_per_token
         codes_UTP = F.pad(codes_UL, (0, -codes_UL.shape[1] % p)).unflatten(1, (-1, p)).long()
         rows_UTP = codes_UTP + CODES * torch.arange(p, device=codes_UL.device)
+        weights_UTP = (codes_UTP > 0).to(self.nucleotide_embedding.dtype)
+        if torch.compiler.is_exporting():
+            # other runtimes know no bags and would loop over them
+            return (F.embedding(rows_UTP, self.nucleotide_embedding) * weights_UTP[..., None]).sum(2)
         x_ND = F.embedding_bag(
             rows_UTP.flatten(0, 1),
             self.nucleotide_embedding,
             mode='sum',
-            per_sample_weights=(codes_UTP > 0).flatten(0, 1).to(self.nucleotide_embedding.dtype),
+            per_sample_weights=weights_UTP.flatten(0, 1),
         )
         return x_ND.unflatten(0, rows_UTP.shape[:2])
+
+
+class NamedFeatureEncoder(ASVEncoder):
+    """The same of features without sequences, whose tokens have embeddings of their own.
+
+    The tokens of a feature are its clades, from the root on, and last itself (:mod:`q2_aam.data.known_features`):
+    features of one clade share what is learned of it.
+    """
+
+    def __init__(self, config: ResolvedModel, tokens: int):
+        super().__init__(config)
+        del self.nucleotide_embedding
+        # row 0 is of a feature that is unknown
+        self.token_embedding = nn.Parameter(torch.empty(tokens + 1, config.width))
+
+    @property
+    def embedding(self) -> tuple[nn.Parameter, float]:
+        """What tokens are embedded with, and its spread to begin with."""
+        return self.token_embedding, 1.0
+
+    def _embed(self, codes_UL):
+        return F.embedding(codes_UL.long(), self.token_embedding)

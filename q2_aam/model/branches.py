@@ -21,12 +21,15 @@ class Branches:
     lengths : [N]
         Of its own branch.
     richness : int64 [B]
+    scale : [B] or None
+        What the lengths of a sample's own branches count; None: 1. What two samples share counts the geometric mean.
     """
 
     memberships: torch.Tensor
     asvs: torch.Tensor
     lengths: torch.Tensor
     richness: torch.Tensor
+    scale: torch.Tensor | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -42,12 +45,14 @@ class Branches:
         before = richness.cumsum(0) - richness
         number = int(richness.sum())
         where = torch.arange(number, device=first.device) + torch.repeat_interleave(first - before, richness)
-        return Branches(self.memberships[rows], self.asvs[where], self.lengths[where], richness)
+        scale = None if self.scale is None else self.scale[rows]
+        return Branches(self.memberships[rows], self.asvs[where], self.lengths[where], richness, scale)
 
     @classmethod
     def concatenate(cls, parts: list['Branches']) -> 'Branches':
         """Join the branches of samples."""
-        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(cls)})
+        fields = {f.name: [getattr(part, f.name) for part in parts] for f in dataclasses.fields(cls)}
+        return cls(**{name: torch.cat(values) for name, values in fields.items() if values[0] is not None})
 
 
 def own_lengths(one: Branches, other: Branches) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -61,7 +66,10 @@ def own_lengths(one: Branches, other: Branches) -> tuple[torch.Tensor, torch.Ten
     others = numbers[len(one.asvs) :]
     present_BU = _spread(other, others, torch.ones_like(other.lengths), distinct)
     lengths_BU = _spread(other, others, other.lengths, distinct)
-    return lengths_AU @ present_BU.T, lengths_AU.sum(1), lengths_BU.sum(1)
+    shared_AB, one_A, other_B = lengths_AU @ present_BU.T, lengths_AU.sum(1), lengths_BU.sum(1)
+    if one.scale is None or other.scale is None:
+        return shared_AB, one_A, other_B
+    return shared_AB * torch.sqrt(one.scale[:, None] * other.scale), one_A * one.scale, other_B * other.scale
 
 
 def _spread(branches, numbers_N, values_N, distinct):
@@ -88,6 +96,7 @@ def sketched(branches: Branches, keys_N: torch.Tensor, places: int) -> torch.Ten
     samples = torch.arange(len(branches), device=keys_N.device)
     rows_N = torch.repeat_interleave(samples, branches.richness)
     # the last bit is the sign
-    values_N = branches.lengths.sqrt() * (1 - 2 * (keys_N & 1)).to(branches.lengths.dtype)
+    lengths_N = branches.lengths if branches.scale is None else branches.lengths * branches.scale[rows_N]
+    values_N = lengths_N.sqrt() * (1 - 2 * (keys_N & 1)).to(lengths_N.dtype)
     vectors = values_N.new_zeros(len(branches), places)
     return vectors.index_put_((rows_N, (keys_N >> 1) % places), values_N, accumulate=True)

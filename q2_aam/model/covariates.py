@@ -18,6 +18,8 @@ from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SampleChunk
 from q2_aam.data.covariates import CovariateSchema
 
+from .segments import largest_of, mean_of, sum_of, wholes_of
+
 # Latent tokens of the perceiver.
 LATENTS = 4
 
@@ -68,7 +70,7 @@ class CovariateEncoder(nn.Module):
 
     def embed(self, chunk: SampleChunk) -> torch.Tensor:
         """Return the tokens of covariates, [B, F, D]; where a chunk has none, all are unknown."""
-        samples, device = len(chunk.richness), self.category.device
+        samples, device = chunk.richness.shape[0], self.category.device
         codes_BC, numbers_BR2 = chunk.codes, chunk.numbers
         if codes_BC is None or numbers_BR2 is None:
             codes_BC = torch.zeros(samples, len(self.form.entries), dtype=torch.int64, device=device)
@@ -89,7 +91,7 @@ class Add(nn.Module):
     def forward(self, summary_BD, tokens_ND, covariates_BFD, chunk):
         more_BD = self.project(together(covariates_BFD))
         # the mean of ASVs moves by as much as each of them
-        return summary_BD + more_BD, mean_of(tokens_ND, chunk) + more_BD
+        return summary_BD + more_BD, mean_of(tokens_ND, chunk.richness) + more_BD
 
 
 class Concat(nn.Module):
@@ -104,8 +106,8 @@ class Concat(nn.Module):
 
     def forward(self, summary_BD, tokens_ND, covariates_BFD, chunk):
         more_BD = self.covariate(together(covariates_BFD))
-        tokens_ND = self._layer(tokens_ND, more_BD.index_select(0, samples_of(chunk)))
-        return self._layer(summary_BD, more_BD), mean_of(tokens_ND, chunk)
+        tokens_ND = self._layer(tokens_ND, more_BD.index_select(0, wholes_of(chunk.richness, chunk.asvs.shape[0])))
+        return self._layer(summary_BD, more_BD), mean_of(tokens_ND, chunk.richness)
 
     def _layer(self, x, more):
         return x + self.out(F.gelu(self.token(x) + more))
@@ -124,7 +126,8 @@ class GatedUnit(nn.Module):
     def forward(self, summary_BD, tokens_ND, covariates_BFD, chunk):
         given_BD = together(covariates_BFD)
         return tuple(
-            self._unit(number, x_BD, given_BD) for number, x_BD in enumerate((summary_BD, mean_of(tokens_ND, chunk)))
+            self._unit(number, x_BD, given_BD)
+            for number, x_BD in enumerate((summary_BD, mean_of(tokens_ND, chunk.richness)))
         )
 
     def _unit(self, number, x_BD, given_BD):
@@ -145,12 +148,12 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, summary_BD, tokens_ND, covariates_BFD, chunk):
-        nothing_B1D = self.nothing.to(covariates_BFD.dtype).expand(len(covariates_BFD), 1, -1)
+        nothing_B1D = self.nothing.to(covariates_BFD.dtype).expand(covariates_BFD.shape[0], 1, -1)
         asked_BFD = torch.cat([covariates_BFD, nothing_B1D], dim=1)
         key_BFHE, value_BFHE = self.key_value(asked_BFD).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        of_N = samples_of(chunk)
+        of_N = wholes_of(chunk.richness, chunk.asvs.shape[0])
         tokens_ND = self._ask(tokens_ND, key_BFHE.index_select(0, of_N), value_BFHE.index_select(0, of_N))
-        return self._ask(summary_BD, key_BFHE, value_BFHE), mean_of(tokens_ND, chunk)
+        return self._ask(summary_BD, key_BFHE, value_BFHE), mean_of(tokens_ND, chunk.richness)
 
     def _ask(self, x_ND, key_NFHE, value_NFHE):
         query_NHE = self.query(x_ND).unflatten(-1, (self.heads, -1))
@@ -178,24 +181,23 @@ class Perceiver(nn.Module):
         query_KHE = query_KHE * query_KHE.shape[-1] ** -0.5
         key_NHE, value_NHE = self.token(tokens_ND).unflatten(-1, (2, self.heads, -1)).unbind(1)
         key_BFHE, value_BFHE = self.covariate(covariates_BFD).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        of_N, samples = samples_of(chunk), len(summary_BD)
+        of_N, samples = wholes_of(chunk.richness, chunk.asvs.shape[0]), summary_BD.shape[0]
         score_NKH = torch.einsum('khe,nhe->nkh', query_KHE, key_NHE).float()
         score_BFKH = torch.einsum('khe,bfhe->bfkh', query_KHE, key_BFHE).float()
         with torch.no_grad():
             # a softmax over both is the same whatever is taken off first
-            lengths = chunk.richness
-            most_BKH = torch.segment_reduce(score_NKH, 'max', lengths=lengths, axis=0, unsafe=True)
+            most_BKH = largest_of(score_NKH, chunk.richness)
             most_BKH = torch.maximum(most_BKH, score_BFKH.amax(dim=1))
         weight_NKH = (score_NKH - most_BKH.index_select(0, of_N)).exp()
         weight_BFKH = (score_BFKH - most_BKH[:, None]).exp()
-        total_BKH = torch.segment_reduce(weight_NKH, 'sum', lengths=lengths, axis=0, unsafe=True)
+        total_BKH = sum_of(weight_NKH, chunk.richness)
         total_BKH = total_BKH + weight_BFKH.sum(1)
         read_NKHE = weight_NKH[..., None] * value_NHE[:, None].float()
-        read_BKHE = torch.segment_reduce(read_NKHE, 'sum', lengths=lengths, axis=0, unsafe=True)
+        read_BKHE = sum_of(read_NKHE, chunk.richness)
         read_BKHE = read_BKHE + torch.einsum('bfkh,bfhe->bkhe', weight_BFKH, value_BFHE.float())
         x_BKD = self.latents + (read_BKHE / total_BKH[..., None]).reshape(samples, LATENTS, -1)
         x_BKD = x_BKD + self.out(F.gelu(self.hidden(self.norm(x_BKD))))
-        return summary_BD + x_BKD.mean(1), mean_of(tokens_ND, chunk)
+        return summary_BD + x_BKD.mean(1), mean_of(tokens_ND, chunk.richness)
 
 
 # By the parameter covariate_fusion: (configuration of the model) -> module that takes the summaries [B, D] and tokens
@@ -221,14 +223,3 @@ def floats_per_asv(config: ResolvedModel, form: CovariateForm | None) -> int:
 def together(covariates_BFD: torch.Tensor) -> torch.Tensor:
     """Return one vector for all covariates of a sample, [B, D], as long as that of one."""
     return covariates_BFD.sum(1) * covariates_BFD.shape[1] ** -0.5
-
-
-def mean_of(tokens_ND: torch.Tensor, chunk: SampleChunk) -> torch.Tensor:
-    """Return the mean of the ASVs of each sample, [B, D]."""
-    return torch.segment_reduce(tokens_ND, 'mean', lengths=chunk.richness, axis=0, unsafe=True)
-
-
-def samples_of(chunk: SampleChunk) -> torch.Tensor:
-    """Return the sample of each non-zero, int64 [N]."""
-    samples = torch.arange(len(chunk.richness), device=chunk.richness.device)
-    return torch.repeat_interleave(samples, chunk.richness, output_size=len(chunk.asvs))

@@ -43,8 +43,8 @@ class Head(nn.Module):
     Attributes
     ----------
     reads : str
-        'samples' (SampleEmbeddings), 'branches' (samples by their memberships and ASVs) or 'masked' (outputs of masked
-        tokens).
+        'samples' (SampleEmbeddings), 'branches' (samples by their memberships and ASVs), 'hidden' (ASVs within samples
+        that do not show all abundances), 'asvs' (their embeddings) or 'masked' (outputs of masked tokens).
     has_outputs : bool
         Whether its configuration says how many outputs it has.
     """
@@ -72,9 +72,12 @@ class DistanceHead(Head):
         """Return the distances among B samples, [B, B]."""
         return self.between(embeddings.memberships, embeddings.memberships)
 
-    def between(self, one_AK: torch.Tensor, other_BK: torch.Tensor) -> torch.Tensor:
-        """Return the distances between two sets of samples, [A, B], each from 0 to 1."""
-        return membership_distances(one_AK, other_BK, F.softplus(self.weight))
+    def between(self, one: torch.Tensor | Branches, other: torch.Tensor | Branches) -> torch.Tensor:
+        """Return the distances between two sets of samples, [A, B], each from 0 to 1.
+
+        They are memberships, [A, K] and [B, K], or have branches beside these.
+        """
+        return branch_distances(one, other, F.softplus(self.weight))
 
 
 class OwnBranchDistanceHead(Head):
@@ -106,9 +109,14 @@ class OwnBranchDistanceHead(Head):
 
     def between(self, one: Branches, other: Branches) -> torch.Tensor:
         """Return the distances between two sets of samples, [A, B], each from 0 to 1."""
-        return membership_distances(
-            one.memberships, other.memberships, F.softplus(self.weight), own_lengths(one, other)
-        )
+        return branch_distances(one, other, F.softplus(self.weight))
+
+
+def branch_distances(one: torch.Tensor | Branches, other: torch.Tensor | Branches, weight_K: torch.Tensor):
+    """Return the weighted share of the branches of two samples that is not in both, [A, B]."""
+    if isinstance(one, Branches) and isinstance(other, Branches):
+        return membership_distances(one.memberships, other.memberships, weight_K, own_lengths(one, other))
+    return membership_distances(one, other, weight_K)
 
 
 def membership_distances(
@@ -158,6 +166,21 @@ class ASVClassHead(Head):
         return self.out(self.norm(asvs_UD))
 
 
+class AbundanceHead(Head):
+    """Tells how large a share of its sample's reads an ASV has whose abundance is hidden, by its logarithm."""
+
+    reads = 'hidden'
+
+    def __init__(self, config: ResolvedModel, head: HeadConfig):
+        super().__init__(config, head)
+        self.hidden = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, 1)
+
+    def forward(self, tokens_ND: torch.Tensor) -> torch.Tensor:
+        """Return numbers [N] of ASVs as they are seen within their samples, [N, D]."""
+        return self.out(F.gelu(self.hidden(tokens_ND))).squeeze(-1)
+
+
 class TargetHead(Head):
     """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships.
 
@@ -179,12 +202,19 @@ class TargetHead(Head):
         if head.residual:
             self.linear = nn.Linear(inputs, head.outputs)
         if head.scaled:
-            self.output_scale = nn.Parameter(torch.empty(head.outputs))
-            self.output_offset = nn.Parameter(torch.empty(head.outputs))
+            # in one row: the optimizer takes what has two dimensions for a matrix, and makes it smaller
+            numbers = max(1, head.categories) * head.outputs
+            self.output_scale = nn.Parameter(torch.empty(numbers))
+            self.output_offset = nn.Parameter(torch.empty(numbers))
         self.config = head
         self.bound = BOUNDS[head.activation]
 
-    def forward(self, embeddings: SampleEmbeddings, kept_HBD: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        embeddings: SampleEmbeddings,
+        kept_HBD: torch.Tensor | None = None,
+        category_B: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return outputs [B, O].
 
         Parameters
@@ -192,6 +222,8 @@ class TargetHead(Head):
         embeddings : SampleEmbeddings
         kept_HBD : [hidden layers, B, D], optional
             What the units of each hidden layer are multiplied by, where some are dropped.
+        category_B : int64 [B], optional
+            Number of the category of each sample; without it, all are unknown (0).
         """
         x = given = torch.cat(
             [
@@ -210,8 +242,14 @@ class TargetHead(Head):
         if self.config.residual:
             x = x + self.linear(given)
         if self.config.scaled:
-            x = x * self.output_scale + self.output_offset
+            x = x * self._of(self.output_scale, category_B) + self._of(self.output_offset, category_B)
         return self.bound(x, self.config.low, self.config.high)
+
+    def _of(self, numbers, category_B):
+        """Return the numbers of each sample's category, [B, O]; where none is told, those of the unknown, the first."""
+        if category_B is None:
+            return numbers[: self.config.outputs]
+        return numbers.view(-1, self.config.outputs)[category_B]
 
 
 def _exp(x, low, high):
@@ -241,6 +279,7 @@ HEADS: dict[str, type[Head]] = {
     'nucleotides': NucleotideHead,
     'target': TargetHead,
     'asv_classes': ASVClassHead,
+    'abundances': AbundanceHead,
     'sample_numbers': TargetHead,
 }
 

@@ -6,7 +6,7 @@ from torch import nn
 from q2_aam.data.batches import SampleChunk
 
 from .heads import OwnBranchDistanceHead, membership_distances
-from .sample_encoder import abundance_features
+from .sample_encoder import features_of
 
 # Directions in which ASVs differ by less than this share of the largest variance count as noise when memberships begin.
 NOISE_FLOOR = 0.01
@@ -40,7 +40,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             parameter.normal_(0.0, spread, generator=generator)
         elif not name.endswith(('norm.weight', 'output_scale')):
             nn.init.zeros_(parameter)
-    network.asv_encoder.nucleotide_embedding.normal_(0.0, 0.5, generator=generator)
+    embedding, spread = network.asv_encoder.embedding
+    embedding.normal_(0.0, spread, generator=generator)
     network.asv_encoder.position_binding.normal_(0.0, 1.0, generator=generator)
     if network.covariates is not None:
         # of the size of tokens
@@ -100,7 +101,7 @@ def initialise_memberships(
     random_DK = directions.to(asvs_UD) * MEMBERSHIP_SPREAD / len(mean_D) ** 0.5
     weight_DK = (directions_DD * scale_D) @ random_DK
     memberships.asv.weight.copy_(weight_DK.T)
-    features_N = abundance_features(chunk.abundances, network.config.abundance_as)
+    features_N = features_of(chunk, network.config.abundance_as)
     tokens_ND = torch.zeros(len(features_N), len(mean_D)).to(asvs_UD)
     even_K = torch.ones(network.config.memberships).to(asvs_UD)
     first, second = torch.triu_indices(len(chunk.richness), len(chunk.richness), 1, device=asvs_UD.device)

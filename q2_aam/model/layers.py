@@ -29,6 +29,10 @@ def ragged_attention(qkv_Q3HE: torch.Tensor, layout: Layout) -> torch.Tensor:
     -------
     [Q, D]
     """
+    if qkv_Q3HE.device.type == 'cpu' and qkv_Q3HE.requires_grad and qkv_Q3HE.dtype in (torch.bfloat16, torch.float16):
+        # there the gradient in half precision takes some 15 times as long as in float32
+        with torch.autocast('cpu', enabled=False):
+            return ragged_attention(qkv_Q3HE.float(), layout).to(qkv_Q3HE.dtype)
     outputs = []
     sizes = [rows * length for rows, length in (bucket.shape for bucket in layout.buckets)]
     for bucket, qkv in zip(layout.buckets, qkv_Q3HE.split(sizes)):

@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 from q2_aam.config import HeadConfig, ResolvedModel
-from q2_aam.data.batches import Batch, Budget, SampleChunk
+from q2_aam.data.batches import Batch, Budget, SampleChunk, moved
 from q2_aam.data.shares import ALONE, Alone
 
-from .asv_encoder import ASVEncoder
-from .covariates import CovariateEncoder, CovariateForm, floats_per_asv, mean_of
+from .asv_encoder import ASVEncoder, NamedFeatureEncoder
+from .covariates import CovariateEncoder, CovariateForm, floats_per_asv
 from .heads import DistanceHead, OwnBranchDistanceHead, SampleEmbeddings, make_head
 from .initialise import initialise
 from .layers import Block, all_recomputed
-from .sample_encoder import Memberships, SampleEncoder, abundance_features
+from .sample_encoder import Memberships, SampleEncoder, features_of
+from .segments import mean_of
 
 # Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the MLP: its input and
 # that of the MLP, q k v, attention's output as it comes and joined.
@@ -46,6 +47,10 @@ class Outputs:
     asvs: torch.Tensor | None = None
     samples: SampleEmbeddings | None = None
 
+    def to(self, device: torch.device) -> 'Outputs':
+        """Return the outputs on another device."""
+        return moved(self, device)
+
 
 class Network(nn.Module):
     """The network of `config`. Make one with :func:`build_network`.
@@ -58,6 +63,8 @@ class Network(nn.Module):
         {name: q2_aam.config.HeadConfig}.
     covariates : q2_aam.model.covariates.CovariateForm, optional
         Where it reads some.
+    tokens : int, optional
+        How many tokens there are of named features; without them it reads sequences.
 
     Attributes
     ----------
@@ -66,14 +73,24 @@ class Network(nn.Module):
         inputs only and are computed again for the gradient. It never changes a result.
     precision : torch.dtype
         In which the encoders compute; what they return is float32.
+    copies : list of Network
+        The same network on other devices, which read with it (:mod:`q2_aam.runtime.copies`).
     """
 
-    def __init__(self, config: ResolvedModel, heads: dict[str, HeadConfig], covariates: CovariateForm | None = None):
+    def __init__(
+        self,
+        config: ResolvedModel,
+        heads: dict[str, HeadConfig],
+        covariates: CovariateForm | None = None,
+        tokens: int | None = None,
+    ):
         super().__init__()
         self.config = config
         self.max_floats = 2**28
         self.precision = torch.float32
-        self.asv_encoder = ASVEncoder(config)
+        # no list of torch's: a copy is no part of the network
+        self.copies: list[Network] = []
+        self.asv_encoder = ASVEncoder(config) if tokens is None else NamedFeatureEncoder(config, tokens)
         self.sample_encoder = SampleEncoder(config)
         self.memberships = Memberships(config)
         self.heads = nn.ModuleDict({name: make_head(config, head) for name, head in heads.items()})
@@ -103,8 +120,11 @@ class Network(nn.Module):
         if batch.masked:
             parts = [self._run(self.asv_encoder, chunk.kept, chunk)[1] for chunk in batch.masked]
             (given['masked'],) = share.join('masked', _joined(parts))
+        if batch.hidden:
+            parts = [self._run(self._tokens, chunk.kept, asvs_UD, chunk)[0] for chunk in batch.hidden]
+            (given['hidden'],) = share.join('hidden', _joined(parts))
         heads = {
-            name: self._head(name, given[self._reads(name)], share, batch.dropout.get(name, ())) for name in batch.heads
+            name: self._head(name, given[self._reads(name)], share, batch.given.get(name, ())) for name in batch.heads
         }
         return Outputs(heads, asvs_UD if batch.sequences else None, samples)
 
@@ -156,11 +176,14 @@ class Network(nn.Module):
         return torch.autocast(next(self.parameters()).device.type, self.precision)
 
     def _embed(self, asvs_UD, chunk: SampleChunk):
-        features_N = abundance_features(chunk.abundances, self.config.abundance_as)
+        features_N = features_of(chunk, self.config.abundance_as)
         summary_BD, tokens_ND = self.sample_encoder(asvs_UD, features_N, chunk)
         memberships_BK = self.memberships(asvs_UD, tokens_ND, features_N, chunk)
-        uninformed = summary_BD, mean_of(tokens_ND, chunk), memberships_BK
+        uninformed = summary_BD, mean_of(tokens_ND, chunk.richness), memberships_BK
         return uninformed if self.covariates is None else (*uninformed, *self.covariates(summary_BD, tokens_ND, chunk))
+
+    def _tokens(self, asvs_UD, chunk: SampleChunk):
+        return (self.sample_encoder(asvs_UD, features_of(chunk, self.config.abundance_as), chunk)[1],)
 
 
 def _joined(parts):
@@ -172,11 +195,12 @@ def build_network(
     heads: dict[str, HeadConfig],
     generator: torch.Generator | None = None,
     covariates: CovariateForm | None = None,
+    tokens: int | None = None,
 ) -> Network:
     """Return a network on the CPU, its weights drawn from `generator`; without one it has no memory for them yet."""
     # torch's own initialisation would draw from its global generator, which other runs of the process use
     with torch.device('meta'):
-        network = Network(config, heads, covariates)
+        network = Network(config, heads, covariates, tokens)
     if generator is None:
         return network
     network.to_empty(device='cpu')

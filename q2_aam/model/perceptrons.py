@@ -68,8 +68,8 @@ class Perceptrons(nn.Module):
 
     A member reads only the ASVs that its own training samples hold: weights of others were never trained.
 
-    Buffers
-    -------
+    Attributes
+    ----------
     scale : [1]
         What abundances are divided by.
     known : uint8 [M, C]

@@ -11,10 +11,15 @@ from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SampleChunk
 
 from .layers import Block
+from .segments import largest_of, wholes_of
 
 # Shares of reads below this are not told apart: 1 read in a million is deeper than amplicon studies go.
 MIN_SHARE = 1e-6
 ABUNDANCE_FEATURES = 4
+# Counts above this are told apart by their logarithm alone.
+FEW_READS = 10.0
+# In place of each feature of an abundance that is hidden.
+HIDDEN_FEATURE = -1.5
 
 
 class SampleEncoder(nn.Module):
@@ -91,15 +96,40 @@ class Memberships(nn.Module):
         logits_NK = self.asv(asvs_UD).index_select(0, chunk.asvs) + self.context(tokens_ND)
         # in float32 whatever the logits are: memberships near 0 and near 1 must stay apart
         members_NK = torch.sigmoid(logits_NK.float()) * torch.sigmoid(self.presence(features_N).float())
-        return torch.segment_reduce(members_NK, 'max', lengths=chunk.richness, axis=0, unsafe=True)
+        return largest_of(members_NK, chunk.richness)
+
+
+def features_of(chunk: SampleChunk, told_as: str) -> torch.Tensor:
+    """Return what the network is told of the abundances in a chunk, [N, 4], by the parameter abundance_as."""
+    if told_as != 'log_counts':
+        return abundance_features(chunk.abundances, told_as)
+    assert chunk.depths is not None
+    of_N = wholes_of(chunk.richness, chunk.asvs.shape[0])
+    return count_features(chunk.abundances, chunk.depths.index_select(0, of_N))
 
 
 def abundance_features(abundances_N: torch.Tensor, told_as: str = 'shares') -> torch.Tensor:
     """Views of a share of reads that stay apart for rare and for common ASVs: [N, 4], each of order 1.
 
-    With `told_as` 'presence' they are those of 1 for every ASV that is there.
+    With `told_as` 'presence' they are those of 1 for every ASV that is there. A share below 0 is hidden.
     """
     if told_as == 'presence':
         abundances_N = torch.ones_like(abundances_N)
     log_N = torch.log10(abundances_N.clamp_min(MIN_SHARE))
-    return torch.stack([log_N / 3 + 1, (log_N + 3).clamp_min(0) / 2, abundances_N.sqrt(), abundances_N], dim=-1)
+    root_N = abundances_N.clamp_min(0).sqrt()
+    features = [log_N / 3 + 1, (log_N + 3).clamp_min(0) / 2, root_N, abundances_N]
+    return _hidden(torch.stack(features, dim=-1), abundances_N)
+
+
+def count_features(abundances_N: torch.Tensor, depths_N: torch.Tensor) -> torch.Tensor:
+    """Views of a count and of the depth of its sample: [N, 4], each of order 1. A share below 0 is hidden."""
+    counts_N = abundances_N.clamp_min(0) * depths_N
+    log_N, depth_N = torch.log10(1 + counts_N), torch.log10(1 + depths_N)
+    # those of few reads are apart, too
+    features = [log_N / 2 - 1, (log_N - depth_N) / 3 + 1, counts_N.clamp_max(FEW_READS) / FEW_READS, depth_N - 4]
+    return _hidden(torch.stack(features, dim=-1), abundances_N)
+
+
+def _hidden(features_N4, abundances_N):
+    """Give hidden abundances features that no other has; those of the depth are hidden with them."""
+    return torch.where(abundances_N[:, None] < 0, HIDDEN_FEATURE, features_N4)

@@ -6,22 +6,32 @@ validation split, and a line that tells the user about it. It knows nothing of h
 
 from .alpha_diversity import AlphaDiversity
 from .classification import Classification
+from .context import Context, Inputs
 from .distances import Distances
+from .extra_targets import ExtraTargets
 from .faith_pd import FaithPD
+from .masked_abundances import MaskedAbundances
 from .masked_nucleotides import MaskedNucleotides
-from .protocol import Context, Inputs, Objective, TargetObjective
+from .protocol import Objective, TargetObjective
 from .regression import Regression
 from .taxonomy import Taxonomy
 
 # Learned without labels by `pretrain`, each where its inputs are given and its weight is above 0.
-PRETRAINING: tuple[type[Objective], ...] = (Distances, MaskedNucleotides, Taxonomy, AlphaDiversity, FaithPD)
+PRETRAINING: tuple[type[Objective], ...] = (
+    Distances,
+    MaskedNucleotides,
+    MaskedAbundances,
+    Taxonomy,
+    AlphaDiversity,
+    FaithPD,
+)
 # The target of a kind of model.
 TARGETS: dict[str, type[Regression] | type[Classification]] = {
     'regressor': Regression,
     'classifier': Classification,
 }
 # Learned beside the target.
-BESIDE_TARGET: tuple[type[Objective], ...] = (Distances, MaskedNucleotides)
+BESIDE_TARGET: tuple[type[Objective], ...] = (Distances, MaskedNucleotides, MaskedAbundances, ExtraTargets)
 
 __all__ = [
     'BESIDE_TARGET',
@@ -31,8 +41,10 @@ __all__ = [
     'Classification',
     'Context',
     'Distances',
+    'ExtraTargets',
     'FaithPD',
     'Inputs',
+    'MaskedAbundances',
     'MaskedNucleotides',
     'Objective',
     'Regression',

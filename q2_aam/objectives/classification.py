@@ -20,6 +20,7 @@ from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_lo
 from q2_aam.stats.stacking import combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
+from .by_category import loss_weights
 from .protocol import TargetObjective
 
 # The metric of the validation split that each value of select_by means, and whether it is to be large.
@@ -60,7 +61,7 @@ class Classification(TargetObjective):
             weights_C = given_weights(labels.name, classes, samples_C, training.class_weight_of)
             # others know no weights but balanced ones
             self.kinds = (PERCEPTRONS,)
-        self.smoothing = training.label_smoothing
+        self.smoothing, self.weights = training.label_smoothing, loss_weights(context, training)
         self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
         self.validation_rows = context.rows[VALIDATION]
 
@@ -89,8 +90,8 @@ class Classification(TargetObjective):
     def labels_of(self, rows):
         return torch.from_numpy(self.values[rows].astype(np.int64))
 
-    def outputs_loss(self, outputs_NC, true_N):
-        return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device), self.smoothing)
+    def outputs_loss(self, outputs_NC, true_N, weights_N=None):
+        return class_loss(outputs_NC, true_N, self.weights_C.to(outputs_NC.device), self.smoothing, weights_N)
 
     def metrics(self, network, reader):
         """Score every epoch at its best temperature.
@@ -124,7 +125,8 @@ class Classification(TargetObjective):
         return metrics | {LOSS: self._loss_of(outputs, rows)} if self.score == LOSS else metrics
 
     def _loss_of(self, outputs, rows):
-        return self.outputs_loss(torch.from_numpy(outputs.astype(np.float32)), self.labels_of(rows)).item()
+        outputs = torch.from_numpy(outputs.astype(np.float32))
+        return self.outputs_loss(outputs, self.labels_of(rows), self.weights_of(rows)).item()
 
     def score_of(self, outputs, rows):
         if self.score == LOSS:

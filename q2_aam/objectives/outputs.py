@@ -56,7 +56,7 @@ def shown_levels(asked: tuple[float, ...]) -> tuple[float, ...]:
 
 def head_of(target: NumericTarget, training: Any) -> HeadConfig:
     """Return the head of a numeric target, with its bounds on the scale on which it is learned."""
-    bounds = {}
+    bounds, by_category = {}, target.by_category
     if training.output_activation != 'none':
         low = float(target.scaled(np.array([target.lowest]))[0])
         high = low + 1 if target.highest is None else float(target.scaled(np.array([target.highest]))[0])
@@ -67,5 +67,6 @@ def head_of(target: NumericTarget, training: Any) -> HeadConfig:
         layers=training.head_layers,
         residual=training.residual_head,
         scaled=training.learnable_scale,
+        categories=len(by_category.categories) + 1 if training.learnable_scale and by_category else 0,
         **bounds,
     )

@@ -1,15 +1,12 @@
-"""The protocol of objectives, and what they are aligned with.
+"""The protocol of objectives.
 
 Shapes: N samples, O outputs of the target's head.
 """
 
-import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 
 from q2_aam.bundle import ClassTarget, NumericTarget
@@ -17,52 +14,14 @@ from q2_aam.config import HeadConfig
 from q2_aam.data.batches import Batch, Budget, Drawn
 from q2_aam.data.labels import Labels
 from q2_aam.data.signs import Signs
-from q2_aam.data.study import Study
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.model.network import Network, Outputs
 from q2_aam.runtime.encode import StudyReader
 
+from .context import Context
 
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """The inputs of a call: files by their paths, metadata as Series or DataFrame by sample id."""
-
-    table: str | os.PathLike
-    sequences: str | os.PathLike | None = None
-    target: pd.Series | None = None
-    groups: pd.Series | None = None
-    encoder: str | os.PathLike | None = None
-    distance_matrix: str | os.PathLike | None = None
-    phylogeny: str | os.PathLike | None = None
-    covariates: pd.DataFrame | None = None
-    split: pd.Series | None = None
-    taxonomy: pd.Series | None = None
-    alpha_diversity: pd.DataFrame | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What an objective is aligned with.
-
-    Attributes
-    ----------
-    inputs : Inputs
-    study : q2_aam.data.study.Study
-    rows : dict
-        Rows of the study by split, int64 each.
-    config : q2_aam.config.Call
-        With every 'auto' resolved.
-    seed : int
-    labels : q2_aam.data.labels.Labels or None
-        Of the study's samples, in order, where there is a target.
-    """
-
-    inputs: Inputs
-    study: Study
-    rows: dict[str, np.ndarray]
-    config: Any
-    seed: int
-    labels: Labels | None = None
+# Labels of a batch: the weights of its samples.
+WEIGHTS = 'sample_weights'
 
 
 class Objective(Protocol):
@@ -137,6 +96,10 @@ class TargetObjective(Objective, Protocol):
         {kind: its share without observations}, up to a factor.
     headline : str
         The metric of the test split that its user is told.
+    codes : int64 [N] or None
+        Number of the category by which the target of each sample is scaled, 0 where it is unknown; None: by none.
+    weights : float32 [N] or None
+        Of each sample in losses, with a mean of 1 over training samples; None: all count the same.
     validation_rows : int64
         Of the study.
     validation_outputs : float64 [validation samples, O]
@@ -156,6 +119,8 @@ class TargetObjective(Objective, Protocol):
     kinds: tuple[str, ...] = (LINEAR, EXTRA_TREES, PERCEPTRONS)
     priors: dict[str, float] = dict.fromkeys(kinds, 1.0)
     headline: str
+    codes: np.ndarray | None = None
+    weights: np.ndarray | None = None
     validation_rows: np.ndarray
     validation_outputs: np.ndarray
     align_labels: Callable[..., Labels]
@@ -171,14 +136,22 @@ class TargetObjective(Objective, Protocol):
     def label(self, batch: Batch, drawn: Drawn, budget: Budget, generator: np.random.Generator) -> None:
         """Put the labels of the samples into the batch, and which units of its head are dropped."""
         batch.labels[self.name] = self.labels_of(drawn.rows)
+        if (weights := self.weights_of(drawn.rows)) is not None:
+            batch.labels[WEIGHTS] = weights
+        kept = None
         if self.dropout and self.head.layers:
             shape = self.head.layers, len(drawn.rows), self.width
-            kept = generator.random(shape, dtype=np.float32) >= self.dropout
-            batch.dropout[self.name] = [torch.from_numpy(kept / np.float32(1 - self.dropout))]
+            dropped = generator.random(shape, dtype=np.float32) >= self.dropout
+            kept = torch.from_numpy(dropped / np.float32(1 - self.dropout))
+        given = self.given_to_head
+        if given is not None:
+            batch.given[self.name] = [kept, torch.from_numpy(given[drawn.rows])]
+        elif kept is not None:
+            batch.given[self.name] = [kept]
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         """Return the loss of a batch and its metric."""
-        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name])
+        loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name], batch.labels.get(WEIGHTS))
         return loss, {'target_loss': loss.item()}
 
     def points(self, network: Network, reader: StudyReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -197,7 +170,22 @@ class TargetObjective(Objective, Protocol):
     def strata(labels: Labels) -> np.ndarray | None:
         """Return what each split is to have its share of; None: splits are blind to labels."""
 
-    def outputs_loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    @property
+    def given_to_head(self) -> np.ndarray | None:
+        """What its head is given of each sample besides embeddings, int64 [N]: its category; None: nothing."""
+        return self.codes if self.head.categories else None
+
+    def weights_of(self, rows: np.ndarray) -> torch.Tensor | None:
+        """Return the weights of samples in :meth:`outputs_loss`, [N]; None where all count the same."""
+        return None if self.weights is None else torch.from_numpy(self.weights[rows])
+
+    def read_as(self, target: Any, rows: np.ndarray) -> Any:
+        """Return `target` as outputs for `rows` are read by it; see :meth:`q2_aam.bundle.NumericTarget.of`."""
+        return target if self.codes is None else target.of(self.codes[rows])
+
+    def outputs_loss(
+        self, outputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the loss of outputs [N, O], whichever model they are of."""
 
     def learned(self, rows: np.ndarray) -> tuple[np.ndarray, int, bool]:

@@ -16,13 +16,14 @@ from q2_aam.data.details import LOWER, UPPER
 from q2_aam.data.labels import align_numbers
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import UserError, shown
-from q2_aam.model.losses import TARGET_LOSSES, asymmetric_loss, quantile_loss
+from q2_aam.model.losses import TARGET_LOSSES, asymmetric_loss, quantile_loss, weighted_mean
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
 from q2_aam.stats.conformal import calibrate, warn_of_few_groups
 from q2_aam.stats.difficulty import Difficulty
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 from q2_aam.stats.stacking import combined_shares, cost_of_numbers, shrinkage, stack_least_squares
 
+from .by_category import categories_of, loss_weights, scaled_by
 from .outputs import all_levels, head_of, limits_of, shown_levels
 from .protocol import TargetObjective
 
@@ -52,6 +53,11 @@ class Regression(TargetObjective):
         labels, training = context.labels, context.config.training
         self.values, self.groups, self.coverage = labels.values, labels.groups, training.coverage
         scaling = scaling_of(labels.name, labels.values[context.rows[TRAINING]], training.target_scaling)
+        self.categories = categories_of(context)
+        learn = SCALINGS[training.target_scaling]
+        scaling = scaled_by(scaling, self.categories, self.values, context.rows[TRAINING], learn)
+        self.codes = None if self.categories is None else self.categories.codes
+        self.weights = loss_weights(context, training, self.codes)
         learned = np.concatenate([context.rows[TRAINING], context.rows[VALIDATION]])
         lowest, highest = limits_of(labels, learned, training)
         self.levels: tuple[float, ...] = (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
@@ -90,32 +96,36 @@ class Regression(TargetObjective):
         return dataclasses.replace(training, target_scaling=scaling, select_by=_select_by(training))
 
     def learned(self, rows):
-        return self.target.scaled(self.values[rows]), 0, False
+        return self._scaled(rows), 0, False
+
+    def _scaled(self, rows):
+        return self.read_as(self.target, rows).scaled(self.values[rows])
 
     def combine(self, outputs, rows, noise=None, prior=None):
         """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.cost_of_numbers`."""
         numbers_KN = np.stack([numbers[:, 0] for numbers in outputs])
-        cost = cost_of_numbers(numbers_KN, self.target.scaled(self.values[rows]), noise)
+        cost = cost_of_numbers(numbers_KN, self._scaled(rows), noise)
         shares = combined_shares(len(outputs), self.groups[rows], cost, prior)
         return shares, np.ones(len(shares)), cost(shares)
 
     def labels_of(self, rows):
-        return torch.from_numpy(self.target.scaled(self.values[rows]).astype(np.float32))
+        return torch.from_numpy(self._scaled(rows).astype(np.float32))
 
-    def outputs_loss(self, outputs_NO, true_N):
+    def outputs_loss(self, outputs_NO, true_N, weights_N=None):
         training = self.training
         if self.target.quantiles:
-            return quantile_loss(outputs_NO, true_N, self.levels)
+            return quantile_loss(outputs_NO, true_N, self.levels, weights_N)
         if training.loss == 'asymmetric':
-            return asymmetric_loss(outputs_NO[:, 0], true_N, training.over_penalty, training.under_penalty)
-        return TARGET_LOSSES[training.loss](outputs_NO[:, 0], true_N)
+            return asymmetric_loss(outputs_NO[:, 0], true_N, training.over_penalty, training.under_penalty, weights_N)
+        return weighted_mean(TARGET_LOSSES[training.loss](outputs_NO[:, 0], true_N), weights_N)
 
     def metrics(self, network, reader):
         self.validation_outputs = reader.outputs(network, self.name, self.validation_rows)
         return self.metrics_of(self.target, self.validation_outputs, self.validation_rows)
 
     def describe(self):
-        return f'Target: {shown(self.target.name)}, {self.target.on_scale.words}.'
+        by_category = '' if self.categories is None else self.categories.describe()
+        return f'Target: {shown(self.target.name)}, {self.target.on_scale.words}{by_category}.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`.
@@ -123,37 +133,40 @@ class Regression(TargetObjective):
         Outputs of the network are shrunk to the mean of the target first: where it is alone, one that has learned
         little is not to err more than a guess.
         """
-        true = self.target.scaled(self.values[rows])
+        true = self._scaled(rows)
         scale = shrinkage(network[:, 0], true)
         share = stack_least_squares(scale * network[:, 0], ensemble[:, 0], gate, true, self.groups[rows], prior)
         return share, scale, 1.0
 
     def calibrated(self, outputs, rows, signs=None, thinned=(), generator=None):
         """Return the target whose prediction intervals are as wide as out-of-fold errors on `rows` ask for."""
-        target, true, groups = self.target, self.values[rows], self.groups[rows]
+        target, true, groups = self.read_as(self.target, rows), self.values[rows], self.groups[rows]
         errors, hardness, difficulty = target.errors(outputs, true), target.difficulty_of(outputs, None), None
         if signs is not None and not target.quantiles:
-            more = [(target.errors(other, true), features_of(other, found)) for other, found in thinned]
-            fitted, honest = Difficulty.fit(errors, features_of(outputs, signs), groups, generator, more)
+            # by category, difficulties are multiples of its scale
+            unit = 1.0 if self.codes is None else hardness
+            more = [(target.errors(other, true) / unit, features_of(other, found)) for other, found in thinned]
+            fitted, honest = Difficulty.fit(errors / unit, features_of(outputs, signs), groups, generator, more)
             if fitted.coefficients.any():
-                difficulty, hardness = fitted, honest
+                difficulty, hardness = fitted, honest * unit
         calibration = calibrate(errors, groups, hardness)
         warn_of_few_groups(calibration, self.coverage)
-        return dataclasses.replace(target, calibration=calibration, difficulty=difficulty, coverage=self.coverage)
+        return dataclasses.replace(self.target, calibration=calibration, difficulty=difficulty, coverage=self.coverage)
 
     def metrics_of(self, target, outputs, rows):
-        metrics = regression_metrics(target.predictions(outputs), self.values[rows])
+        metrics = regression_metrics(self.read_as(target, rows).predictions(outputs), self.values[rows])
         return metrics | {LOSS: self._loss_of(outputs, rows)} if self.score == LOSS else metrics
 
     def score_of(self, outputs, rows):
         if self.score == LOSS:
             return self._loss_of(outputs, rows)
-        errors = self.target.predictions(outputs) - self.values[rows]
+        errors = self.read_as(self.target, rows).predictions(outputs) - self.values[rows]
         # what R2 is short of 1, in units of the variance, orders epochs as R2 does
         return float(np.abs(errors).mean() if self.score == 'mae' else np.sqrt(np.square(errors).mean()))
 
     def _loss_of(self, outputs, rows):
-        return self.outputs_loss(torch.from_numpy(outputs.astype(np.float32)), self.labels_of(rows)).item()
+        outputs = torch.from_numpy(outputs.astype(np.float32))
+        return self.outputs_loss(outputs, self.labels_of(rows), self.weights_of(rows)).item()
 
     def beside_guess(self, target, outputs, rows, fold):
         """Return absolute errors; the guess is the median."""
@@ -161,14 +174,18 @@ class Regression(TargetObjective):
         guesses = np.empty(len(rows))
         for number in np.unique(fold):
             guesses[fold == number] = np.median(true[fold != number])
-        return np.abs(target.predictions(outputs) - true), np.abs(guesses - true), np.ones(len(rows))
+        return (
+            np.abs(self.read_as(target, rows).predictions(outputs) - true),
+            np.abs(guesses - true),
+            np.ones(len(rows)),
+        )
 
     def test_metrics(self, target, outputs, rows, signs=None):
-        columns = target.columns(outputs, signs)
+        columns = self.read_as(target, rows).columns(outputs, signs)
         return interval_metrics(columns[LOWER], columns[UPPER], self.values[rows])
 
     def points_of(self, target, outputs, rows):
-        yield 'target', target.predictions(outputs), self.values[rows]
+        yield 'target', self.read_as(target, rows).predictions(outputs), self.values[rows]
 
     def random_forest(self, counts, rows, new_counts, new_rows, seed, threads):
         # scikit-learn takes a second to load

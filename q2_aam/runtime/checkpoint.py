@@ -22,6 +22,7 @@ from q2_aam.errors import AAMWarning
 
 from .history import History
 from .progress import Timer
+from .sharded import placed_like
 
 # Raise it when what is saved changes, or what is drawn at random on the way: no run resumes from another format.
 CHECKPOINT_FORMAT = 6
@@ -110,11 +111,20 @@ class Checkpoint:
         AAMWarning
             If the folder cannot be written: then, and from then on, nothing is saved.
         """
-        if self.folder is None or not self.timer.rings():
+        if self.is_due():
+            self.write(tensors_of(module, optimizer, state), state)
+
+    def is_due(self) -> bool:
+        """Return whether it is time; if so, start to wait again."""
+        return self.folder is not None and self.timer.rings()
+
+    def write(self, tensors: dict[str, torch.Tensor], state: State) -> None:
+        """Save tensors (:func:`tensors_of`) and state now; see :meth:`save`."""
+        if self.folder is None:
             return
         started = time.monotonic()
         try:
-            self._write(self.folder, module, optimizer, state)
+            self._write(self.folder, tensors, state)
         except OSError as error:
             warnings.warn(
                 f'The run directory {self.folder.parent} cannot be written ({reason(error)}): training goes on without '
@@ -127,13 +137,7 @@ class Checkpoint:
         self.timer.seconds = self.seconds_between * max(1.0, (time.monotonic() - started) / SECONDS_PER_SAVE)
         self.timer.restart()
 
-    def _write(self, folder, module, optimizer, state):
-        tensors = {f'module.{name}': value for name, value in module.state_dict().items()}
-        tensors.update({f'best.{name}': value for name, value in (state.best_weights or {}).items()})
-        tensors.update({f'average.{name}': value for name, value in state.average.items()})
-        for index, values in optimizer.state_dict()['state'].items():
-            tensors.update({f'optimizer.{index}.{name}': value for name, value in values.items()})
-        tensors.update({f'outputs.{epoch}': value for epoch, value in state.outputs.items()})
+    def _write(self, folder, tensors, state):
         numbers = {
             'best_score': None if math.isinf(state.best_score) else state.best_score,
             'rows': state.history.rows,
@@ -163,11 +167,11 @@ class Checkpoint:
             return State()
         try:
             numbers, groups = _read(self.folder, self.seed)
-            best_weights = _on_devices_of(module, groups['best']) or None
-            average = _on_devices_of(module, groups['average'])
-            for weights in (groups['module'], best_weights, average):
+            for weights in (groups['module'], groups['best'], groups['average']):
                 if weights:
                     _check(module.state_dict(), weights)
+            best_weights = _placed(module, groups['best']) or None
+            average = _placed(module, groups['average'])
             state = State(
                 best_score=math.inf if numbers['best_score'] is None else numbers['best_score'],
                 best_weights=best_weights,
@@ -178,13 +182,24 @@ class Checkpoint:
             )
             # last: nothing has been changed before it is known that everything fits
             _restore(optimizer, groups['optimizer'])
-            module.load_state_dict(groups['module'])
+            module.load_state_dict(_placed(module, groups['module']))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             set_aside(
                 self.folder, f'The checkpoint in the run directory, {self.folder},', error, 'its training begins anew'
             )
             return State()
         return state
+
+
+def tensors_of(module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State) -> dict[str, torch.Tensor]:
+    """Return all tensors that resuming needs: weights, best and average ones, the optimizer's, and outputs."""
+    tensors = {f'module.{name}': value for name, value in module.state_dict().items()}
+    tensors.update({f'best.{name}': value for name, value in (state.best_weights or {}).items()})
+    tensors.update({f'average.{name}': value for name, value in state.average.items()})
+    for index, values in optimizer.state_dict()['state'].items():
+        tensors.update({f'optimizer.{index}.{name}': value for name, value in values.items()})
+    tensors.update({f'outputs.{epoch}': value for epoch, value in state.outputs.items()})
+    return tensors
 
 
 def _is_empty(folder):
@@ -213,9 +228,10 @@ def _check(expected, tensors):
         raise ValueError('its tensors are those of another model')
 
 
-def _on_devices_of(module, tensors):
+def _placed(module, tensors):
+    """Return tensors where those of the module are, divided as those are."""
     present = module.state_dict()
-    return {name: value.to(present[name].device) for name, value in tensors.items()}
+    return {name: placed_like(value, present[name]) for name, value in tensors.items()}
 
 
 def _restore(optimizer, tensors):
@@ -227,5 +243,5 @@ def _restore(optimizer, tensors):
         # steps are counted in a number of their own
         if int(index) >= len(parameters) or (value.ndim and value.shape != parameters[int(index)].shape):
             raise ValueError('its optimizer is that of another model')
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = placed_like(value, parameters[int(index)]) if value.ndim else value
     optimizer.load_state_dict({'state': state, 'param_groups': optimizer.state_dict()['param_groups']})

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from q2_aam.data.batches import Batch, draw_samples, make_batch, read_sequences, sequence_chunks
+from q2_aam.data.batches import Batch, make_batch, read_sequences, sequence_chunks
 from q2_aam.data.log_abundances import log_abundances, shares_of, squares_outside, to_vocabulary
+from q2_aam.data.readable import draw_readable
 from q2_aam.data.study import Study
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import MachineError
@@ -21,6 +22,7 @@ from q2_aam.model.branches import Branches
 from q2_aam.model.heads import OwnBranchDistanceHead, SampleEmbeddings
 from q2_aam.model.network import Network
 
+from .copies import dealt_out, part_of
 from .memory import BYTES_PER_FLOAT, CPU_GB, room_gb
 from .ranks import ONE, Ranks
 
@@ -44,14 +46,18 @@ def embed_asvs(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor
         If there is no memory for them, before the first is computed.
     """
     _check_room(network, len(asvs))
+    size, device = part_of(len(asvs), ASVS_AT_ONCE, network), device_of(network)
+
+    def embedded(one, start):
+        codes, lengths = read_sequences(study, asvs[start : start + size])
+        batch = Batch(sequences=sequence_chunks(codes, lengths, one.budget()))
+        return start, one(batch.to(device_of(one))).asvs
+
     embeddings = None
-    for start in range(0, len(asvs), ASVS_AT_ONCE):
-        codes, lengths = read_sequences(study, asvs[start : start + ASVS_AT_ONCE])
-        batch = Batch(sequences=sequence_chunks(codes, lengths, network.budget()))
-        part = network(batch.to(device_of(network))).asvs
+    for start, part in dealt_out(network, range(0, len(asvs), size), embedded):
         if embeddings is None:
             # in place: joined at the end, all would be there twice
-            embeddings = part.new_empty((len(asvs), part.shape[1]))
+            embeddings = torch.empty((len(asvs), part.shape[1]), dtype=part.dtype, device=device)
         embeddings[start : start + len(part)] = part
     return embeddings
 
@@ -114,11 +120,14 @@ class StudyReader:
     ----------
     asvs : [A, D] or None
         Embeddings of all ASVs, where they do not change: :meth:`remember` has computed them.
+    given : dict
+        {head: int64 [N], what it is given of each sample of the study besides embeddings: its category}.
     """
 
     def __init__(self, study: Study, augment=None):
         self.study, self.augment = study, augment
         self.asvs: torch.Tensor | None = None
+        self.given: dict[str, np.ndarray] = {}
 
     def remember(self, network: Network, ranks: Ranks = ONE) -> None:
         """Encode every ASV of the study now, because the ASV encoder no longer learns; each process does its part."""
@@ -135,14 +144,20 @@ class StudyReader:
         """Yield of some hundred rows at a time what is drawn, the embeddings of its ASVs, and the network's outputs."""
         place, asvs_AD = np.arange(len(self.study.codes)), self.asvs
         if asvs_AD is None:
-            held = np.unique(draw_samples(self.study, rows).asvs)
+            held = np.unique(draw_readable(self.study, rows).asvs)
             place[held] = np.arange(len(held))
             asvs_AD = embed_asvs(network, self.study, held)
-        device, budget = device_of(network), network.budget()
-        for start in range(0, len(rows), SAMPLES_AT_ONCE):
-            drawn = draw_samples(self.study, rows[start : start + SAMPLES_AT_ONCE], self.augment)
-            asvs_UD = asvs_AD[torch.from_numpy(place[drawn.distinct]).to(device)]
-            yield drawn, asvs_UD, network(make_batch(drawn, budget, heads, asvs_UD).to(device))
+        device, size = device_of(network), part_of(len(rows), SAMPLES_AT_ONCE, network)
+
+        def read(one, start):
+            drawn = draw_readable(self.study, rows[start : start + size], self.augment)
+            asvs_UD = asvs_AD[torch.from_numpy(place[drawn.distinct]).to(asvs_AD.device)]
+            batch = make_batch(drawn, one.budget(), heads, asvs_UD)
+            for head in set(heads) & set(self.given):
+                batch.given[head] = [None, torch.from_numpy(self.given[head][drawn.rows])]
+            return drawn, asvs_UD, one(batch.to(device_of(one))).to(device)
+
+        yield from dealt_out(network, range(0, len(rows), size), read)
 
     def embeddings(self, network: Network, rows: np.ndarray) -> SampleEmbeddings:
         """Return the SampleEmbeddings of `rows` of the study."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from q2_aam.config.runtime import ClusterRuntime
+from q2_aam.config.runtime import SINGLE, ClusterRuntime
 from q2_aam.data.atomic import read_json
 from q2_aam.errors import MachineError, UserError, counted
 
@@ -75,7 +75,7 @@ class Processes:
         UserError
             If it asks for more GPUs than there are.
         """
-        devices = count_devices(runtime.devices, runtime.device)
+        devices = 1 if runtime.strategy == SINGLE else count_devices(runtime.devices, runtime.device)
         return cls(devices, runtime.max_restarts, runtime.nodes, runtime.rendezvous)
 
 
@@ -155,13 +155,19 @@ def _run(module, folder, processes, logs, is_first):
         rdzv_backend='c10d',
         # alone: any free port
         rdzv_endpoint='localhost:0' if alone else processes.rendezvous,
-        rdzv_configs={'timeout': SECONDS_TO_JOIN, 'read_timeout': SECONDS_TO_JOIN, 'is_host': is_first},
+        rdzv_configs={
+            'timeout': SECONDS_TO_JOIN,
+            'read_timeout': SECONDS_TO_JOIN,
+            'is_host': is_first,
+            # of 5 seconds: on a busy machine a launcher is not to be taken for dead; its processes are missed at once
+            'keep_alive_max_attempt': 60,
+        },
         local_addr='localhost' if alone else None,
         max_restarts=processes.max_restarts,
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=Std.ALL),
     )
     try:
-        with _environment(), _signals_as_before(), _without_its_log():
+        with _environment(alone), _signals_as_before(), _without_its_log():
             elastic_launch(config, sys.executable)('-m', module, str(folder), str(os.getpid()))
     except ChildFailedError as error:
         return error
@@ -203,11 +209,13 @@ def _progress(path: pathlib.Path, say: Callable[[str], Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment():
+def _environment(alone):
     """Set what the launcher and its processes read, as long as they run."""
     values = {
-        # where processes are started again, gloo would find what those before them have left in a store of the launcher
-        'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1',
+        # Alone, processes find each other by the store of the launcher: a port that it only chose for them might be
+        # taken before they use it. Launchers of several machines do not know how often the others have started theirs,
+        # which would find in it what those before them have left.
+        'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '0' if alone else '1',
         # a file of the user's folder is no module (from Python 3.11 on)
         'PYTHONSAFEPATH': '1',
     }

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from q2_aam.config.runtime import FSDP
 from q2_aam.data.atomic import write_json
 from q2_aam.errors import MachineError, UserError
 
@@ -72,11 +73,16 @@ def _work(folder, ranks, work):
     if restarts := int(os.environ['TORCHELASTIC_RESTART_COUNT']):
         say(f'A process was killed: all go on from the last checkpoint (restart {restarts}).')
     try:
-        work(folder, ranks, say)
+        # what a process could not tell the others, it has written down before it ended
+        if not ranks.on_first(lambda: any(folder.glob(ERROR.format('*'))))():
+            work(folder, ranks, say)
     except (OthersFailed, Parted, Disconnected):
         raise
     except Exception as error:
         _report(folder, ranks.rank, error)
+        if ranks.strategy == FSDP and not ranks.parted:
+            # others may be within an exchange of weights, which only the end of this process ends
+            raise Disconnected from error
         ranks.fail()
 
 
@@ -146,9 +152,21 @@ def _join() -> Several:
         # on one machine, whose name need not be known to any network
         os.environ.setdefault('GLOO_SOCKET_IFNAME', 'lo0' if sys.platform == 'darwin' else 'lo')
     gpus = torch.cuda.is_available() and torch.cuda.device_count() > 0
+    backend = 'cpu:gloo,cuda:nccl' if gpus else 'gloo'
     with _gone():
-        dist.init_process_group('cpu:gloo,cuda:nccl' if gpus else 'gloo', timeout=TIMEOUT)
+        if os.environ['TORCHELASTIC_USE_AGENT_STORE'] == 'True':
+            rank, size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+            dist.init_process_group(backend, store=_store_of_launcher(), rank=rank, world_size=size, timeout=TIMEOUT)
+        else:
+            dist.init_process_group(backend, timeout=TIMEOUT)
     return Several(dist.get_rank(), dist.get_world_size(), _Distributed())
+
+
+def _store_of_launcher():
+    """Return where processes find each other; nothing is left there by those that were started before them."""
+    where = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    store = dist.TCPStore(*where, is_master=False, timeout=TIMEOUT)
+    return dist.PrefixStore(f'processes-{os.environ["TORCHELASTIC_RESTART_COUNT"]}', store)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,9 @@ def floats_per_chunk(max_memory_gb: float | str, device: torch.device) -> int:
     return int(SHARE_FOR_ACTIVATIONS * available / BYTES_PER_FLOAT)
 
 
-def check_room(module: torch.nn.Module, device: torch.device, max_floats: int, more_bytes: int = 0) -> None:
+def check_room(
+    module: torch.nn.Module, device: torch.device, max_floats: int, more_bytes: int = 0, processes: int = 1
+) -> None:
     """Refuse to train a model for which there is no memory: the system would end the process without a word.
 
     Parameters
@@ -53,6 +55,8 @@ def check_room(module: torch.nn.Module, device: torch.device, max_floats: int, m
         Floats of activations that a chunk of work may hold.
     more_bytes : int
         What else will be held beside the weights.
+    processes : int
+        Among which weights are divided. Each draws all of them first, and one of them validates with all.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def check_room(module: torch.nn.Module, device: torch.device, max_floats: int, m
     """
     weights = sum(parameter.numel() for parameter in module.parameters())
     # a chunk may hold more, but need not
-    floats = COPIES_OF_WEIGHTS * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * CPU_GB * 1e9 / BYTES_PER_FLOAT))
+    copies = COPIES_OF_WEIGHTS if processes == 1 else 1 + COPIES_OF_WEIGHTS / processes
+    floats = copies * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * CPU_GB * 1e9 / BYTES_PER_FLOAT))
     needed = (BYTES_PER_FLOAT * floats + more_bytes) / 1e9
     room, where = room_gb(device)
     if needed > room:

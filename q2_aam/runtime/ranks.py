@@ -9,11 +9,13 @@ Gradients are exact. Every process computes the whole loss from gathered outputs
 parts, summed over N processes, are N times those of one process, and their mean over processes is theirs. They are
 averaged here after the backward pass and not by DistributedDataParallel, which counts on one forward pass a step
 through one module and on its hooks being called in the same order everywhere: here work is cut into chunks by the
-memory of each process, chunks are computed again for the gradient, and heads that a task does not use stay as they are.
+memory of each process, chunks are computed again for the gradient, and heads that a task does not use stay as they
+are. A network that is too large for a device is divided among them (:mod:`q2_aam.runtime.sharded`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -21,10 +23,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from q2_aam.config.runtime import DDP, FSDP, SINGLE
 from q2_aam.data.shares import ALONE, Alone, Share
 from q2_aam.errors import MachineError
 
-from .checkpoint import Checkpoint, State
+from . import sharded
+from .checkpoint import Checkpoint, State, tensors_of
 from .limits import is_out_of_memory
 
 Result = TypeVar('Result')
@@ -70,9 +74,17 @@ class Lines(Protocol):
 
 
 class Ranks:
-    """One process alone, which has nobody to agree with."""
+    """One process alone, which has nobody to agree with.
 
-    rank, size = 0, 1
+    Attributes
+    ----------
+    rank, size : int
+        Its number, and how many there are.
+    strategy : str
+        SINGLE, DDP or FSDP.
+    """
+
+    rank, size, strategy = 0, 1, SINGLE
 
     def share(self) -> Alone:
         """Return the share of this process in the next batch."""
@@ -81,6 +93,10 @@ class Ranks:
     def together(self, work: Callable[[], Result]) -> Result:
         """Return `work()`, in which all processes exchange the same; memory that runs out in one does so in all."""
         return work()
+
+    def most(self, number: int) -> int:
+        """Return the largest of the numbers of all."""
+        return number
 
     def average(self, module: torch.nn.Module) -> None:
         """Make the gradients of `module` their mean over processes."""
@@ -108,6 +124,18 @@ class Ranks:
     def copy_weights(self, module: torch.nn.Module) -> None:
         """Give the module the weights that it has in rank 0."""
 
+    def divide(self, network: Any) -> None:
+        """Divide the weights of a network among processes, in place, where that is the strategy."""
+
+    @contextlib.contextmanager
+    def whole(self, network: torch.nn.Module) -> Iterator[None]:
+        """Let rank 0 use a network alone, whose weights may be divided; nothing is learned meanwhile."""
+        yield
+
+    def joined(self, network: Any, make: Callable[[], Any]) -> Any:
+        """Return a network; where its weights were divided, one of its form, from `make`, with all of them."""
+        return network
+
     def part(self) -> None:
         """End what processes do together: rank 0 alone goes on."""
 
@@ -127,7 +155,7 @@ class Several(Ranks):
 
     def __init__(self, rank: int, size: int, lines: Lines):
         self.rank, self.size, self.lines = rank, size, lines
-        self.parted = False
+        self.strategy, self.parted = DDP, False
 
     def meet(self, state: int = GOES_ON) -> None:
         """Wait for all others, and learn how they are.
@@ -147,7 +175,8 @@ class Several(Ranks):
             self.meet(FAILED)
 
     def share(self):
-        return Share(self.rank, self.size, lambda part: _Gathered.apply(part, self))
+        most = self.most if self.strategy == FSDP else None
+        return Share(self.rank, self.size, lambda part: _Gathered.apply(part, self), most)
 
     def together(self, work):
         try:
@@ -157,10 +186,24 @@ class Several(Ranks):
             return result
         except Exception as error:
             if is_out_of_memory(error) and not isinstance(error, OthersOutOfMemory):
+                if self.strategy == FSDP:
+                    # others may be within an exchange of weights, which cannot be left
+                    raise MachineError(
+                        'Memory ran out, and a network that is divided among devices (strategy fsdp) cannot do a step '
+                        'again in smaller pieces; give the same command with a lower max_memory_gb, or with more '
+                        'devices: it resumes from its checkpoint.'
+                    ) from error
                 self.meet(OUT_OF_MEMORY)
             raise
 
+    def most(self, number):
+        self.meet()
+        return self.lines.most(number)
+
     def average(self, module):
+        if self.strategy == FSDP:
+            # done, layer by layer
+            return
         for gradients in _buckets([parameter.grad for parameter in module.parameters()]):
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             self.meet()
@@ -203,9 +246,25 @@ class Several(Ranks):
         return [own if len(own) else np.zeros(1, dtype=np.int64) for own in np.array_split(np.arange(rows), self.size)]
 
     def copy_weights(self, module):
+        if any(map(sharded.is_sharded, module.parameters())):
+            # they were copied before
+            return
         for value in module.state_dict().values():
             self.meet()
             self.lines.copy(value)
+
+    def divide(self, network):
+        if self.strategy == FSDP:
+            self.copy_weights(network)
+            sharded.shard(network)
+
+    @contextlib.contextmanager
+    def whole(self, network):
+        with sharded.unsharded(network) if self.strategy == FSDP else contextlib.nullcontext():
+            yield
+
+    def joined(self, network, make):
+        return sharded.joined(network, make()) if self.strategy == FSDP else network
 
     def part(self):
         self.meet()
@@ -237,8 +296,23 @@ class _Shared(Checkpoint):
         self.ranks = ranks
 
     def save(self, module, optimizer, state) -> None:
-        if not self.ranks.rank:
+        if self.ranks.strategy == FSDP:
+            self._save_divided(module, optimizer, state)
+        elif not self.ranks.rank:
             super().save(module, optimizer, state)
+
+    def _save_divided(self, module, optimizer, state):
+        """Save what one process would save, so that any number of processes can go on."""
+        if not self.ranks.on_first(self.is_due)():
+            return
+        # each is whole on a device for a moment only
+        tensors = {}
+        for name, tensor in tensors_of(module, optimizer, state).items():
+            gathered = sharded.whole(tensor)
+            if not self.ranks.rank:
+                tensors[name] = gathered.cpu()
+        if not self.ranks.rank:
+            self.write(tensors, state)
 
     def resume(self, module, optimizer) -> State:
         state = self.ranks.in_turn(lambda: super(_Shared, self).resume(module, optimizer))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .history import History, thin
@@ -29,9 +30,10 @@ class Recorder:
     """Passes what a run reports to its sinks.
 
     A sink is any object with some of these methods: ``say(line)``, ``log(step, epoch, part, **metrics)``,
-    ``cost(step, epoch, **metrics)`` and ``add_points(plot, part, predicted, true)``. It is called in the order in which
-    the run reports, in the thread and process of the run. A :class:`Terminal` and a
-    :class:`q2_aam.runtime.history.History` are sinks.
+    ``cost(step, epoch, **metrics)``, ``add_points(plot, part, predicted, true)``, ``parameters(**values)`` and
+    ``close(finished)``. It is called in the order in which the run reports, in the thread and process of the run. A
+    :class:`Terminal`, a :class:`q2_aam.runtime.history.History` and a :class:`q2_aam.runtime.tracking.Tracked` are
+    sinks.
 
     Parameters
     ----------
@@ -69,6 +71,24 @@ class Recorder:
     def add_points(self, plot: str, part: str, predicted: Any, true: Any, generator: np.random.Generator) -> None:
         """Report points of a plot of predicted against true; the numpy `generator` thins them where they are many."""
         self._pass_on('add_points', plot, part, *thin(predicted, true, generator))
+
+    def parameters(self, **values: Any) -> None:
+        """Report what the run was configured by, and its inputs."""
+        self._pass_on('parameters', **values)
+
+    def close(self, finished: bool) -> None:
+        """Tell sinks that nothing more comes, and whether the run succeeded."""
+        self._pass_on('close', finished)
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[Recorder]:
+        """Close the sinks at the end of the block, which has succeeded unless it raises."""
+        finished = False
+        try:
+            yield self
+            finished = True
+        finally:
+            self.close(finished)
 
     def restore(self, history: History) -> History:
         """Replace the rows of the history by those of a run that was interrupted, and return the history.

@@ -11,6 +11,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from q2_aam.bundle import MODEL_FILE
+from q2_aam.config.runtime import NO_TRACKER
+from q2_aam.data.atomic import hash_file
+
 from . import results
 from .checkpoint import Checkpoint
 from .device import choose_device, deterministic, use_threads
@@ -18,6 +22,7 @@ from .ranks import ONE, Ranks
 from .recorder import Recorder
 from .run_directory import name_of_run, run_directory, seed_of_run
 from .screen import print_line
+from .tracking import Tracked, check_tracker, trackers_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +60,23 @@ class Run:
         """Return the result of the same run where it was finished before, and say so; else None."""
         result = results.load(self.directory, self.seed)
         if result is not None:
+            tracked = any(isinstance(sink, Tracked) for sink in self.recorder.sinks)
             self.recorder.say(
-                f'This run finished on {result.finished}: its result is taken from {self.directory}; delete that '
-                'directory to train again.'
+                f'This run finished on {result.finished}: its result is taken from {self.directory}'
+                f'{", and the tracker is told nothing" if tracked else ""}; delete that directory to train again.'
             )
         return result
 
     def save_bundle(self, folder: str | os.PathLike, save: Callable[[Any], None]) -> None:
         """Let `save` write the run's bundle into its directory, or, where this has no room, into `folder`."""
-        results.save_bundle(self.directory, folder, save)
+
+        def save_and_report(into):
+            save(into)
+            model = pathlib.Path(into) / MODEL_FILE
+            if model.exists():
+                self.recorder.parameters(model_sha256=hash_file(model))
+
+        results.save_bundle(self.directory, folder, save_and_report)
 
     def keep(self, details: pd.DataFrame | None = None) -> results.Result:
         """Keep what the run gives, and return it; its bundle has been saved."""
@@ -84,6 +97,9 @@ def open_run(
     Where this process does not compute itself, it touches no GPU.
     """
     started = time.monotonic()
+    # a search has none: its trials are many, and none of them is kept
+    tracker = getattr(config.runtime, 'tracker', NO_TRACKER)
+    check_tracker(tracker)
     device = choose_device(config.runtime.device if computes else 'cpu')
     given = config.training.random_seed
     with (
@@ -91,4 +107,8 @@ def open_run(
         use_threads(config.runtime.threads),
         deterministic(device),
     ):
-        yield Run(directory, seed_of_run(directory, given), device, Recorder(say), hashes, started)
+        seed = seed_of_run(directory, given)
+        # where other processes compute, one of them reports
+        sinks = trackers_of(tracker, directory, seed) if computes else []
+        with Recorder(say, sinks=sinks).closing() as recorder:
+            yield Run(directory, seed, device, recorder, hashes, started)

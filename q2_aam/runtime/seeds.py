@@ -52,6 +52,11 @@ class Stream(enum.IntEnum):
     CHOICE = 40
     # covariates that perceptrons do without
     ENSEMBLE_COVARIATES = 50
+    # the parameters that each trial of a search draws
+    SEARCH = 60
+    # the hidden abundances of validation samples; the ASVs that a pass of a prediction reads
+    VALIDATION_ABUNDANCES = 70
+    PASSES = 71
 
 
 def numpy_generator(seed: int, stream: Stream, *more: int) -> np.random.Generator:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from q2_aam.bundle import Blend
+from q2_aam.bundle.blend import gate_of
 from q2_aam.bundle.domain import Domain
-from q2_aam.bundle.targets import gate_of
 from q2_aam.data.signs import Signs
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.data.vocabulary import Vocabulary

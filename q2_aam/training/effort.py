@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from q2_aam.bundle import Blend
-from q2_aam.bundle.targets import gate_of
+from q2_aam.bundle.blend import gate_of
 from q2_aam.config import ModelConfig
 from q2_aam.data.study import Study
 from q2_aam.objectives import TargetObjective

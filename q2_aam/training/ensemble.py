@@ -178,7 +178,8 @@ def _data(prepared, known_NC, run):
     threads = prepared.config.runtime.threads or available_cpus()
     covariates = prepared.study.covariates
     covariates = None if covariates is None else covariates.of(rows)
-    return MemberData(known_NC, values, classes, balanced, fold, seeds, threads, covariates)
+    weights = None if target.weights is None else target.weights[rows].astype(np.float64)
+    return MemberData(known_NC, values, classes, balanced, fold, seeds, threads, covariates, weights)
 
 
 def _with_noise(members, noise):

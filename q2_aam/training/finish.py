@@ -1,6 +1,7 @@
 """From a trained network to a bundle: blended, calibrated, scored, compared with a random forest, saved."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from q2_aam import bundle
 from q2_aam.bundle.card import make_card
 from q2_aam.bundle.files import heads_to_save
 from q2_aam.bundle.finite import TRAINED, check_finite
+from q2_aam.bundle.named import NamedFeatures
 from q2_aam.data.applicability import applicability, least_coverage
 from q2_aam.data.batches import positions_of
 from q2_aam.data.counts import counts_of
@@ -23,6 +25,7 @@ from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .beside_target import extra_outputs, with_categories
 from .blend import Blended, blend, thinned_outputs
 from .prepare import Prepared, PreparedFit
 from .skill import check_skill
@@ -52,7 +55,8 @@ def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -
     recorder.log(0, 0, 'run', random_seed=run.seed)
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
     references = references_of(prepared, run.seed)
-    model = bundle.Bundle(_config(prepared, trained, references=references.numbers), trained.network, references)
+    config = _config(prepared, trained, references)
+    model = bundle.Bundle(config, trained.network, references, known_features=prepared.known)
     _save(folder, model, prepared, run, metrics, None)
 
 
@@ -82,8 +86,15 @@ def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
     _compare_with_forest(prepared, run, metrics)
     run.recorder.log(0, 0, 'run', random_seed=run.seed)
     least = _min_coverage(prepared, blended)
+    extra, said = extra_outputs(prepared, trained, run)
     config = _config(
-        prepared, trained, target=target, references=references.numbers, blend=blended.blend, min_coverage=least
+        prepared,
+        trained,
+        references,
+        target=target,
+        blend=blended.blend,
+        min_coverage=least,
+        extra_targets=extra,
     )
     model = bundle.Bundle(
         config,
@@ -92,9 +103,10 @@ def finish_fit(prepared: PreparedFit, trained: Trained, run: Run, folder):
         None if fitted is None else fitted.model,
         None if fitted is None else fitted.vocabulary,
         None if fitted is None else fitted.domain,
+        known_features=prepared.known,
     )
     _save(folder, model, prepared, run, metrics, prepared.labels.name)
-    return target, _details(prepared, target, blended, references, least)
+    return target, _details(prepared, target, blended, references, least, said)
 
 
 def _calibrated(prepared, blended, fitted, run):
@@ -120,10 +132,14 @@ def _min_coverage(prepared, blended):
     )
 
 
-def _config(prepared: Prepared, trained: Trained, **more) -> bundle.BundleConfig:
+def _config(prepared: Prepared, trained: Trained, references: References | None, **more) -> bundle.BundleConfig:
     divisor = None if prepared.distances is None else prepared.distances.pairs.divisor
     if prepared.study.covariates is not None:
         more['covariates'] = prepared.study.covariates.schema
+    if references is not None:
+        more['references'] = references.numbers
+    if prepared.known is not None:
+        more['features'] = NamedFeatures(len(prepared.known.token_keys), prepared.known.shared)
     return bundle.BundleConfig(prepared.kind, prepared.config, heads_to_save(trained.network), divisor, **more)
 
 
@@ -139,12 +155,17 @@ def _save(folder, model, prepared, run, metrics, target):
         device_name(run.device),
         model.network.precision,
         target,
+        run.ranks.size,
+        getattr(prepared.config.runtime, 'nodes', 1),
+        run.ranks.strategy,
     )
     run.save_bundle(folder, lambda into: bundle.save(into, model, card))
 
 
-def references_of(prepared: Prepared, seed: int) -> References:
-    """Return what stands for the ASVs of the training samples."""
+def references_of(prepared: Prepared, seed: int) -> References | None:
+    """Return what stands for the ASVs of the training samples; None where features have no sequences."""
+    if prepared.known is not None:
+        return None
     study = prepared.study
     where, _ = positions_of(study.offsets, prepared.rows[TRAINING])
     asvs = np.unique(study.asvs[where])
@@ -184,6 +205,11 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
         # as they stand beside counts: their scale says nothing to a tree
         counts = beside(counts, prepared.study.covariates.of(learned))
         new_counts = beside(new_counts, prepared.study.covariates.of(tested))
+    if (codes := prepared.target.codes) is not None:
+        # it knows what the model knows
+        categories = codes.max() + 1
+        counts = with_categories(counts, codes[learned], categories)
+        new_counts = with_categories(new_counts, codes[tested], categories)
     target, threads = prepared.target, prepared.config.runtime.threads or available_cpus()
     baseline = target.random_forest(counts, learned, new_counts, tested, run.seed, threads)
     limits = ' and '.join(filter(None, (limit, other)))
@@ -197,15 +223,16 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
     )
 
 
-def _details(prepared: PreparedFit, target, blended: Blended, references: References, least) -> pd.DataFrame:
+def _details(prepared: PreparedFit, target, blended: Blended, references, least, more) -> pd.DataFrame:
     """Return one row a sample, with how well the training samples cover it."""
     study, parts = prepared.study, prepared.parts
-    columns = target.columns(blended.outputs, blended.signs)
+    columns = prepared.target.read_as(target, np.arange(len(study))).columns(blended.outputs, blended.signs)
     for name in {LOWER, UPPER} & set(columns):
         # training samples taught the model and helped to calibrate it: an interval for them would promise nothing
         columns[name] = np.where(parts == TRAINING, np.nan, columns[name])
-    details = details_of(study, parts, columns, prepared.labels.values, prepared.augment)
-    similarity, signs = references.similarity(study.codes, study.lengths), blended.signs
+    details = details_of(study, parts, columns | more, prepared.labels.values, prepared.augment)
+    known: Any = prepared.known if references is None else references
+    similarity, signs = known.of_study(study), blended.signs
     return details.join(
         applicability(study, similarity, prepared.augment, min_coverage=least, **({} if signs is None else vars(signs)))
     )

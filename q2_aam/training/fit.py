@@ -8,6 +8,7 @@ import pandas as pd
 from q2_aam import bundle
 from q2_aam.config import AUTO, FitClassifierConfig, FitRegressorConfig
 from q2_aam.config.default_encoder import NONE
+from q2_aam.config.search import Settings
 from q2_aam.data.applicability import MAJORITY
 from q2_aam.data.details import probabilities_of
 from q2_aam.data.splits import TEST, VALIDATION
@@ -20,6 +21,7 @@ from q2_aam.runtime.launch import Processes
 from q2_aam.runtime.results import Result
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.screen import print_line
+from q2_aam.runtime.tracking import parameters_of
 
 from .finish import finish_fit
 from .job import Job, done
@@ -30,6 +32,9 @@ from .train import train_fit
 def fit_regressor(
     table, target: pd.Series, folder, config: FitRegressorConfig, sequences=None, encoder=None, groups=None,
     distance_matrix=None, say=print_line, covariates: pd.DataFrame | None = None, split: pd.Series | None = None,
+    extra_targets: pd.DataFrame | None = None, scale_by: pd.Series | None = None,
+    sample_weights: pd.Series | None = None, settings: Settings | None = None,
+    taxonomy: pd.Series | None = None, phylogeny=None,
 ) -> tuple[pd.Series, pd.DataFrame, History]:  # fmt: skip
     """Train a regressor and write its bundle.
 
@@ -59,6 +64,20 @@ def fit_regressor(
     split : pandas.Series, optional
         The split of each sample by its id: training, validation or test; samples of which it is something else are
         left out. In place of ``test_fraction`` and ``validation_fraction``.
+    extra_targets : pandas.DataFrame, optional
+        Metadata by sample id, of which all numeric columns but those of the target and the groups are learned beside
+        the target, by the network alone; missing values teach nothing.
+    scale_by : pandas.Series, optional
+        Category by sample id: the target is scaled by that of each sample. Predictions then need it, too.
+    sample_weights : pandas.Series, optional
+        Weight of each labelled sample in losses, by sample id, 0 or more. No metric and no choice of an epoch, of
+        shares or of intervals knows them.
+    settings : q2_aam.config.search.Settings, optional
+        What a search found: parameters that `config` has at their default take their values from it.
+    taxonomy : pandas.Series, optional
+        Taxon of each feature by its id: what features without sequences share.
+    phylogeny : path, optional
+        Newick; the same where there is no taxonomy.
 
     Returns
     -------
@@ -73,21 +92,27 @@ def fit_regressor(
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split)
-    _, details, history = _fit(bundle.REGRESSOR, inputs, folder, config, say)
+    inputs = Inputs(
+        table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split,
+        extra_targets=extra_targets, scale_by=scale_by, sample_weights=sample_weights,
+        taxonomy=taxonomy, phylogeny=phylogeny,
+    )  # fmt: skip
+    _, details, history = _fit(bundle.REGRESSOR, inputs, folder, config, say, settings)
     return _scored(details)['prediction'].rename(target.name), details, history
 
 
 def fit_classifier(
     table, target: pd.Series, folder, config: FitClassifierConfig, sequences=None, encoder=None, groups=None,
     distance_matrix=None, say=print_line, covariates: pd.DataFrame | None = None, split: pd.Series | None = None,
+    extra_targets: pd.DataFrame | None = None, sample_weights: pd.Series | None = None,
+    settings: Settings | None = None, taxonomy: pd.Series | None = None, phylogeny=None,
 ) -> tuple[pd.Series, pd.DataFrame, pd.DataFrame, History]:  # fmt: skip
     """Train a classifier and write its bundle; see :func:`fit_regressor`.
 
     Parameters
     ----------
-    table, folder, sequences, encoder, groups, distance_matrix, say, covariates
-        As there.
+    table, folder, sequences, encoder, groups, distance_matrix, say, covariates, split, extra_targets, sample_weights
+        As there, and settings.
     target : pandas.Series
         Names of classes by sample id, missing where unknown; its name is that of the metadata column.
     config : q2_aam.config.FitClassifierConfig
@@ -107,24 +132,31 @@ def fit_classifier(
     q2_aam.errors.UserError
         If an input cannot be used.
     """
-    inputs = Inputs(table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split)
-    calibrated, details, history = _fit(bundle.CLASSIFIER, inputs, folder, config, say)
+    inputs = Inputs(
+        table, sequences, target, groups, encoder, distance_matrix, covariates=covariates, split=split,
+        extra_targets=extra_targets, sample_weights=sample_weights,
+        taxonomy=taxonomy, phylogeny=phylogeny,
+    )  # fmt: skip
+    calibrated, details, history = _fit(bundle.CLASSIFIER, inputs, folder, config, say, settings)
     scored = _scored(details)
     return scored['prediction'].rename(target.name), probabilities_of(calibrated.classes, scored), details, history
 
 
-def _fit(kind, inputs, folder, config, say):
+def _fit(kind, inputs, folder, config, say, settings):
     """Train a model of this kind and write its bundle; return its target, the details and the history."""
     processes = Processes.of(config.runtime)
-    inputs = _with_default_encoder(inputs, config, say)
+    inputs = with_default_encoder(inputs, config, say)
+    if settings is not None:
+        config = settings.applied(config, inputs.encoder is not None)
     job = Job(kind, inputs, config, folder)
-    result = done(f'fit-{kind}', job, _hashes(inputs), processes, train_model, say)
+    result = done(f'fit-{kind}', job, hashes_of(inputs), processes, train_model, say)
     return bundle.read_config(folder).target, result.details, result.history
 
 
 def train_model(job: Job, run: Run) -> Result:
     """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
     prepared = run.ranks.in_turn(lambda: prepare_fit(job.kind, job.inputs, job.config, run))
+    run.recorder.parameters(**parameters_of(prepared.config, run.hashes, job.inputs))
     trained = train_fit(prepared, run)
     run.ranks.part()
     if 'encoder' in run.hashes:
@@ -133,7 +165,7 @@ def train_model(job: Job, run: Run) -> Result:
     return run.keep(details)
 
 
-def _with_default_encoder(inputs, config, say):
+def with_default_encoder(inputs, config, say):
     """Return the inputs with the encoder that is to be started from, where one that comes with the package is."""
     name = config.encoder.default_encoder
     # to start from v4 changes no error and takes twice as long (docs/encoders.md)
@@ -155,20 +187,21 @@ def _with_default_encoder(inputs, config, say):
     return dataclasses.replace(inputs, encoder=chosen.path)
 
 
-def _hashes(inputs):
+def hashes_of(inputs: Inputs) -> dict[str, str]:
     hashes = hash_files(
         table=inputs.table,
         sequences=inputs.sequences,
         encoder=inputs.encoder,
         distance_matrix=inputs.distance_matrix,
+        phylogeny=inputs.phylogeny,
     )
     hashes['metadata'] = hash_series(inputs.target)
-    if inputs.groups is not None:
-        hashes['groups'] = hash_series(inputs.groups)
-    if inputs.split is not None:
-        hashes['split'] = hash_series(inputs.split)
-    if inputs.covariates is not None:
-        hashes['covariates'] = hash_frame(inputs.covariates)
+    for name in ('groups', 'split', 'scale_by', 'sample_weights', 'taxonomy'):
+        if (column := getattr(inputs, name)) is not None:
+            hashes[name] = hash_series(column)
+    for name in ('covariates', 'extra_targets'):
+        if (frame := getattr(inputs, name)) is not None:
+            hashes[name] = hash_frame(frame)
     return hashes
 
 

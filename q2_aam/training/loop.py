@@ -68,6 +68,8 @@ class Task:
         Whether the peak learning rate is found by a range test first: groups have their share of it as 'peak'.
     verdict : callable, optional
         (step, {epoch: outputs}) -> why training on is not worth it, or None.
+    after_epoch : callable, optional
+        (epoch, {metric: value} on the validation split) -> None, in every process; what it raises ends the training.
     ranks : q2_aam.runtime.ranks.Ranks
         The processes that do it together.
     """
@@ -93,6 +95,7 @@ class Task:
     ema_decay: float = 0.0
     finds_rate: bool = False
     verdict: Callable[[int, dict], str | None] | None = None
+    after_epoch: Callable[[int, dict[str, float]], None] | None = None
     ranks: Ranks = ONE
 
 
@@ -202,7 +205,7 @@ def _end_epoch(module, task, recorder, state, epoch, share):
     if not task.name:
         recorder.log(state.step, epoch, 'training', **_means(state), learning_rate_share=share)
     module.eval()
-    with averaged(module, state):
+    with averaged(module, state), task.ranks.whole(module):
         validation = with_less_memory(module, task.validate)
         recorder.log(state.step, epoch, 'validation', **validation)
         if task.outputs is not None:
@@ -211,6 +214,8 @@ def _end_epoch(module, task, recorder, state, epoch, share):
         if task.score and task.score in validation:
             _judge(module, task, state, epoch, validation[task.score])
     state.epoch, state.sums, state.samples = epoch, {}, 0
+    if task.after_epoch is not None:
+        task.after_epoch(epoch, validation)
 
 
 def _judge(module, task, state, epoch, score):

@@ -64,6 +64,8 @@ class MemberData:
     threads : int
     covariates : q2_aam.data.covariates.Covariates or None
         Of the samples.
+    weights : float64 [N] or None
+        Of the samples in what is made as small as possible; None: all count the same.
     """
 
     abundances: scipy.sparse.csr_matrix
@@ -74,6 +76,7 @@ class MemberData:
     seeds: np.ndarray
     threads: int = 1
     covariates: Covariates | None = None
+    weights: np.ndarray | None = None
 
     @functools.cached_property
     def features(self) -> scipy.sparse.csr_matrix:
@@ -94,11 +97,24 @@ class MemberData:
         """Return what members learn from of some of the samples, at least one of each fold."""
         parts = {name: getattr(self, name)[samples] for name in ('abundances', 'values', 'fold')}
         covariates = None if self.covariates is None else self.covariates.of(samples)
-        return dataclasses.replace(self, **parts, covariates=covariates)
+        return dataclasses.replace(self, **parts, covariates=covariates, weights=self.weights_of(samples))
+
+    def weights_of(self, samples: np.ndarray) -> np.ndarray | None:
+        """Return the weights of some of the samples."""
+        return None if self.weights is None else self.weights[samples]
+
+    def shares_of(self, samples: np.ndarray) -> np.ndarray:
+        """Return the share of each of some samples in the sum of their weights, float64."""
+        weights = np.ones(len(samples)) if self.weights is None else self.weights[samples].astype(np.float64)
+        # those of weight 0 alone count the same
+        weights = weights if weights.any() else np.ones(len(samples))
+        return weights / weights.sum()
 
     def learned(self, member: int) -> np.ndarray:
-        """Return the samples that a member learns from, int64."""
-        return np.flatnonzero(self.fold != member)
+        """Return the samples that a member learns from, int64: of weight 0 only where there are no others."""
+        others = self.fold != member
+        heavy = others if self.weights is None else others & (self.weights > 0)
+        return np.flatnonzero(heavy if heavy.any() else others)
 
     def out_of_fold(self, outputs_MNO: np.ndarray) -> np.ndarray:
         """Return for each sample the outputs of the member that has not learned from it, [N, O]."""
@@ -154,12 +170,16 @@ def _ridge_by_kernel(data):
     errors_P, duals = np.zeros(len(penalties_P)), []
     for member in range(data.members):
         learned, left = data.learned(member), np.flatnonzero(data.fold == member)
-        kernel_TT, mean = kernel_NN[np.ix_(learned, learned)], y_N[learned].mean()
-        column_T = kernel_TT.mean(axis=0)
-        values, vectors = scipy.linalg.eigh(kernel_TT - column_T - column_T[:, None] + column_T.mean())
-        projected = vectors.T @ (y_N[learned] - mean)
-        dual_TP = vectors @ (projected[:, None] / (np.maximum(values, 0)[:, None] + penalties_P))
-        dual_TP -= dual_TP.mean(axis=0)
+        share_T = data.shares_of(learned)
+        # 1 where all weights are the same
+        root_T = np.sqrt(len(learned) * share_T)
+        kernel_TT, mean = kernel_NN[np.ix_(learned, learned)], share_T @ y_N[learned]
+        column_T = kernel_TT @ share_T
+        centered_TT = kernel_TT - column_T - column_T[:, None] + share_T @ column_T
+        values, vectors = scipy.linalg.eigh(root_T[:, None] * centered_TT * root_T)
+        projected = vectors.T @ (root_T * (y_N[learned] - mean))
+        dual_TP = root_T[:, None] * (vectors @ (projected[:, None] / (np.maximum(values, 0)[:, None] + penalties_P)))
+        dual_TP -= share_T[:, None] * dual_TP.sum(axis=0)
         predicted = mean + (kernel_NN[np.ix_(left, learned)] - column_T) @ dual_TP
         errors_P += np.square(predicted - y_N[left][:, None]).sum(axis=0)
         duals.append((learned, mean, dual_TP))
@@ -168,7 +188,7 @@ def _ridge_by_kernel(data):
     for learned, mean, dual_TP in duals:
         weight_C = exact_NC[learned].T @ dual_TP[:, best]
         weights.append(weight_C[:, None])
-        biases.append([mean - np.asarray(exact_NC[learned].mean(axis=0)).ravel() @ weight_C])
+        biases.append([mean - (exact_NC[learned].T @ data.shares_of(learned)) @ weight_C])
     made = LinearMembers(np.stack(weights).astype(np.float32), np.array(biases, dtype=np.float32))
     return made, float(penalties_P[best])
 
@@ -182,7 +202,8 @@ def _ridge_by_steps(data, penalty):
     for member in range(data.members):
         learned = data.learned(member)
         model = Ridge(penalty, solver='sparse_cg', tol=RIDGE_TOLERANCE)
-        model.fit(data.features[learned].astype(np.float64), data.values[learned])
+        heavy = len(learned) * data.shares_of(learned)
+        model.fit(data.features[learned].astype(np.float64), data.values[learned], heavy)
         weights.append(model.coef_[:, None])
         biases.append([model.intercept_])
     return LinearMembers(np.stack(weights).astype(np.float32), np.array(biases, dtype=np.float32))
@@ -210,7 +231,7 @@ def _logistic_members(data, strength):
             C=strength, class_weight=data.class_weight, tol=LOGISTIC_TOLERANCE, max_iter=LOGISTIC_STEPS
         )
         x_TR, back_RC = _rotated(data.features[learned])
-        model.fit(x_TR, data.values[learned])
+        model.fit(x_TR, data.values[learned], data.weights_of(learned))
         weight, bias = back_RC.T @ model.coef_.T, model.intercept_
         if len(seen) == 2:
             # there is one logit then: that of the second class over the first
@@ -268,7 +289,7 @@ def fit_extra_trees(data: MemberData, trees: int = TREES) -> TreeMembers | None:
             model = ExtraTreesClassifier(class_weight=data.class_weight, random_state=seed, **settings)
         else:
             model = ExtraTreesRegressor(random_state=seed, **settings)
-        model.fit(data.features[learned], data.values[learned])
+        model.fit(data.features[learned], data.values[learned], data.weights_of(learned))
         seen = np.unique(data.values[learned]) if data.classes else np.zeros(1, dtype=int)
         parts += [_arrays_of(tree.tree_, seen, outputs) for tree in model.estimators_]
     return _joined(parts, data.members)

@@ -151,7 +151,9 @@ def _train(model, members, form, prepared, data, run, seed):
         )
         batch.abundances = batch.abundances.unflatten(0, (len(members), size))
         # a mean over members would make each learn from a share of its gradient
-        mean = target.outputs_loss(some(batch).flatten(0, 1), batch.labels)
+        weights = target.weights_of(rows[samples])
+        weights = None if weights is None else weights.to(run.device)
+        mean = target.outputs_loss(some(batch).flatten(0, 1), batch.labels, weights)
         return len(members) * mean, {}, len(samples)
 
     optimizer = torch.optim.AdamW(some.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)

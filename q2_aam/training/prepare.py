@@ -13,8 +13,10 @@ from q2_aam import bundle
 from q2_aam.config import AUTO, ModelConfig, PretrainConfig
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.covariates import beside
+from q2_aam.data.depths import check_depths
 from q2_aam.data.given_splits import PARTS, aligned_to, parts_of, rows_of
 from q2_aam.data.inputs import read_study
+from q2_aam.data.known_features import KnownFeatures
 from q2_aam.data.labels import Labels
 from q2_aam.data.log_abundances import log_abundances, most_common
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION, hold_out, split_samples
@@ -26,6 +28,7 @@ from q2_aam.objectives import (
     TARGETS,
     Context,
     Distances,
+    ExtraTargets,
     Inputs,
     Objective,
     TargetObjective,
@@ -36,6 +39,7 @@ from q2_aam.runtime.seeds import Stream, numpy_generator
 from .covariates import with_covariates
 from .effort import batch_and_steps
 from .members import deal, quick_predictions
+from .named import reads_names, refuse_names_alone, with_known_features, without_clades
 from .optimizer import peak_learning_rate
 
 # Steps of pretraining after which more gave little on ECAM; the schedule falls to its end there.
@@ -69,6 +73,8 @@ class Prepared:
     objectives : tuple of Objective
     source : q2_aam.bundle.Bundle or None
         The encoder to start from.
+    known : q2_aam.data.known_features.KnownFeatures or None
+        Where features have names and no sequences.
     """
 
     kind: str
@@ -77,6 +83,7 @@ class Prepared:
     rows: dict[str, np.ndarray]
     objectives: tuple[Objective, ...]
     source: bundle.Bundle | None = None
+    known: KnownFeatures | None = None
 
     @property
     def augment(self):
@@ -124,6 +131,11 @@ class PreparedFit(Prepared):
         return self.config.training.freeze != 'none'
 
     @property
+    def extra_targets(self) -> ExtraTargets | None:
+        """The objective of extra targets, where there is one."""
+        return next((one for one in self.objectives if isinstance(one, ExtraTargets)), None)
+
+    @property
     def labelled(self) -> np.ndarray:
         """Rows of the study whose labels may be learned from, in order: training and validation."""
         return np.sort(np.concatenate([self.rows[TRAINING], self.rows[VALIDATION]]))
@@ -150,7 +162,8 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
     source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
     config = dataclasses.replace(config, model=_form_of(config.model, source))
     length = _max_length(config.model)
-    study, _ = read_study(inputs.table, inputs.sequences, max_length=length, folder=run.directory)
+    named = reads_names(source)
+    study, _ = read_study(inputs.table, inputs.sequences, max_length=length, folder=run.directory, named=named)
     generator = numpy_generator(run.seed, Stream.SPLIT)
     held_out = hold_out(study.sample_ids, config.data.validation_fraction, generator)
     rows = {TRAINING: np.flatnonzero(~held_out), VALIDATION: np.flatnonzero(held_out)}
@@ -159,6 +172,7 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
             f'Pretraining needs at least 2 training samples, but has only {len(rows[TRAINING])} of '
             f'{counted(len(study), "sample")}; give more samples or lower validation_fraction.'
         )
+    study, known, config = with_known_features(study, rows[TRAINING], inputs, config, source, run.recorder)
     training = config.training
     if training.schedule == 'plateau' and len(rows[VALIDATION]) < 2:
         raise UserError(
@@ -170,17 +184,19 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
         (inputs.taxonomy, training.taxonomy_weight),
         (inputs.alpha_diversity, training.alpha_diversity_weight),
         (inputs.phylogeny, training.faith_pd_weight),
+        (inputs.table, training.abundance_weight),
     )
     beside = any(given is not None and weight > 0 for given, weight in others)
     config = _resolve_pretraining(config, study, {part: len(of) for part, of in rows.items()}, beside)
     context = Context(inputs, study, rows, config, run.seed)
     objectives = _aligned(PRETRAINING, context)
     if not objectives:
+        refuse_names_alone(study)
         raise UserError(
-            'There is nothing to learn: nucleotide_weight is 0, and no distance_matrix, phylogeny, taxonomy or '
-            'alpha_diversity with a weight above 0 is given; raise it, or give one of them.'
+            'There is nothing to learn: nucleotide_weight and abundance_weight are 0, and no distance_matrix, '
+            'phylogeny, taxonomy or alpha_diversity with a weight above 0 is given; raise one, or give one of them.'
         )
-    return Prepared(bundle.ENCODER, config, study, rows, objectives, source)
+    return Prepared(bundle.ENCODER, config, study, rows, objectives, source, known)
 
 
 def _aligned(kinds: tuple[type[Objective], ...], context: Context) -> tuple[Objective, ...]:
@@ -198,6 +214,7 @@ def _resolve_pretraining(config, study, samples_of, beside):
     samples = samples_of[TRAINING]
     model = config.model.resolved(study.longest, samples)
     training = config.training
+    check_depths(model.abundance_as, study, training)
     steps_per_epoch = -(-samples // training.batch_size)
     epochs, masked, patience = training.epochs, training.masked_asv_ratio, training.patience
     epochs = max(2, -(-PRETRAINING_STEPS // steps_per_epoch)) if epochs == AUTO else epochs
@@ -224,7 +241,7 @@ def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit
     objective = TARGETS[kind]
     source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
     config = dataclasses.replace(config, model=_form_of(config.model, source))
-    study, labels = _labelled_study(objective, inputs, _max_length(config.model), run)
+    study, labels = _labelled_study(objective, inputs, _max_length(config.model), run, reads_names(source))
     strata = objective.strata(labels)
     if inputs.split is None:
         rows = _split(labels, strata, config.data, run.seed)
@@ -232,6 +249,10 @@ def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit
         rows = rows_of(labels, parts_of(inputs.split), config.data.test_fraction, strata)
     groups, augment = None if inputs.groups is None else inputs.groups.name, make_augmentation(config.data)
     study = with_covariates(study, labels, rows, inputs.covariates, groups, config.covariates, augment, run.recorder)
+    study, known, config = with_known_features(
+        study, rows[TRAINING], inputs, config, source, run.recorder, config.training.freeze == 'none'
+    )
+    inputs = without_clades(inputs, study)
     config = _resolve_fit(config, study, rows[TRAINING], source)
     learned = np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
     training = objective.resolved(config.training, labels, learned, _predict(study, labels, learned, config, run))
@@ -239,7 +260,7 @@ def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit
     context = Context(inputs, study, rows, config, run.seed, labels)
     target = objective.align(context)
     beside = _aligned(BESIDE_TARGET, context)
-    return PreparedFit(kind, config, study, rows, (target, *beside), source, target=target, labels=labels)
+    return PreparedFit(kind, config, study, rows, (target, *beside), source, known, target=target, labels=labels)
 
 
 def _predict(study, labels, rows, config, run):
@@ -268,7 +289,7 @@ def _form_of(model: ModelConfig, source):
     return form
 
 
-def _labelled_study(objective, inputs, max_length, run):
+def _labelled_study(objective, inputs, max_length, run, named):
     """Return the study of the labelled samples with reads, and their labels."""
     aligned = []
     align = objective.align_labels
@@ -279,7 +300,7 @@ def _labelled_study(objective, inputs, max_length, run):
         aligned.append(align(sample_ids, inputs.target, inputs.groups))
         return aligned[0].sample_ids
 
-    study, without_reads = read_study(inputs.table, inputs.sequences, labelled, max_length, run.directory)
+    study, without_reads = read_study(inputs.table, inputs.sequences, labelled, max_length, run.directory, named=named)
     if not set(without_reads) & set(aligned[0].sample_ids):
         return study, aligned[0]
     # what is left must still be worth learning from
@@ -302,6 +323,7 @@ def _resolve_fit(config, study, rows, source):
         )
     samples = len(rows)
     model = config.model.resolved(study.longest, samples)
+    check_depths(model.abundance_as, study, training)
     batch_size = min(training.batch_size, max(2, -(-samples // MIN_STEPS_PER_EPOCH)))
     epochs, patience, freeze = training.epochs, training.patience, training.freeze
     freeze = ('none' if source is None else 'asv') if freeze == AUTO else freeze

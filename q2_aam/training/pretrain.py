@@ -18,6 +18,7 @@ from q2_aam.runtime.results import Result
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.seeds import Stream, numpy_generator
+from q2_aam.runtime.tracking import parameters_of
 
 from .continued import tell_what_is_kept
 from .finish import finish_pretraining
@@ -109,6 +110,7 @@ def train_encoder(job: Job, run: Run) -> Result:
     """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
     groups = job.inputs.groups
     prepared = run.ranks.in_turn(lambda: prepare_pretraining(job.inputs, job.config, run))
+    run.recorder.parameters(**parameters_of(prepared.config, run.hashes, job.inputs))
     trained = train(prepared, run, None if groups is None else _balanced(prepared, groups, run))
     run.ranks.part()
     tell_what_is_kept(prepared.source, trained.network, run.recorder)

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from q2_aam.config import HeadConfig
+from q2_aam.config.runtime import FSDP
 from q2_aam.data.augmentation import make_augmentation, vary_sequences
-from q2_aam.data.batches import Batch, draw_samples, make_batch
+from q2_aam.data.batches import Batch, make_batch
 from q2_aam.data.epochs import batches_of_epoch
+from q2_aam.data.readable import draw_readable
 from q2_aam.data.shares import ALONE, Alone
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import counted
@@ -25,15 +27,17 @@ from q2_aam.model.network import Network, build_network
 from q2_aam.objectives.distances import rarefaction
 from q2_aam.runtime.device import device_name, place
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
-from q2_aam.runtime.memory import BYTES_PER_FLOAT, check_room, floats_per_chunk, with_less_memory
+from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
 from .effort import TRIAL_SHARE, Trial
 from .ensemble import FittedEnsemble, fit_ensemble
 from .loop import Task, run_loop
+from .named import describe_tokens, with_new_tokens
 from .optimizer import FIND, SCHEDULES, make_optimizer
 from .prepare import Prepared, PreparedFit
+from .strategy import choose_strategy
 
 # Outputs of the validation split that are kept, 128 MB.
 MAX_OUTPUTS = 2**24
@@ -77,6 +81,7 @@ def train(prepared: Prepared, run: Run, batches: Callable[[int, int], Iterator[n
     """Train a network on all objectives, in `batches` of an epoch (see :class:`Task`) or in those of random order."""
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
+    run.ranks.divide(network)
     task = judged(task_of(network, prepared, run, reader), network, prepared, reader)
     if batches is not None:
         task = dataclasses.replace(task, batches=batches)
@@ -100,15 +105,24 @@ def judged(task: Task, network: Network, prepared: Prepared, reader: StudyReader
     )
 
 
-def train_fit(prepared: PreparedFit, run: Run) -> Trained:
-    """Train a network on the target and what is learned beside it, and the abundance ensemble beside the network."""
+def train_fit(
+    prepared: PreparedFit, run: Run, ensemble: FittedEnsemble | None = None, after_epoch: Callable | None = None
+) -> Trained:
+    """Train a network on the target and what is learned beside it, and the abundance ensemble beside the network.
+
+    An `ensemble` that was fitted for the same samples is taken as it is; `after_epoch` is that of :class:`Task`.
+    """
     training, target = prepared.config.training, prepared.target
     # the cheap one first: it tells how long the network is worth training
-    ensemble = fit_ensemble(prepared, run) if training.abundance_ensemble and run.ranks.rank == 0 else None
+    if ensemble is None and training.abundance_ensemble and run.ranks.rank == 0:
+        ensemble = fit_ensemble(prepared, run)
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
+    if target.given_to_head is not None:
+        reader.given[target.name] = target.given_to_head
     if prepared.freezes_asvs:
         with_less_memory(network, lambda: run.ranks.together(lambda: reader.remember(network, run.ranks)))
+    run.ranks.divide(network)
     slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
     task = task_of(network, prepared, run, reader, slow_ratio, FROZEN[training.freeze])
     trial = None if ensemble is None else _trial(prepared, ensemble, task)
@@ -117,8 +131,12 @@ def train_fit(prepared: PreparedFit, run: Run) -> Trained:
         score=target.score,
         larger=target.larger,
         patience=training.patience,
+        after_epoch=after_epoch,
         outputs=_outputs(prepared) if run.ranks.rank == 0 else None,
-        verdict=run.ranks.on_first(trial.verdict if trial else None) if training.abundance_ensemble else None,
+        # extra targets have no other reader than the network: it is trained to its end
+        verdict=None
+        if prepared.extra_targets or not training.abundance_ensemble
+        else run.ranks.on_first(trial.verdict if trial else None),
     )
     trained = _run(network, reader, task, prepared, run)
     worthwhile = trial is None or trial.reason(trained.outputs) is None
@@ -145,6 +163,7 @@ def _run(network, reader, task, prepared, run):
     state = run_loop(network, task, run.recorder, run.checkpoint('network'))
     epoch = state.best_epoch or state.epoch
     outputs = {number: values.numpy() for number, values in state.outputs.items()}
+    network = run.ranks.joined(network, lambda: network_of(prepared, network.head_configs))
     return Trained(network, reader, epoch, min(epoch * task.steps_per_epoch, state.step), outputs=outputs)
 
 
@@ -153,10 +172,11 @@ def start(prepared: Prepared, run: Run) -> Network:
     config, source = prepared.config, prepared.source
     heads: dict[str, HeadConfig] = {} if source is None else dict(source.config.heads)
     heads |= {objective.name: objective.head for objective in prepared.objectives}
-    _check_room(prepared, heads, run)
-    network = build_network(config.model, heads, torch_generator(run.seed, Stream.WEIGHTS), form_of(prepared))
+    choose_strategy(prepared, network_of(prepared, heads), run)
+    network = network_of(prepared, heads, torch_generator(run.seed, Stream.WEIGHTS))
     if source is not None:
         drawn, known = network.state_dict(), source.network.state_dict()
+        known = with_new_tokens(known, drawn)
         # a head of another form begins anew
         known = {name: value for name, value in known.items() if value.shape == drawn[name].shape}
         network.load_state_dict(drawn | known)
@@ -166,22 +186,18 @@ def start(prepared: Prepared, run: Run) -> Network:
     return network
 
 
+def network_of(prepared: Prepared, heads: dict[str, HeadConfig], generator: torch.Generator | None = None) -> Network:
+    """Return a network for what was prepared; see :func:`q2_aam.model.network.build_network`."""
+    tokens = None if prepared.known is None else len(prepared.known.token_keys)
+    return build_network(prepared.config.model, heads, generator, form_of(prepared), tokens)
+
+
 def form_of(prepared: Prepared) -> CovariateForm | None:
     """Return what the network's weights of covariates depend on; None where it reads none."""
     covariates = prepared.study.covariates
     if covariates is None:
         return None
     return CovariateForm.of(covariates.schema, prepared.config.covariates.covariate_fusion)
-
-
-def _check_room(prepared, heads, run):
-    """Refuse a network that is too large for the memory there is, before it has any."""
-    config = prepared.config
-    max_floats = floats_per_chunk(config.runtime.max_memory_gb, run.device)
-    # embeddings of all ASVs are kept then
-    kept = len(prepared.study.codes) if prepared.freezes_asvs else 0
-    network = build_network(config.model, heads, covariates=form_of(prepared))
-    check_room(network, run.device, max_floats, BYTES_PER_FLOAT * kept * config.model.width)
 
 
 def _initialise_memberships(network, prepared, run):
@@ -194,7 +210,7 @@ def _initialise_memberships(network, prepared, run):
     augment = None
     if distances is not None and distances.drawn:
         augment = rarefaction(prepared.config, numpy_generator(run.seed, Stream.DRAWN, 1))
-    drawn = draw_samples(prepared.study, rows, augment)
+    drawn = draw_readable(prepared.study, rows, augment)
     # in one piece: a chunk of the batch, without its sequences
     budget = dataclasses.replace(network.budget(), max_floats=2**62)
     (chunk,) = make_batch(drawn, budget, embeddings=()).to(run.device).samples
@@ -260,7 +276,7 @@ def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, gen
     """
     training, objectives = prepared.config.training, prepared.objectives
     augment = make_augmentation(prepared.config.data, training, generator)
-    drawn = draw_samples(prepared.study, rows, augment, sequences=reader.asvs is None)
+    drawn = draw_readable(prepared.study, rows, augment, sequences=reader.asvs is None)
     drawn = vary_sequences(drawn, training, generator)
     if drawn.covariates is not None:
         # so that the network can do without
@@ -304,16 +320,17 @@ def describe(network: Network, prepared: Prepared, run: Run) -> None:
         say(objective.describe())
     parameters = sum(parameter.numel() for parameter in network.parameters())
     say(
-        f'Model: width {model.width}, {counted(model.asv_layers, "ASV layer")} on tokens of '
-        f'{counted(model.nucleotides_per_token, "nucleotide")}, {counted(model.sample_layers, "sample layer")}, '
-        f'{counted(model.attention_heads, "attention head")}, {counted(model.memberships, "membership")}; '
+        f'Model: width {model.width}, {counted(model.asv_layers, "ASV layer")} on {describe_tokens(prepared)}, '
+        f'{counted(model.sample_layers, "sample layer")}, {counted(model.attention_heads, "attention head")}, '
+        f'{counted(model.memberships, "membership")}; '
         f'{counted(parameters, "parameter")}.'
     )
     known = training.learning_rate != FIND
     rate = f'peak learning rate {training.learning_rate:.2g}' if known else 'a peak learning rate that is found first'
     where = device_name(run.device)
     if run.ranks.size > 1:
-        where = f'{run.ranks.size} devices ({where})'
+        divided = ', its weights divided among them' if run.ranks.strategy == FSDP else ''
+        where = f'{run.ranks.size} devices ({where}){divided}'
     say(
         f'Training: up to {counted(training.epochs, "epoch")}, batches of up to {training.batch_size} samples, '
         f'{rate}, seed {run.seed}, on {where}.'
@@ -326,4 +343,5 @@ def describe_study(study, parts: dict[str, int], say) -> None:
     span = f'{lengths[0]}' if len(lengths) == 1 else f'{lengths[0]} to {lengths[-1]}'
     divided = ', '.join(f'{number:,} {part}' for part, number in parts.items())
     say(f'Samples: {len(study):,} ({divided}); median richness {np.median(study.richness):.0f}.')
-    say(f'ASVs: {len(study.codes):,} distinct, of {span} nucleotides.')
+    if not study.named:
+        say(f'ASVs: {len(study.codes):,} distinct, of {span} nucleotides.')

@@ -18,6 +18,7 @@ from q2_aam.runtime.member import serve, threads_of_process, use_own_gpu
 from q2_aam.runtime.ranks import Ranks
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run
+from q2_aam.runtime.tracking import trackers_of
 
 from .fit import train_model
 from .job import read_job
@@ -33,8 +34,11 @@ def main(arguments: list[str]) -> int:
         runtime = job.config.runtime
         use_own_gpu(runtime.device)
         device = choose_device(runtime.device)
-        run = Run(device=device, recorder=Recorder(say), ranks=ranks, **of_run)
-        with use_threads(threads_of_process(runtime.threads)), deterministic(device), _hearing_warnings():
+        sinks = trackers_of(runtime.tracker, of_run['directory'], of_run['seed']) if ranks.rank == 0 else []
+        recorder = Recorder(say, sinks=sinks)
+        run = Run(device=device, recorder=recorder, ranks=ranks, **of_run)
+        threads = threads_of_process(runtime.threads)
+        with use_threads(threads), deterministic(device), _hearing_warnings(), recorder.closing():
             (train_encoder if job.kind == bundle.ENCODER else train_model)(job, run)
 
     return serve(given, int(caller), work)

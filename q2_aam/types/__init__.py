@@ -5,16 +5,20 @@ from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat
 from .importance import AAMImportanceDetailsDirectoryFormat
 from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
+from .onnx import AAMONNXModelDirectoryFormat
 from .semantic import (
     AAMClassifier,
     AAMEncoder,
     AAMImportanceDetails,
     AAMMetrics,
+    AAMONNXModel,
     AAMPredictionDetails,
     AAMRegressor,
+    AAMSettings,
     AAMTrainingHistory,
     register,
 )
+from .settings import AAMSettingsDirectoryFormat, AAMSettingsFormat
 
 __all__ = [
     'AAMClassifier',
@@ -25,10 +29,15 @@ __all__ = [
     'AAMMetricsDirectoryFormat',
     'AAMMetricsFormat',
     'AAMModelDirectoryFormat',
+    'AAMONNXModel',
+    'AAMONNXModelDirectoryFormat',
     'AAMPredictionDetails',
     'AAMPredictionDetailsDirectoryFormat',
     'AAMPredictionDetailsFormat',
     'AAMRegressor',
+    'AAMSettings',
+    'AAMSettingsDirectoryFormat',
+    'AAMSettingsFormat',
     'AAMTrainingHistory',
     'AAMTrainingHistoryDirectoryFormat',
     'AAMTrainingHistoryFormat',

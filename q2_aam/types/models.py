@@ -4,9 +4,9 @@ import pathlib
 
 from qiime2.plugin import ValidationError, model
 
-from q2_aam import bundle
 from q2_aam.errors import shown
 
+# q2_aam.bundle is imported where a model is read: every command of QIIME 2 loads this file
 PICKLE_PROTOCOLS = (2, 3, 4, 5)
 ZIP_MAGIC = b'PK\x03\x04'
 
@@ -21,17 +21,19 @@ class _BundleMemberFormat(model.BinaryFileFormat):
 class AAMModelDirectoryFormat(model.DirectoryFormat):
     """A bundle: `model.safetensors`, `config.json` and `card.json`."""
 
-    weights = model.File(bundle.MODEL_FILE, format=_BundleMemberFormat)
-    config = model.File(bundle.CONFIG_FILE, format=_BundleMemberFormat)
-    card = model.File(bundle.CARD_FILE, format=_BundleMemberFormat)
+    weights = model.File('model.safetensors', format=_BundleMemberFormat)
+    config = model.File('config.json', format=_BundleMemberFormat)
+    card = model.File('card.json', format=_BundleMemberFormat)
 
     # Before it calls _validate_, the framework checks the members, skips hidden files, and puts a path and the name of
     # the format in front of the message: so errors are raised here, in one sentence, before it looks.
     def validate(self, level='max'):
         """Raise ValidationError, in one sentence, unless the folder holds a valid bundle and nothing else."""
+        from q2_aam import bundle
+
         folder = pathlib.Path(str(self))
         if folder.is_dir():
-            _check_files(folder)
+            _check_files(folder, bundle.FILES)
             try:
                 bundle.check(folder, level)
             except ValueError as error:
@@ -39,19 +41,19 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
         super().validate(level)
 
 
-def _check_files(folder):
+def _check_files(folder, files):
     for path in sorted(folder.iterdir()):
         if path.is_file() and _is_pickled(path):
             raise ValidationError(
                 f'The model contains a pickled file, {shown(path.name)}, which could run arbitrary code when loaded; '
                 'use a model that was trained with this plugin.'
             )
-        if path.name not in bundle.FILES or not path.is_file():
+        if path.name not in files or not path.is_file():
             raise ValidationError(
                 f'The model contains {shown(path.name)}, which does not belong there: a model is the files '
-                f'{", ".join(bundle.FILES)} and nothing else; remove it.'
+                f'{", ".join(files)} and nothing else; remove it.'
             )
-    missing = [name for name in bundle.FILES if not (folder / name).exists()]
+    missing = [name for name in files if not (folder / name).exists()]
     if missing:
         raise ValidationError(f'The model lacks the file {missing[0]}; use a model that was trained with this plugin.')
 

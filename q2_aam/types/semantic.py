@@ -10,12 +10,16 @@ from .history import AAMTrainingHistoryDirectoryFormat, AAMTrainingHistoryFormat
 from .importance import AAMImportanceDetailsDirectoryFormat
 from .metrics import AAMMetricsDirectoryFormat, AAMMetricsFormat
 from .models import AAMModelDirectoryFormat
+from .onnx import AAMONNXModelDirectoryFormat
+from .settings import AAMSettingsDirectoryFormat, AAMSettingsFormat
 
 AAMEncoder = SemanticType('AAMEncoder')
 AAMRegressor = SemanticType('AAMRegressor')
 AAMClassifier = SemanticType('AAMClassifier')
 AAMTrainingHistory = SemanticType('AAMTrainingHistory')
 AAMMetrics = SemanticType('AAMMetrics')
+AAMONNXModel = SemanticType('AAMONNXModel')
+AAMSettings = SemanticType('AAMSettings')
 AAMPredictionDetails = SemanticType('AAMPredictionDetails', variant_of=SampleData.field['type'])
 AAMImportanceDetails = SemanticType('AAMImportanceDetails', variant_of=FeatureData.field['type'])
 
@@ -28,6 +32,9 @@ FORMATS = (
     AAMPredictionDetailsDirectoryFormat,
     AAMMetricsFormat,
     AAMMetricsDirectoryFormat,
+    AAMONNXModelDirectoryFormat,
+    AAMSettingsFormat,
+    AAMSettingsDirectoryFormat,
     *importance.FORMATS,
 )
 
@@ -63,6 +70,16 @@ ARTIFACT_CLASSES = (
         AAMMetricsDirectoryFormat,
         'The metrics of several methods on the same folds, their differences with confidence intervals, and a verdict.',
     ),
+    (
+        AAMSettings,
+        AAMSettingsDirectoryFormat,
+        'Parameters that a search found, as fit-regressor, fit-classifier and the cross-validations take them.',
+    ),
+    (
+        AAMONNXModel,
+        AAMONNXModelDirectoryFormat,
+        'A model for other runtimes: a graph of ONNX, what it is given and gives, its vocabulary, and a page.',
+    ),
 )
 
 
@@ -76,6 +93,8 @@ def register(plugin):
         AAMPredictionDetails,
         AAMMetrics,
         AAMImportanceDetails,
+        AAMONNXModel,
+        AAMSettings,
     )
     plugin.register_formats(*FORMATS)
     for semantic_type, directory_format, description in ARTIFACT_CLASSES:

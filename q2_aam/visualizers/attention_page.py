@@ -44,6 +44,19 @@ def blocks_of(found):
         *_heads(found, labels),
         _against_effects(found, labels),
         Table('correlations', 'Attention and effects', 'Spearman correlations, sample by sample.', found.correlations),
+        *_nucleotides_that_matter(found, labels),
+        Heading('Tables'),
+        Table('samples', 'ASVs of the samples', 'Rollout, effect and share of reads.', found.samples, 10),
+        Table('heads', 'Every head', 'Attention of the summary token to each ASV.', found.heads, 5),
+        *([_nucleotides(found)] if found.sequences else []),
+    ]
+
+
+def _nucleotides_that_matter(found, labels):
+    """Return the part on sequences; nothing where features have none."""
+    if not found.sequences:
+        return []
+    return [
         Heading('Nucleotides that matter'),
         Text(
             'By how much the prediction of the network alone is higher (orange) or lower (blue) with a nucleotide than '
@@ -51,10 +64,6 @@ def blocks_of(found):
             'are alike.'
         ),
         *(_sequence(found, labels, number, *one) for number, one in enumerate(found.sequences, 1)),
-        Heading('Tables'),
-        Table('samples', 'ASVs of the samples', 'Rollout, effect and share of reads.', found.samples, 10),
-        Table('heads', 'Every head', 'Attention of the summary token to each ASV.', found.heads, 5),
-        _nucleotides(found),
     ]
 
 

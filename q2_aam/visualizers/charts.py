@@ -250,7 +250,7 @@ def curves(frame, titles, domain=None, diagonal=None, points=False, log=False, m
         ),
         color=colour,
     )
-    up = alt.Scale(type='log') if log else alt.Scale(**{**fixed, **({'zero': True} if zero else {})})
+    up = alt.Scale(type='log') if log else alt.Scale(zero=True) if zero else alt.Scale(**fixed)
     layers = []
     if diagonal:
         layers.append(_line_between(alt, [(end, end) for end in diagonal]))

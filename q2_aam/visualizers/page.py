@@ -63,10 +63,10 @@ def inline_json(value):
     return json.dumps(value, separators=(',', ':'), allow_nan=False).translate(ESCAPES)
 
 
-def picture(figure, path):
+def picture(figure, path, scale=2.0):
     """Write a figure as a picture; the ending of `path`, .svg or .png, says which.
 
-    It is the one that the page shows first.
+    It is the one that the page shows first. A PNG has `scale` pixels for each of the page's.
     """
     import vl_convert
 
@@ -75,7 +75,7 @@ def picture(figure, path):
     if path.suffix == '.svg':
         path.write_text(vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite()), encoding='utf-8')
     else:
-        path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite(), scale=2))
+        path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite(), scale=scale))
 
 
 def _vega():

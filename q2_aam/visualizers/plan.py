@@ -65,7 +65,8 @@ def _facts(looked, rehearsal):
             items.append(('Groups', f'{len(set(labels.groups)):,}', 'of samples with a value'))
         if labels.values.dtype == object:
             items.append(('Classes', f'{len(set(labels.values)):,}', ''))
-    items.append(('ASVs', f'{len(study.codes):,}', f'of {_span(study.lengths)} nucleotides'))
+    span = 'features without sequences' if study.named else f'of {_span(study.lengths)} nucleotides'
+    items.append(('ASVs', f'{len(study.codes):,}', span))
     items.append(('Reads', f'{np.median(study.reads):,.0f}', f'per sample (median); fewest {study.reads.min():,.0f}'))
     items.append(('Richness', f'{np.median(study.richness):,.0f}', 'ASVs per sample (median)'))
     alone = int((looked.shared.in_samples == 1).sum())

@@ -97,7 +97,8 @@ def _planned(config):
 def _facts(summary, card):
     items = [('Epochs', f'{summary.epochs:,}', ''), ('Steps', f'{summary.steps:,}', '')]
     if summary.best_epoch is not None and summary.score is not None:
-        meaning = f'lowest validation {words(summary.score)}' + (', whose weights were kept' if summary.chosen else '')
+        most = 'highest' if summary.larger else 'lowest'
+        meaning = f'{most} validation {words(summary.score)}' + (', whose weights were kept' if summary.chosen else '')
         items.append(('Best epoch', f'{summary.best_epoch:,}', meaning))
     if 'network_weight' in summary.run:
         share = summary.run['network_weight']
@@ -107,7 +108,9 @@ def _facts(summary, card):
         items.append(('Time', _duration(card['wall_seconds']), f'on {card["device"]}, {card["precision"]}'))
         samples = ', '.join(f'{number:,} {part}' for part, number in card['samples'].items())
         items.append(('Samples', f'{sum(card["samples"].values()):,}', samples))
-        items.append(('ASVs', f'{card["asvs"]:,}', f'{card["amplicon_length"]["median"]:g} nucleotides (median)'))
+        lengths = card['amplicon_length']
+        of = 'features without sequences' if lengths is None else f'{lengths["median"]:g} nucleotides (median)'
+        items.append(('Features' if lengths is None else 'ASVs', f'{card["asvs"]:,}', of))
     if SEED in summary.run:
         items.append(('Random seed', f'{summary.run[SEED]:.0f}', 'the same gives the same model'))
     return Facts(items)

@@ -125,7 +125,8 @@ def test_all_parameters_of_a_fit_but_those_of_the_test_split_are_there(config):
     assert missing == {'test_fraction', 'random_forest', 'nodes', 'rendezvous'}
     # the others of predict are for new tables, and the coverage is for numbers only
     more = {opt.name for opt in PredictConfig.options()} - {opt.name for opt in config.options()}
-    assert more == {'harmonize', 'abstain'} | ({'coverage'} if config is CrossValidateClassifierConfig else set())
+    more_of_numbers = {'coverage'} if config is CrossValidateClassifierConfig else set()
+    assert more == {'harmonize', 'abstain', 'prediction_passes'} | more_of_numbers
 
 
 def test_the_same_seed_makes_the_same_folds_and_0_draws_one(run, context):

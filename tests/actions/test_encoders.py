@@ -9,11 +9,11 @@ from q2_aam.types import AAMModelDirectoryFormat
 
 
 def test_load_encoder_gives_the_files_that_were_released(plugin):
-    (encoder,) = plugin.actions['load_encoder'](name='v4')
+    (encoder,) = plugin.actions['load_encoder'](name='v4.1')
     assert str(encoder.type) == 'AAMEncoder'
     folder = encoder.view(AAMModelDirectoryFormat).path
     for file in bundle.FILES:
-        assert (folder / file).read_bytes() == (encoders.FOLDER / 'v4' / file).read_bytes()
+        assert (folder / file).read_bytes() == (encoders.FOLDER / 'v4.1' / file).read_bytes()
 
 
 def test_the_newest_is_loaded_where_no_name_is_given():

@@ -23,6 +23,7 @@ CORE = (
     'evaluation',
     'training',
     'inference',
+    'serve',
 )
 LIGHT = ('config', 'stats', 'bundle', 'evaluation')
 FRAMEWORK = ('qiime2', 'rachis', 'q2_types', 'q2_sample_classifier')

@@ -90,7 +90,10 @@ def test_predictions_lead_back_to_the_imported_table(chain, actions, small):
 
 
 # Parameters that are no field of a configuration.
-MORE = {'fit_regressor': {'metadata', 'groups', 'covariates', 'split'}, 'predict': {'covariates'}}
+MORE = {
+    'fit_regressor': {'metadata', 'groups', 'covariates', 'split', 'extra_targets', 'scale_by', 'sample_weights'},
+    'predict': {'covariates', 'scale_by'},
+}
 
 
 def test_every_parameter_of_every_action_is_recorded(chain, actions):

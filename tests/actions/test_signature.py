@@ -77,7 +77,7 @@ def test_default_and_help_come_from_the_field(plugin, name, opt):
 
 @pytest.mark.parametrize('name', CALLS)
 def test_parameters_keep_the_order_of_the_fields_with_advanced_ones_last(plugin, name):
-    views = ('metadata', 'groups', 'covariates', 'split')
+    views = ('metadata', 'groups', 'covariates', 'split', 'extra_targets', 'scale_by', 'sample_weights')
     names = [key for key in plugin.actions[name].signature.parameters if key not in views]
     options = CALLS[name].options()
     plain, advanced = ([opt.name for opt in options if opt.advanced is last] for last in (False, True))
@@ -222,16 +222,24 @@ PIPELINES = {
     'cross_validate': (cross_validate.cross_validate, CrossValidateConfig),
     'cross_validate_classifier': (cross_validate.cross_validate_classifier, CrossValidateClassifierConfig),
 }
-INPUTS = ['table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups', 'covariates', 'sites', 'split']
+INPUTS = [
+    'table', 'metadata', 'sequences', 'encoder', 'distance_matrix', 'groups', 'covariates', 'sites', 'split',
+    'extra_targets', 'scale_by', 'sample_weights', 'settings', 'taxonomy', 'phylogeny',
+]  # fmt: skip
+
+
+def inputs_of(name):
+    """Classes are scaled by nothing."""
+    return [one for one in INPUTS if one != 'scale_by' or name == 'cross_validate']
 
 
 @pytest.mark.parametrize('name', PIPELINES)
 def test_a_pipeline_has_its_parameters_with_order_and_defaults_but_no_annotations(name):
     function, call = PIPELINES[name]
     signature = inspect.signature(function)
-    assert list(signature.parameters) == ['ctx', *INPUTS, *parameters(call)]
+    assert list(signature.parameters) == ['ctx', *inputs_of(name), *parameters(call)]
     defaults = {key: param.default for key, param in signature.parameters.items() if param.default is not param.empty}
-    assert defaults == dict.fromkeys(INPUTS[2:]) | {opt.name: default_of(opt) for opt in call.options()}
+    assert defaults == dict.fromkeys(inputs_of(name)[2:]) | {opt.name: default_of(opt) for opt in call.options()}
     assert all(param.annotation is param.empty for param in signature.parameters.values())
     assert function.__annotations__ == {}
 
@@ -242,7 +250,7 @@ def test_the_framework_gives_a_pipeline_the_same_parameters_without_the_context(
     action = plugin.pipelines[name]
     for caller in (action.__call__, action.asynchronous):
         parameters_of_caller = inspect.signature(caller).parameters
-        assert list(parameters_of_caller) == [*INPUTS, *parameters(call)]
+        assert list(parameters_of_caller) == [*inputs_of(name), *parameters(call)]
         for opt in call.options():
             assert parameters_of_caller[opt.name].default == default_of(opt)
     assert list(action.signature.parameters) == [
@@ -251,6 +259,8 @@ def test_the_framework_gives_a_pipeline_the_same_parameters_without_the_context(
         'covariates',
         'sites',
         'split',
+        # artifacts are no parameters
+        *inputs_of(name)[9:-3],
         *parameters(call),
     ]
 
@@ -271,7 +281,8 @@ def test_a_pipeline_called_through_the_framework_gets_context_inputs_and_one_con
         assert hasattr(ctx, 'get_action')
         assert config == CrossValidateConfig.from_flat({'folds': 3, 'learning_rate': 1.0})
         pd.testing.assert_series_equal(given[1].to_series(), age.to_series())
-        assert isinstance(given[0], qiime2.Artifact) and given[2:] == (None,) * 7
+        assert isinstance(given[0], qiime2.Artifact) and given[2:9] == (None,) * 7
+        assert {'extra_targets', 'scale_by', 'sample_weights'} <= set(given[9]) and set(given[9].values()) == {None}
 
 
 def test_no_code_is_made_from_text():

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from q2_aam.data.batches import choose_masked_tokens, draw_samples, make_batch, sequence_chunks
+from q2_aam.data.batches import draw_samples, make_batch, sequence_chunks
+from q2_aam.data.masking import choose_masked_tokens
 from q2_aam.model.asv_encoder import CODES
 from q2_aam.model.heads import HEADS, SampleEmbeddings
 from q2_aam.model.losses import distance_loss, nucleotide_loss

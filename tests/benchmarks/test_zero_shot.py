@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from q2_aam.data.sequences import encode
+
 FOLDER = pathlib.Path(__file__).parent
 
 
@@ -99,7 +101,21 @@ def test_studies_that_were_left_out_are_scored_with_the_encoder_that_was_trained
     train_encoder.main()
     assert (out / 'encoder' / 'model.safetensors').exists() and not list(out.glob('*.part'))
     assert '| learned | made up | none | here | MIT |' in (out / 'encoder' / 'SOURCES.md').read_text()
-    monkeypatch.setattr(sys, 'argv', ['zero_shot.py', str(out), '--quick'])
+    monkeypatch.setattr(sys, 'argv', ['zero_shot.py', str(out), '--quick', '--tokens'])
     zero_shot.main()
     said = capsys.readouterr().out
     assert 'left: 8 samples' in said and 'start +8, N in front' in said and 'Aim: r 0.9 on average' in said
+
+
+def test_tokens_tell_samples_apart_without_an_encoder(load):
+    zero_shot = load('zero_shot')
+    codes, lengths = encode(['ACGTACGTAA' + 'C' * 10, 'ACGTACGTAA' + 'G' * 10, 'T' * 20])
+    # the first sample has the first ASV, the second half of it and half of the second, the third the last one
+    made = type('Study', (), {
+        'codes': codes, 'lengths': lengths, 'asvs': np.array([0, 0, 1, 2]), 'offsets': np.array([0, 1, 3, 4]),
+        'abundances': np.array([1.0, 0.5, 0.5, 1.0]), '__len__': lambda self: 3,
+    })()  # fmt: skip
+    present, of_reads = zero_shot.token_distances(made)
+    np.testing.assert_allclose(present, [[0, 1 / 3, 1], [1 / 3, 0, 1], [1, 1, 0]])
+    # of two tokens of each, half of the reads differ in the second
+    np.testing.assert_allclose(of_reads, [[0, 0.25, 1], [0.25, 0, 1], [1, 1, 0]])

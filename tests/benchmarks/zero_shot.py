@@ -1,13 +1,15 @@
 """Distances of studies that an encoder never saw, against UniFrac on one tree for all: Mantel's r and R2 of each study.
 
     python tests/benchmarks/zero_shot.py OUT [--table left-out.biom] [--encoder FOLDER ...] [--depths 200 1000 2000]
-        [--samples 100] [--own-tree] [--seed 1] [--quick]
+        [--samples 100] [--own-tree] [--tokens] [--seed 1] [--quick]
 
 OUT is what recipe/train_encoder.py has written: the samples of studies that were left out, the sequences, the tree and
 the encoder, to which --encoder adds others. Distances are predicted from the sequences as they are at each depth, and
 at 1,000 reads from sequences that were read in another way. --own-tree also builds a tree of the study's sequences
-alone: how far UniFrac on that agrees with UniFrac on the one tree is the best that can be asked for. Aim: r 0.9 on
-average and 0.8 at worst, R2 0.8 on average. Reads are drawn without replacement; samples with fewer give all.
+alone: how far UniFrac on that agrees with UniFrac on the one tree is the best that can be asked for. --tokens adds what
+needs no encoder: the share of tokens in which two samples differ; and how far all that agrees with weighted UniFrac.
+Aim: r 0.9 on average and 0.8 at worst, R2 0.8 on average. Reads are drawn without replacement; samples with fewer give
+all.
 """
 
 import argparse
@@ -20,15 +22,21 @@ import warnings
 import bench
 import distances
 import numpy as np
+import scipy.sparse
+from scipy.spatial.distance import cdist
 
 from q2_aam.config import DistancesConfig
 from q2_aam.data.inputs import read_study
 from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.tokens import token_keys
+from q2_aam.data.unifrac import UnifracDistances
 from q2_aam.inference.embed import predict_distances
 
 RECIPE = pathlib.Path(__file__).resolve().parents[2] / 'recipe'
 LETTERS = np.array(list('?ACGTN'))
 DEPTH = 1000
+TOKEN = 10
+TOKENS, WEIGHTED = 'Tokens alone', 'Against weighted UniFrac'
 AIM_R, AIM_WORST, AIM_R2 = 0.9, 0.8, 0.8
 READINGS = {
     'first 120': lambda full: full[:120],
@@ -113,6 +121,32 @@ def own_tree(study, folder):
     return folder / train_encoder.TREE
 
 
+def token_distances(study):
+    """Return the share of tokens that one of two samples lacks, and in how much of their reads their tokens differ."""
+    keys = token_keys(study.codes, TOKEN)
+    asvs, _ = np.nonzero(keys >= 0)
+    _, tokens = np.unique(keys[keys >= 0], return_inverse=True)
+    of_asvs = scipy.sparse.csr_matrix((np.ones(len(asvs)), (asvs, tokens.ravel())))
+    shares = scipy.sparse.csr_matrix((study.abundances, study.asvs, study.offsets), (len(study), of_asvs.shape[0]))
+    reads = (shares @ of_asvs).toarray()
+    totals = reads.sum(axis=1)
+    return cdist(reads > 0, reads > 0, 'jaccard'), cdist(reads, reads, 'cityblock') / (totals[:, None] + totals)
+
+
+def token_figures(drawn, true, encoders, tree, folder):
+    """Yield what :func:`figures` does, of tokens, and of weighted UniFrac."""
+    present, of_reads = token_distances(drawn)
+    yield TOKENS, f'{DEPTH} reads', *agreement(present, true)
+    rows = np.arange(len(drawn))
+    phylogeny = read_phylogeny(tree, drawn.feature_ids)
+    weighted = UnifracDistances(phylogeny, drawn, rows, np.random.default_rng(0), 'weighted_normalized').among(rows)
+    weighted = weighted.astype(float)
+    yield WEIGHTED, 'tokens, by reads', *agreement(of_reads, weighted)
+    yield WEIGHTED, 'unweighted UniFrac', *agreement(true, weighted)
+    for encoder in encoders:
+        yield WEIGHTED, str(encoder), *agreement(predicted(drawn, encoder, str, folder), weighted)
+
+
 def figures(study, encoders, tree, options):
     """Yield (encoder, what, r, R2) of a study; of the study's own tree the encoder is empty."""
     for depth in options.depths:
@@ -124,6 +158,8 @@ def figures(study, encoders, tree, options):
                 yield encoder, f'{depth} reads', *agreement(predicted(drawn, encoder, str, folder), true)
                 for what, read in READINGS.items() if depth == DEPTH else ():
                     yield encoder, what, *agreement(predicted(drawn, encoder, read, folder), true)
+            if options.tokens and depth == DEPTH:
+                yield from token_figures(drawn, true, encoders, tree, folder)
             if options.own_tree and depth == DEPTH:
                 other = distances.unifrac(drawn, read_phylogeny(own_tree(drawn, folder), drawn.feature_ids))
                 yield None, 'its own tree', *agreement(other, true)
@@ -137,6 +173,7 @@ def main():
     parser.add_argument('--depths', type=int, nargs='*', default=[200, DEPTH, 2000])
     parser.add_argument('--samples', type=int, default=100)
     parser.add_argument('--own-tree', action='store_true')
+    parser.add_argument('--tokens', action='store_true')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--quick', action='store_true', help='few samples of each study')
     options = parser.parse_args()

@@ -10,7 +10,8 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.bundle.domain import ARRAYS, Domain
-from q2_aam.bundle.files import DIFFICULTIES, array_types
+from q2_aam.bundle.files import array_types
+from q2_aam.bundle.tensors import DIFFICULTIES
 from q2_aam.data.signs import Signs
 from q2_aam.errors import UserError
 from q2_aam.stats.familiarity import Familiarity

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from q2_aam import bundle
-from q2_aam.bundle import known_asvs
-from q2_aam.bundle.files import ABUNDANCE, ENSEMBLE, GROUPS, OPTIONAL, REFERENCES, SCORES, VOCABULARY, array_types
+from q2_aam.bundle import known_asvs, token_branches
+from q2_aam.bundle.files import array_types
+from q2_aam.bundle.tensors import ABUNDANCE, ENSEMBLE, GROUPS, OPTIONAL, REFERENCES, SCORES, VOCABULARY
 from q2_aam.data.inputs import read_study
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import UserError
@@ -56,9 +57,9 @@ def test_the_arrays_that_a_bundle_asks_for_are_those_of_an_ensemble_and_its_voca
         assert (asked[REFERENCES], asked[SCORES], asked[GROUPS]) == ('U8', 'F64', 'I64')
     without = array_types(dataclasses.replace(config, blend=None))
     assert not any(name.startswith(ENSEMBLE) for name in without) and {REFERENCES, SCORES, GROUPS} <= set(without)
-    # an encoder may hold the ASVs that it knows
+    # an encoder may hold the ASVs that it knows, or tokens
     of_encoder = set(array_types(bundle.read_config(FIXTURE / 'encoder')))
-    assert of_encoder == set(known_asvs.ARRAYS) <= OPTIONAL
+    assert of_encoder == {*known_asvs.ARRAYS, *token_branches.ARRAYS} <= OPTIONAL
 
 
 def drawn(kinds, outputs, members=5, size=20):

@@ -198,7 +198,8 @@ def test_a_card_tells_what_a_reader_may_rely_on(tiny_encoder, tiny_regressor):
     cards = [json.loads((run.folder / bundle.CARD_FILE).read_text()) for run in (tiny_encoder, tiny_regressor)]
     assert [card['kind'] for card in cards] == ['encoder', 'regressor']
     for card in cards:
-        assert set(card) == set(bundle.CARD_FIELDS)
+        assert set(card) == {*bundle.CARD_FIELDS, 'devices', 'nodes', 'strategy'}
+        assert (card['devices'], card['nodes'], card['strategy']) == (1, 1, 'single')
         assert (card['format_version'], card['seed'], card['device'], card['asvs']) == (1, 7, 'cpu', 30)
         assert card['amplicon_length']['longest'] <= 60
         assert all(len(digest) == 64 for digest in card['input_sha256'].values())

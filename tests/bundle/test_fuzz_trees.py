@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from q2_aam import bundle
-from q2_aam.bundle.files import ENSEMBLE
+from q2_aam.bundle.tensors import ENSEMBLE
 from q2_aam.data.inputs import read_study
 from q2_aam.data.log_abundances import log_abundances
 from q2_aam.data.vocabulary import Vocabulary

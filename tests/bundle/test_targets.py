@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from q2_aam.bundle import Blend, ClassTarget, NumericTarget
-from q2_aam.bundle.targets import gate_of
+from q2_aam.bundle.blend import gate_of
 from q2_aam.stats.conformal import calibrate
 
 
@@ -87,7 +87,8 @@ def test_a_calibration_by_difficulty_goes_with_quantiles_only():
         with pytest.raises(ValueError) as error:
             NumericTarget('age', 0.0, 1.0, 0.5, quantiles=quantiles, calibration=calibration)
         assert str(error.value) == (
-            'The calibration of the target must be by difficulty if, and only if, it has quantiles or a difficulty.'
+            'The calibration of the target must be by difficulty if, and only if, it has quantiles, a difficulty or a '
+            'scaling by category.'
         )
 
 

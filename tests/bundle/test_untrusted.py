@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from q2_aam import bundle
 from q2_aam.bundle import BundleConfig
-from q2_aam.bundle.files import MAX_VOCABULARY
+from q2_aam.bundle.tensors import MAX_VOCABULARY
 from q2_aam.bundle.untrusted import MAX_BYTES, brief, one_line, read_object
 from q2_aam.config import HeadConfig, ModelConfig
 from q2_aam.errors import UserError

@@ -9,13 +9,13 @@ import torch
 from q2_aam.data.batches import (
     Batch,
     Budget,
-    choose_masked_tokens,
     cut,
     draw_samples,
     make_batch,
     sample_chunks,
     sequence_chunks,
 )
+from q2_aam.data.masking import choose_masked_tokens
 from q2_aam.data.study import build_study
 
 SAMPLES = {
@@ -113,7 +113,9 @@ def test_the_types_are_those_that_tensors_are_indexed_by(study):
     batch = make_batch(draw_samples(study, [0, 3, 1], sequences=True), BUDGET)
     (sequences,), (samples,) = batch.sequences, batch.samples
     assert sequences.codes.dtype == torch.uint8 and samples.abundances.dtype == torch.float32
-    others = [x for x in tensors_of(batch) if x is not sequences.codes and x is not samples.abundances]
+    assert samples.depths.dtype == torch.float32
+    named = sequences.codes, samples.abundances, samples.depths
+    others = [x for x in tensors_of(batch) if not any(x is one for one in named)]
     assert len(others) > 8 and {x.dtype for x in others} == {torch.int64}
 
 
@@ -124,7 +126,7 @@ def test_every_tensor_of_a_batch_goes_to_the_device(study):
     batch.masked = sequence_chunks(drawn.codes, drawn.lengths, BUDGET, masked)
     batch.labels['nucleotides'] = torch.zeros(3)
     moved = batch.to(torch.device('meta'))
-    assert len(list(tensors_of(moved))) == len(list(tensors_of(batch))) == 19
+    assert len(list(tensors_of(moved))) == len(list(tensors_of(batch))) == 20
     assert all(tensor.is_meta for tensor in tensors_of(moved)) and not any(x.is_meta for x in tensors_of(batch))
     assert moved.heads == ('nucleotides',) and moved.masked[0].layout.buckets[0].shape == (1, 3)
 
@@ -219,3 +221,17 @@ def test_padding_is_never_masked_and_every_token_may_be():
 def test_all_tokens_can_be_masked():
     masked = choose_masked_tokens(np.array([3, 2]), 1, 1.0, np.random.default_rng(1))
     assert masked.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_depths_are_the_reads_of_which_abundances_are_shares(study):
+    rows = np.array([1, 0])
+    whole = draw_samples(study, rows)
+    assert whole.depths.tolist() == study.reads[rows].tolist()
+
+    def first_of_each(abundances, offsets):
+        keep = np.isin(np.arange(len(abundances)), offsets[:-1])
+        return keep, np.where(keep, np.float32(1), abundances)
+
+    some = draw_samples(study, rows, first_of_each)
+    counts = (whole.abundances * np.repeat(whole.depths, np.diff(whole.offsets)))[whole.offsets[:-1]]
+    np.testing.assert_allclose(some.abundances * some.depths, counts, rtol=1e-6)

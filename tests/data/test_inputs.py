@@ -62,9 +62,38 @@ def test_the_maximum_length_is_handed_on(write, fasta):
     assert study.longest == 4 and study.truncated.tolist() == [False, True, False]
 
 
-def test_hashed_ids_without_sequences_are_refused(write):
+HASHES = ['d41d8cd98f00b204e9800998ecf8427e', 'f1', 'f2']
+
+
+@pytest.mark.parametrize('ids, named', [(HASHES, None), (['f0', 'f1', 'f2'], False)])
+def test_hashed_ids_without_sequences_are_refused_and_so_are_names_by_a_model_of_sequences(ids, named, write):
     with pytest.raises(UserError, match='^The feature IDs of the table are not sequences '):
-        read_study(write(['f0', 'f1', 'f2']))
+        read_study(write(ids), named=named)
+
+
+def test_features_with_names_and_no_sequences_are_read_by_their_names(write, tmp_path):
+    study, _ = read_study(write(['f0', 'f1', 'f2']), max_length=4, harmonize=lambda table, of: 1 / 0)
+    assert study.named and sorted(study.feature_ids) == ['f0', 'f1', 'f2'] and not study.truncated.any()
+    other, _ = read_study(write(['f2', 'f0', 'f1'], 'other.biom'), folder=tmp_path)
+    assert other.named and set(other.keys.tolist()) == set(study.keys.tolist())
+    again, _ = read_study(write(['f2', 'f0', 'f1'], 'other.biom'), folder=tmp_path)
+    assert again.named and again.feature_ids == other.feature_ids
+
+
+def test_a_model_of_names_refuses_sequences_given_or_as_ids(write, fasta):
+    with pytest.raises(UserError) as error:
+        read_study(write(['f0', 'f1', 'f2']), fasta, named=True)
+    assert str(error.value) == (
+        'The model knows features by their names, because it was trained without sequences, but sequences are given; '
+        'leave them out, or give a model that was trained with sequences.'
+    )
+    ids = ['ACGT' * 20, 'AAAC' * 20, 'GGGT' * 20]
+    with pytest.raises(UserError) as error:
+        read_study(write(ids), named=True)
+    assert str(error.value).startswith(
+        'The model knows features by their names, because it was trained without sequences, but the features of the '
+        "table are sequences (e.g. 'ACGT"
+    )
 
 
 def test_a_finished_study_in_the_folder_is_taken_instead_of_the_sequences_and_counts(write, fasta, tmp_path):

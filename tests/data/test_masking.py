@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from q2_aam.data.batches import Budget, choose_masked_tokens, sequence_chunks
-from q2_aam.data.masking import choose_masked, hide, with_noise
+from q2_aam.data.batches import Budget, sequence_chunks
+from q2_aam.data.masking import choose_masked, choose_masked_tokens, hide, with_noise
 
 LENGTHS = np.array([250, 120, 61, 7, 1])
 BUDGET = Budget(2**30, 1, 1, 1, 1, 1)

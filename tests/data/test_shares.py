@@ -1,10 +1,14 @@
 """A batch dealt out among processes: everything once, about as much for each, and joined in its own order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from q2_aam.data.batches import Batch, Budget, Drawn, choose_masked_tokens, sequence_chunks
+from q2_aam.data.batches import Batch, Budget, Drawn, sequence_chunks
+from q2_aam.data.masking import choose_masked_tokens
 from q2_aam.data.shares import ALONE, Share, deal, places_of
 
 BUDGET = Budget(10**6, 3, 10, 10, 4, 1)
@@ -39,12 +43,47 @@ def shares_of(size, drawn, masked=None):
 def joined(shares, level, values):
     """Return what each process gets that gives its own values."""
     most = max(share.places[level][1] for share in shares)
-    padded = torch.cat([torch.nn.functional.pad(value, (0, 0, 0, most - len(value))) for value in values])
+    padded = torch.cat([F.pad(value[:most], (0, 0, 0, max(0, most - len(value)))) for value in values])
     results = []
     for share, value in zip(shares, values):
         share.gather = lambda part: padded
         results.append(share.join(level, value)[0])
     return results
+
+
+def test_processes_with_divided_weights_compute_equally_many_chunks_of_each_level():
+    drawn = drawn_of(samples=8)
+    masked = choose_masked_tokens(drawn.lengths, 3, 0.5, np.random.default_rng(1))
+    small, told = dataclasses.replace(BUDGET, max_floats=160), {}
+
+    def make(rank, budget, largest):
+        asked = iter(range(6))
+
+        def most(number):
+            told.setdefault(rank, []).append(number)
+            return largest[next(asked)] if largest else number
+
+        share = Share(rank, 2, None, most)
+        part = share.make_batch(drawn, budget)
+        part.masked = sequence_chunks(drawn.codes, drawn.lengths, budget, masked)
+        share.divide_masked(part, budget)
+        return share, part
+
+    for rank, budget in enumerate((BUDGET, small)):
+        make(rank, budget, None)
+    # the first has one chunk of each level, the second many
+    assert told[0] == [1, 0] * 3 and min(told[1][::2]) > 1 and min(told[1][1::2]) > 0
+    largest = [max(numbers) for numbers in zip(*told.values())]
+    shares, parts = zip(*(make(rank, budget, largest) for rank, budget in enumerate((BUDGET, small))))
+    for place, level in enumerate(('sequences', 'samples', 'masked')):
+        kept = [[chunk.kept for chunk in getattr(part, level)] for part in parts]
+        number, again = largest[2 * place : 2 * place + 2]
+        assert kept == [[False] * again + [True] * (number - again)] * 2
+    # what is computed for the sake of the other process only is nowhere in the end
+    codes = [torch.cat([F.pad(c.codes, (0, 12 - c.codes.shape[1])) for c in part.sequences]) for part in parts]
+    assert sum(map(len, codes)) > len(drawn.codes)
+    for whole in joined(shares, 'sequences', codes):
+        assert torch.equal(whole, torch.from_numpy(drawn.codes))
 
 
 @pytest.mark.parametrize('size', [1, 2, 3, 8, 12])

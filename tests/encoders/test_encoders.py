@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from q2_aam import bundle, encoders
 from q2_aam.config import DistancesConfig, EmbedConfig, FitRegressorConfig
@@ -27,10 +28,12 @@ DAMAGED = (
     'again.'
 )
 FEW = (
-    'Only 0% of the reads of the table are in sequences near those that the encoder v4 learned from (16S V4 from '
-    'primer 515F on): give an encoder of the region of the table (pretrain makes one), or set default_encoder to v4 '
+    'Only 0% of the reads of the table are in sequences near those that the encoder v4.1 learned from (16S V4 from '
+    'primer 515F on): give an encoder of the region of the table (pretrain makes one), or set default_encoder to v4.1 '
     'to use it all the same.'
 )
+# Of the first sample to two others in what `table_of` writes of `v4`.
+RELEASED = [0.221361, 0.389178]
 STRANGERS = (
     'Only 0% of the reads of the table are in sequences near those that the encoder learned from, so that what it '
     'makes of the others may be far off: give an encoder that was trained on such sequences.'
@@ -121,21 +124,37 @@ def test_an_encoder_that_is_given_is_taken_and_two_are_refused(tmp_path):
     with pytest.raises(UserError, match=exactly(TWO)):
         choice.choose(tmp_path, 'v4')
     assert choice.choose(None, 'none') is None
-    assert choice.choose(None, 'auto') == choice.Chosen(encoders.FOLDER / 'v4', 'v4', False)
+    assert choice.choose(None, 'auto') == choice.Chosen(encoders.FOLDER / 'v4.1', 'v4.1', False)
     assert choice.choose(None, 'v4').asked_for
     with pytest.raises(UserError, match=exactly(NONE)):
         choice.choose_to_read(None, 'none')
 
 
-def test_without_an_encoder_v4_reads_v4_and_says_so(table_of, v4):
+def test_without_an_encoder_the_newest_reads_v4_and_says_so(table_of, v4):
     table, lines = table_of(v4), []
     distances = predict_distances(table, None, DistancesConfig.from_flat(QUICK), say=lines.append)
-    assert lines.count('Encoder: v4, which comes with q2-aam; 100% of the reads are in sequences near those that it '
+    assert lines.count('Encoder: v4.1, which comes with q2-aam; 100% of the reads are in sequences near those that it '
                        'learned from.') == 1  # fmt: skip
-    given = predict_distances(table, encoders.path_of('v4'), DistancesConfig.from_flat(QUICK), say=lambda line: None)
+    given = predict_distances(table, encoders.path_of('v4.1'), DistancesConfig.from_flat(QUICK), say=lambda line: None)
     pd.testing.assert_frame_equal(distances, given)
     ordination, _ = embed(table, None, EmbedConfig.from_flat(QUICK), say=lines.append)
     assert len(ordination.samples) == 12
+
+
+def test_v4_predicts_what_it_did_when_it_was_released(table_of, v4):
+    table = table_of(v4)
+
+    def distances(name):
+        config = DistancesConfig.from_flat(QUICK | {'default_encoder': name})
+        return predict_distances(table, None, config, say=lambda line: None).loc['s00', ['s01', 's02']].tolist()
+
+    assert distances('v4') == pytest.approx(RELEASED, abs=1e-5)
+    # the same network, and branches of tokens in place of those of ASVs
+    old, new = (bundle.load(encoders.path_of(name)) for name in ('v4', 'v4.1'))
+    others = new.network.state_dict()
+    assert all(torch.equal(value, others[key]) for key, value in old.network.state_dict().items() if key in others)
+    assert new.token_branches is not None and new.known_asvs is None and old.token_branches is None
+    assert distances('v4.1') != pytest.approx(RELEASED, abs=1e-3)
 
 
 @pytest.mark.parametrize('call, config', [(predict_distances, DistancesConfig), (embed, EmbedConfig)])

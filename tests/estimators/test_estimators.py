@@ -236,6 +236,26 @@ def test_a_model_is_saved_and_loaded_with_its_parameters(tiny, fitted, tmp_path)
         Regressor.load(tmp_path / 'nowhere')
 
 
+def test_features_without_sequences_are_known_by_name_and_placed_by_their_taxonomy(tiny):
+    names = [f'OTU{number}' for number in range(tiny.counts.shape[1])]
+    counts = tiny.counts.set_axis(names, axis=1)
+    taxonomy = pd.Series([f'k__A; g__{number // 3}' for number in range(len(names))], names)
+    form = {name: value for name, value in NO_ENSEMBLE.items() if name != 'nucleotides_per_token'}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AAMWarning)
+        model = Regressor(**form, taxonomy=taxonomy).fit(counts, tiny.target)
+        predictions = model.predict(counts)
+        new = counts.rename(columns={'OTU0': 'new'})
+        model.taxonomy = taxonomy.rename({'OTU0': 'new'})
+        placed = model.details(new)
+        model.taxonomy = None
+        left_out = model.details(new)
+    assert np.isfinite(predictions).all() and (placed['share_of_reads_near'] == 1).all()
+    assert left_out['share_of_reads_near'].min() < 1
+    with pytest.raises(UserError, match='^taxonomy must be a pandas.Series by feature ID, but it is of '):
+        Regressor(**form, taxonomy={'OTU0': 'k__A'}).fit(counts, tiny.target)
+
+
 def test_an_encoder_that_comes_with_the_package_is_loaded(tiny):
     model = Encoder.load(encoders.path_of('v4'))
     assert model.bundle_.config.distance_divisor is not None

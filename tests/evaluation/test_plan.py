@@ -273,6 +273,39 @@ def test_what_an_encoder_cannot_read_is_found(study, found):
     assert found(study, references=references(other), max_length=LENGTH)['other_region'].severity == ERROR
 
 
+def test_features_without_sequences_are_told_with_what_an_encoder_knows_of_them(study, tmp_path):
+    from q2_aam.data.inputs import read_study
+    from q2_aam.data.known_features import learn_features
+
+    named = dataclasses.replace(
+        study, counts=study.counts.set_axis([f'OTU{number}' for number in range(study.counts.shape[1])], axis=1)
+    )
+    table, fasta = named.write(tmp_path / 'named')
+    given = Given(table, target=study.target, groups=study.groups, batches=study.batches)
+
+    def found(**more):
+        return {one.where: one for one in look(dataclasses.replace(given, **more)).findings if one.fault != 'few_near'}
+
+    assert set(found()) == {'table'}
+    assert found()['table'].severity == NOTE and "(e.g. 'OTU" in found()['table'].what
+    read, _ = read_study(table)
+    known = learn_features(read, np.arange(len(read)))
+    assert set(found(max_length=16, known=known)) == {'table'}
+    # an encoder of sequences, and the other way round
+    assert found(max_length=LENGTH)['encoder'].what == (
+        'The encoder reads sequences, but the features of the table have none.'
+    )
+    table, fasta = study.write(tmp_path / 'sequences')
+    other = look(Given(table, fasta, target=study.target, groups=study.groups, max_length=16, known=known)).findings
+    assert [one.severity for one in other if one.fault == 'names'] == [ERROR]
+    # a third of the reads is known
+    few = learn_features(read, np.arange(len(read)))
+    few = dataclasses.replace(few, ids=[f'X{name}' for name in few.ids])
+    one = next(one for one in look(dataclasses.replace(given, max_length=16, known=few)).findings if
+               one.fault == 'few_near')  # fmt: skip
+    assert one.severity == ERROR and one.what.startswith('0% of the reads are in features that the encoder knows')
+
+
 def test_every_fault_has_a_title_and_the_gravest_comes_first():
     findings = [Finding(severity, 'target', 'here', 'What.', 'Do.') for severity in (NOTE, WARNING, ERROR, WARNING)]
     assert list(as_frame(findings)['severity']) == [ERROR, WARNING, WARNING, NOTE]

@@ -105,6 +105,24 @@ def test_the_score_is_the_metric_whose_lowest_epoch_is_the_best_one():
     assert (summary.score, summary.best_epoch, summary.chosen) == ('log_loss', 3, True)
 
 
+@pytest.mark.parametrize('metric, name', [('r2', 'R2'), ('balanced_accuracy', 'balanced accuracy')])
+def test_a_score_that_is_to_be_large_is_highest_in_its_best_epoch(metric, name):
+    values = [-one for one in RISING]
+    rows = history(RISING, best=8).replace({'mae': metric})
+    of_validation = rows['metric'] == metric
+    rows.loc[of_validation, 'value'] = values
+    summary = summarize(rows)
+    assert (summary.score, summary.best_epoch, summary.larger) == (metric, 8, True)
+    first, rest = verdict(summary)
+    assert first == (
+        f'It converged: the validation {name} was highest in epoch 8 (-3.3), and no higher in the 12 epochs after.'
+    )
+    assert f'while the validation {name} fell from -3.3 to -5;' in rest
+    rows.loc[of_validation, 'value'] = [-one for one in FALLING]
+    first, _ = verdict(summarize(rows[rows['metric'] != 'best_epoch']))
+    assert first == f'It was still improving: the validation {name} was highest in epoch 20 (-2.4), at the very end.'
+
+
 def test_values_that_are_not_finite_are_left_out():
     summary = summarize(history([float('nan'), 2.0, float('inf')]))
     assert list(summary.series('validation', 'mae')) == [2.0] and summary.best_epoch == 2

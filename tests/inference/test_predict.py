@@ -123,6 +123,12 @@ def test_memory_cuts_the_work_and_not_the_result(tiny, predicted, regressor, mon
     assert list(cut) == pytest.approx(list(together), abs=1e-4 * SCALE)
 
 
+def test_several_devices_divide_the_work_and_not_the_result(tiny, predicted, regressor):
+    together, _ = predicted(tiny, regressor)
+    divided, _ = predicted(tiny, regressor, 'divided', devices=2)
+    assert list(divided) == pytest.approx(list(together), rel=1e-6)
+
+
 def test_a_table_without_a_sequence_in_common_is_predicted(tiny, predicted, regressor):
     random = np.random.default_rng(9)
     new = {name: ''.join(random.choice(list('ACGT'), 50)) for name in tiny.sequences}

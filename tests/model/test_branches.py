@@ -49,10 +49,27 @@ def test_rows_are_samples_with_their_asvs(branches, rows):
 
 
 def test_parts_that_are_joined_are_as_before(branches):
+    assert Branches.concatenate([branches[:2], branches[2:]]).scale is None
+    branches.scale = torch.arange(5.0)
     again = Branches.concatenate([branches[:2], branches[2:]])
     assert all(
         torch.equal(getattr(again, field.name), getattr(branches, field.name)) for field in dataclasses.fields(again)
     )
+
+
+def test_lengths_count_what_the_scale_of_a_sample_says(branches):
+    shared, one, _ = own_lengths(branches, branches)
+    scale = torch.tensor([1.0, 4.0, 1.0, 2.0, 0.25])
+    scaled = dataclasses.replace(branches, scale=scale)
+    again, one_again, other_again = own_lengths(scaled[:2], scaled)
+    torch.testing.assert_close(one_again, (one * scale)[:2])
+    torch.testing.assert_close(other_again, one * scale)
+    torch.testing.assert_close(again, (shared * (scale[:, None] * scale).sqrt())[:2])
+    # a sample is as far from itself as before
+    assert torch.equal(own_lengths(scaled, scaled)[0].diagonal(), own_lengths(scaled, scaled)[1])
+    keys = torch.from_numpy(np.random.default_rng(1).integers(-(2**63), 2**63, 12, dtype=np.int64))
+    vectors = sketched(scaled, keys[scaled.asvs], 4096)
+    torch.testing.assert_close(vectors @ vectors.T, own_lengths(scaled, scaled)[0])
 
 
 def test_unseen_relatives_are_apart_although_their_memberships_are_the_same(config_of):

@@ -46,6 +46,33 @@ def test_the_gradient_of_ragged_attention_is_that_of_dense_attention(sizes):
     torch.testing.assert_close(ragged, gradient, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16])
+def test_on_a_cpu_the_gradient_of_attention_is_computed_in_float32(precision, monkeypatch):
+    # that of torch in half precision takes 15 times as long
+    qkv = torch.randn(12, 3, 2, 4, generator=torch.Generator().manual_seed(3)).to(precision).requires_grad_()
+    attend, seen = F.scaled_dot_product_attention, []
+
+    def see(*inputs, **more):
+        out = attend(*inputs, **more)
+        seen.append(out.dtype)
+        return out
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', see)
+    with torch.autocast('cpu', precision):
+        out = attention(qkv, [5, 4, 3])
+        (gradient,) = torch.autograd.grad(out.float().sin().sum(), qkv)
+    assert out.dtype == gradient.dtype == precision and set(seen) == {torch.float32}
+    with torch.no_grad(), torch.autocast('cpu', precision):
+        seen.clear()
+        attention(qkv, [5, 4, 3])
+    assert set(seen) == {precision}
+    whole = qkv.detach().float().requires_grad_()
+    expected = attention(whole, [5, 4, 3])
+    torch.testing.assert_close(out, expected.to(precision))
+    (exact,) = torch.autograd.grad(expected.sin().sum(), whole)
+    torch.testing.assert_close(gradient.float(), exact, rtol=0.02, atol=0.02)
+
+
 def test_a_block_reads_each_sequence_alone(scrambled):
     block = scrambled(Block(16, 2, 2))
     sizes = [3, 7, 1, 9, 6]

@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from q2_aam.model.losses import TARGET_LOSSES, class_loss, distance_loss, nucleotide_loss, quantile_loss
+from q2_aam.model.losses import (
+    TARGET_LOSSES,
+    asymmetric_loss,
+    class_loss,
+    distance_loss,
+    known_losses,
+    nucleotide_loss,
+    quantile_loss,
+    weighted_mean,
+)
 
 
 def test_guessing_nucleotides_costs_1():
@@ -95,7 +104,7 @@ def test_target_losses_of_an_error_of_a_half_and_of_three(name, expected):
 
 def test_predicting_the_mean_of_a_scaled_target_costs_1():
     target = torch.tensor([-1.0, 1.0, -1.0, 1.0])
-    assert [TARGET_LOSSES[name](torch.zeros(4), target).item() for name in TARGET_LOSSES] == [1, 1, 1]
+    assert [TARGET_LOSSES[name](torch.zeros(4), target).mean().item() for name in TARGET_LOSSES] == [1, 1, 1]
 
 
 @pytest.mark.parametrize('classes', [2, 3, 7])
@@ -123,6 +132,31 @@ def test_the_quantile_loss_is_least_at_the_quantiles():
             off[:, column] += step
             assert quantile_loss(off, true, levels) > least
     # of the median alone it is the mean absolute error
-    assert quantile_loss(at[:, :1], true, (0.5,)).item() == pytest.approx(TARGET_LOSSES['mae'](at[:, 0], true).item())
+    absolute = TARGET_LOSSES['mae'](at[:, 0], true).mean().item()
+    assert quantile_loss(at[:, :1], true, (0.5,)).item() == pytest.approx(absolute)
     # one below a value by 2 and one above by 1, at a level of 0.9
     assert quantile_loss(torch.tensor([[1.0], [4.0]]), torch.tensor([3.0, 3.0]), (0.9,)).item() == pytest.approx(1.9)
+
+
+def test_weights_multiply_the_loss_of_each_sample():
+    true, outputs, weights = torch.tensor([0.0, 1.0]), torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([2.0, 0.0])
+    logits = torch.tensor([[1.0, 0.0], [5.0, 0.0]])
+    for loss in (
+        lambda rows, weights=None: quantile_loss(outputs[rows], true[rows], (0.5, 0.9), weights),
+        lambda rows, weights=None: asymmetric_loss(outputs[rows, 0], true[rows], 1.0, 2.0, weights),
+        lambda rows, weights=None: class_loss(logits[rows], true[rows].long(), torch.ones(2), 0.1, weights),
+        lambda rows, weights=None: weighted_mean(TARGET_LOSSES['mse'](outputs[rows, 0], true[rows]), weights),
+    ):
+        # the second sample counts for nothing, the first for both
+        assert loss([0, 1], weights).item() == pytest.approx(loss([0]).item())
+
+
+def test_each_target_has_the_mean_loss_of_the_samples_that_have_it():
+    nan = float('nan')
+    predicted = torch.tensor([[1.0, 2.0, 3.0], [5.0, 2.0, 3.0]], requires_grad=True)
+    losses = known_losses(TARGET_LOSSES['mse'], predicted, torch.tensor([[0.0, nan, nan], [3.0, 0.0, nan]]))
+    assert losses.tolist() == [2.5, 4.0, 0.0]
+    losses.sum().backward()
+    assert torch.isfinite(predicted.grad).all() and predicted.grad[0, 1] == predicted.grad[1, 2] == 0
+    weights = torch.tensor([0.0, 1.0])
+    assert known_losses(TARGET_LOSSES['mse'], predicted, torch.tensor([[0.0] * 3] * 2), weights)[0] == 12.5

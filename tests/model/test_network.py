@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from q2_aam.data.batches import choose_masked_tokens, make_batch, sequence_chunks
+from q2_aam.data.batches import make_batch, sequence_chunks
+from q2_aam.data.masking import choose_masked_tokens
 from q2_aam.model.heads import SampleEmbeddings
 from q2_aam.model.network import build_network
 
@@ -275,7 +276,7 @@ class Exported(torch.nn.Module):
         return dict(outputs.heads), outputs.asvs, outputs.samples.summary
 
 
-@pytest.mark.parametrize('max_floats', [3_000, 2**28])
+@pytest.mark.parametrize('max_floats', [pytest.param(3_000, marks=pytest.mark.slow), 2**28])
 def test_an_exported_network_gives_the_same_numbers_for_batches_of_one_layout(
     config_of, scrambled, drawn_of, max_floats
 ):

@@ -108,7 +108,10 @@ def test_qiime2_finds_the_plugin_in_one_group_only(declared):
     assert declared.metadata.name == 'q2-aam'
     assert declared.entry_points == {
         'qiime2.plugins': ['q2-aam = q2_aam.plugin_setup:plugin'],
-        'console_scripts': ['q2-aam-worker = q2_aam.training.node:main'],
+        'console_scripts': [
+            'q2-aam-serve = q2_aam.serve.main:main',
+            'q2-aam-worker = q2_aam.training.node:main',
+        ],
     }
 
 

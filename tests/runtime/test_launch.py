@@ -45,6 +45,12 @@ def test_each_machine_has_its_devices(gpus):
     assert Processes.of(ClusterRuntime()).number == 1
 
 
+def test_a_single_device_is_one_of_all(gpus):
+    gpus(8)
+    assert Processes.of(ClusterRuntime(devices='auto')).number == 8
+    assert Processes.of(ClusterRuntime(devices='auto', strategy='single')).number == 1
+
+
 @pytest.mark.parametrize(
     'options, sentence',
     [
@@ -60,6 +66,14 @@ def test_each_machine_has_its_devices(gpus):
         (
             {'rendezvous': 'node:1'},
             'Parameter rendezvous is of no use where nodes is 1; set nodes, or leave it out.',
+        ),
+        (
+            {'strategy': 'single', 'devices': 2},
+            'Parameter strategy is single, but devices is 2; set devices to 1, or strategy to auto.',
+        ),
+        (
+            {'strategy': 'single', 'nodes': 2, 'rendezvous': 'node:1'},
+            'Parameter strategy is single, but nodes is 2; set nodes to 1, or strategy to auto.',
         ),
     ],
 )

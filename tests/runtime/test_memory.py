@@ -90,6 +90,19 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_needs_and_what_there_
         )
 
 
+def test_weights_that_are_divided_take_less_of_each_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (2e9, 20e9))
+    with torch.device('meta'):
+        model = torch.nn.Linear(10_000, 15_000, bias=False)
+    gpu = types.SimpleNamespace(type='cuda')
+    # all of them once, and of four copies a quarter each
+    memory.check_room(model, gpu, 0, processes=4)
+    for processes, needed in ((1, 2.4), (2, 1.8)):
+        monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda needed=needed: ((needed - 0.01) * 1e9, 20e9))
+        with pytest.raises(UserError, match=f'takes at least {needed} GB of memory'):
+            memory.check_room(model, gpu, 0, processes=processes)
+
+
 def test_on_a_gpu_its_free_memory_counts(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (1e9, 20e9))
     with torch.device('meta'):

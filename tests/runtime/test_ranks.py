@@ -67,6 +67,24 @@ def test_the_gradient_of_a_part_is_the_sum_of_what_all_have_for_it():
     assert [grad for _, grad in results] == [[0, 6], [12, 18], [24, 30]]
 
 
+def test_a_divided_network_cannot_do_a_step_again_and_nobody_is_waited_for():
+    def work(ranks):
+        ranks.strategy = 'fsdp'
+        if ranks.rank == 1:
+            with pytest.raises(MachineError) as error:
+                ranks.together(runs_out)
+            return str(error.value)
+
+    def runs_out():
+        raise MemoryError
+
+    assert run_threads(2, work)[1] == (
+        'Memory ran out, and a network that is divided among devices (strategy fsdp) cannot do a step again in smaller '
+        'pieces; give the same command with a lower max_memory_gb, or with more devices: it resumes from its '
+        'checkpoint.'
+    )
+
+
 def test_memory_that_runs_out_in_one_runs_out_in_all():
     def work(ranks):
         def one():

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from q2_aam import bundle
-from q2_aam.bundle.targets import ENOUGH_COVERAGE
+from q2_aam.bundle.blend import ENOUGH_COVERAGE
 from q2_aam.data.inputs import read_study
 from q2_aam.data.labels import Labels, align_classes, align_numbers
 from q2_aam.data.signs import Signs

@@ -1,5 +1,7 @@
 """Members that take no steps: what scikit-learn says, to rounding, and nothing of the samples that are left out."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -332,3 +334,47 @@ def test_linear_members_of_too_many_classes_would_be_too_large(data_of, monkeypa
     assert fit_linear(data) is not None
     monkeypatch.setattr(members, 'MAX_LINEAR_BYTES', 4 * data.members * data.abundances.shape[1] * 3 - 1)
     assert fit_linear(data) is None
+
+
+@pytest.mark.parametrize('kernel', [True, False])
+def test_weights_count_as_in_scikit_learn(data_of, monkeypatch, kernel):
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.setattr(members, 'RIDGE_PENALTIES', np.array([0.1]))
+    if not kernel:
+        monkeypatch.setattr(members, 'MAX_KERNEL_SAMPLES', SAMPLES // 2)
+        monkeypatch.setattr(members, 'RIDGE_TOLERANCE', 1e-12)
+    weights = np.random.default_rng(3).integers(0, 4, SAMPLES).astype(np.float64)
+    data = dataclasses.replace(data_of(), weights=weights)
+    exact = data.abundances.toarray().astype(np.float64)
+    alphas = []
+    ridge = members._ridge_by_kernel
+    monkeypatch.setattr(members, '_ridge_by_kernel', lambda given: alphas.append(ridge(given)) or alphas[-1])
+    outputs = fit_linear(data).outputs(data.abundances)
+    for member in range(4):
+        learned = data.learned(member)
+        assert (weights[learned] > 0).all()
+        model = Ridge(alphas[0][1], solver='cholesky')
+        model.fit(exact[learned], data.values[learned], weights[learned] / weights[learned].mean())
+        np.testing.assert_allclose(outputs[member, :, 0], model.predict(exact), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize('classes', [0, 3])
+def test_samples_of_weight_0_are_as_if_they_were_not_there(data_of, classes):
+    weights = np.ones(SAMPLES)
+    weights[::7] = 0
+    data = dataclasses.replace(data_of(classes), weights=weights)
+    values = data.values.copy()
+    values[::7] = values[1::7][: len(values[::7])]
+    # the penalty is chosen by all of them
+    fits = [lambda one: members._logistic_members(one, 1.0)] if classes else []
+    for fit in [*fits, lambda one: fit_extra_trees(one, 8)]:
+        assert same(fit(data), fit(dataclasses.replace(data, values=values)))
+
+
+def test_members_learn_from_samples_of_weight_0_where_there_are_no_others(data_of):
+    weights = np.zeros(SAMPLES)
+    weights[:1] = 1
+    data = dataclasses.replace(data_of(), weights=weights)
+    assert data.learned(1).tolist() == [0] and len(data.learned(0)) == 45
+    assert np.isfinite(fit_linear(data).outputs(data.abundances)).all()

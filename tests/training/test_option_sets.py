@@ -48,6 +48,9 @@ VALUES = {
     'mask_ratio': (0.05, 0.6),
     'mask_noise': (0.0, 0.1, 0.5),
     'masked_asv_ratio': ('auto', 0.3),
+    'abundance_weight': (0.0, 0.5),
+    'masked_abundance_ratio': (0.05, 0.5, 0.95),
+    'extra_target_weight': (0.0, 0.5),
     'distance_weight': (0.0, 2.0),
     'taxonomy_weight': (0.0, 1.0),
     'taxonomy_level': (1, 2),
@@ -100,7 +103,29 @@ def random_options(kind, seed):
         except ValueError:
             # they contradict each other
             continue
-        return drawn
+        if not contradicts_inputs(drawn):
+            return drawn
+
+
+def contradicts_inputs(drawn):
+    """Tell whether options contradict what they are used with: categories by which a target is scaled, a depth."""
+    by_category = drawn.get('category_weights') == 'balanced'
+    unscaled = drawn.get('target_scaling') == 'none' or drawn.get('output_activation', 'none') != 'none'
+    return (by_category and unscaled) or (drawn.get('abundance_as') == 'log_counts' and drawn.get('rarefaction_depth'))
+
+
+def inputs_beside(kind, seed, options, tiny):
+    """Return inputs of a fit beside the target: those that options need, and others at random."""
+    random, ids = np.random.default_rng([seed, 9]), tiny.counts.index
+    given = {}
+    if random.random() < 0.5:
+        extra = pd.DataFrame({'weight': 5 + 0.1 * np.arange(24), 'size': random.random(24)}, ids)
+        given['extra_targets'] = extra.mask(random.random((24, 2)) < 0.2)
+    if random.random() < 0.5:
+        given['sample_weights'] = pd.Series(random.random(24), ids, name='weight')
+    if kind == 'regressor' and options.get('category_weights') == 'balanced':
+        given['scale_by'] = pd.Series([*'nnss'] * 6, ids, name='site')
+    return given
 
 
 def taxonomy_of(tiny):
@@ -135,7 +160,8 @@ def check(kind, seed, tmp_path, monkeypatch):
     if kind == 'pretrain':
         folder, history = run_pretrain(tiny, tmp_path, **options)
     else:
-        run = (run_fit if kind == 'regressor' else run_fit_classifier)(tiny, tmp_path, **options)
+        more = inputs_beside(kind, seed, options, tiny)
+        run = (run_fit if kind == 'regressor' else run_fit_classifier)(tiny, tmp_path, more=more, **options)
         folder, history = run.folder, run.history
     losses = [row for row in history.rows if row[3].endswith('loss') and row[2] != 'range_test']
     assert losses and all(np.isfinite(row[4]) for row in losses), options
@@ -145,7 +171,8 @@ def check(kind, seed, tmp_path, monkeypatch):
     if kind == 'pretrain':
         return
     predict = run_predict if kind == 'regressor' else run_predict_classes
-    first, second = predict(tiny, tmp_path / 'one', folder), predict(tiny, tmp_path / 'two', again)
+    given = {'scale_by': more['scale_by']} if 'scale_by' in more else {}
+    first, second = (predict(tiny, tmp_path / name, one, **given) for name, one in (('one', folder), ('two', again)))
     for one, other in zip(first, second):
         assert one.equals(other), options
     # what the fit said of samples that had no part in training is what the model predicts

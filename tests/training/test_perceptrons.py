@@ -278,7 +278,7 @@ def test_sizes_are_derived_from_the_samples(made, fitted, monkeypatch, samples, 
         monkeypatch.setattr(perceptrons, name, options[name])
     prepared, asked, dropped, of_asvs = made(samples), [], set(), set()
     outputs_loss, keep, drop = prepared.target.outputs_loss, perceptrons._keep, perceptrons._with_dropout
-    prepared.target.outputs_loss = lambda outputs, true: asked.append(outputs.shape) or outputs_loss(outputs, true)
+    prepared.target.outputs_loss = lambda outputs, *true: asked.append(outputs.shape) or outputs_loss(outputs, *true)
     monkeypatch.setattr(
         perceptrons, '_keep', lambda shape, share, more: dropped.add((*shape, share)) or keep(shape, share, more)
     )

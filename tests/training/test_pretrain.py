@@ -143,8 +143,8 @@ def test_nothing_to_learn_is_refused(tiny, pretrained, matrix, weights):
     with pytest.raises(UserError) as error:
         pretrained(tiny, matrix=matrix, **weights)
     assert str(error.value) == (
-        'There is nothing to learn: nucleotide_weight is 0, and no distance_matrix, phylogeny, taxonomy or '
-        'alpha_diversity with a weight above 0 is given; raise it, or give one of them.'
+        'There is nothing to learn: nucleotide_weight and abundance_weight are 0, and no distance_matrix, phylogeny, '
+        'taxonomy or alpha_diversity with a weight above 0 is given; raise one, or give one of them.'
     )
 
 

@@ -1,5 +1,8 @@
 """Several processes, here threads, learn as one does: the same losses, whatever is learned, however it is divided."""
 
+import pathlib
+import tempfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,7 @@ from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.ranks import ONE, OthersFailed
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run
+from q2_aam.runtime.sharded import whole
 from q2_aam.training import train
 from q2_aam.training.prepare import prepare_fit, prepare_pretraining
 from q2_aam.training.steps import make_scaler, take_step
@@ -24,53 +28,60 @@ from tests.runtime.lines import run_threads
 SIZES = (7, 8, 3, 1, 5)
 
 
-@pytest.fixture
-def in_float64(monkeypatch):
+def to_float64(patch):
     """Let the network compute in float64: what the library takes to float32, and what it makes in float32."""
-    moved = batches._moved
+    moved = batches.moved
 
-    def to_float64(value, device):
+    def move(value, device):
         is_float32 = isinstance(value, torch.Tensor) and value.dtype == torch.float32
         return value.to(device, torch.float64) if is_float32 else moved(value, device)
 
     placed = train.place
-    monkeypatch.setattr(train, 'place', lambda *values: placed(*values).double())
-    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
-    monkeypatch.setattr(batches, '_moved', to_float64)
+    patch.setattr(train, 'place', lambda *values: placed(*values).double())
+    patch.setattr(torch.Tensor, 'float', torch.Tensor.double)
+    patch.setattr(batches, 'moved', move)
 
 
-@pytest.fixture(scope='module')
-def prepared_of(tmp_path_factory):
-    """Prepare the tiny study for a kind of model: (kind, parameters)."""
+@pytest.fixture
+def in_float64(monkeypatch):
+    to_float64(monkeypatch)
+
+
+def prepare_tiny(kind, folder, more=None, **options):
+    """Prepare the tiny study for a kind of model in a new folder."""
+    from q2_aam.bundle import CALLS
+
     tiny = make_tiny()
-    files = tiny.write(tmp_path_factory.mktemp('inputs') / 'files')
-
-    def prepare(kind, **options):
-        from q2_aam.bundle import CALLS
-
-        folder = tmp_path_factory.mktemp('run')
-        run = Run(folder, 7, torch.device('cpu'), Recorder(lambda line: None), {}, 0.0)
-        config = CALLS[kind].from_flat(TINY | options)
-        inputs = {'distance_matrix': files.distance_matrix}
-        if kind == 'encoder':
-            taxa = [f'k__Bacteria; p__{number % 3}' for number in range(len(tiny.sequences))]
-            inputs['taxonomy'] = pd.Series(taxa, list(tiny.sequences), name='Taxon')
-            inputs['alpha_diversity'] = pd.DataFrame({'observed': (tiny.counts > 0).sum(axis=1).astype(float)})
-            return prepare_pretraining(Inputs(files.table, files.sequences, **inputs), config, run)
-        target = tiny.stages
-        if kind == 'regressor':
-            target = tiny.target
-            inputs['covariates'] = pd.DataFrame({'weight': tiny.target % 5, 'season': [*'abcd'] * 6}, tiny.target.index)
-        return prepare_fit(kind, Inputs(files.table, files.sequences, target, tiny.groups, **inputs), config, run)
-
-    return prepare
+    files = tiny.write(folder / 'files')
+    run = Run(folder, 7, torch.device('cpu'), Recorder(lambda line: None), {}, 0.0)
+    config = CALLS[kind].from_flat(TINY | options)
+    inputs = {'distance_matrix': files.distance_matrix}
+    if kind == 'encoder':
+        taxa = [f'k__Bacteria; p__{number % 3}' for number in range(len(tiny.sequences))]
+        inputs['taxonomy'] = pd.Series(taxa, list(tiny.sequences), name='Taxon')
+        inputs['alpha_diversity'] = pd.DataFrame({'observed': (tiny.counts > 0).sum(axis=1).astype(float)})
+        return prepare_pretraining(Inputs(files.table, files.sequences, **inputs), config, run)
+    target = tiny.stages
+    if kind == 'regressor':
+        target = tiny.target
+        inputs['covariates'] = pd.DataFrame({'weight': tiny.target % 5, 'season': [*'abcd'] * 6}, tiny.target.index)
+    inputs |= more or {}
+    return prepare_fit(kind, Inputs(files.table, files.sequences, target, tiny.groups, **inputs), config, run)
 
 
-def learn(prepared, ranks, steps, spoil=None, remember=False):
+@pytest.fixture
+def prepared_of(tmp_path):
+    """Prepare the tiny study for a kind of model: (kind, parameters)."""
+    return lambda kind, **options: prepare_tiny(kind, pathlib.Path(tempfile.mkdtemp(dir=tmp_path)), **options)
+
+
+def learn(prepared, ranks, steps, spoil=None, remember=False, divide=False):
     """Take steps; return the metrics of each, the weights, and what a chunk may hold."""
     run = Run(None, 7, torch.device('cpu'), Recorder(lambda line: None), {}, 0.0, ranks)
     network = start(prepared, run)
     reader = StudyReader(prepared.study, prepared.augment)
+    if divide:
+        ranks.divide(network)
     task = task_of(network, prepared, run, reader, frozen=('asv_encoder.',) if remember else ())
     if remember:
         reader.remember(network, ranks)
@@ -83,7 +94,7 @@ def learn(prepared, ranks, steps, spoil=None, remember=False):
         rows = generator.permutation(prepared.rows[TRAINING])[: SIZES[step % len(SIZES)]]
         metrics, samples, _ = take_step(network, task, scaler, [rows], step)
         losses.append([samples, *metrics.values()])
-    weights = torch.cat([weight.detach().flatten() for weight in network.parameters()]).numpy()
+    weights = torch.cat([whole(weight.detach()).flatten() for weight in network.parameters()]).numpy()
     return np.array(losses), weights, network.max_floats
 
 
@@ -106,6 +117,28 @@ def test_losses_and_weights_are_those_of_one_process(prepared_of, in_float64, ki
     for others in run_threads(size, lambda ranks: learn(prepared, ranks, steps)):
         np.testing.assert_allclose(others[0], losses, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(others[1], weights, rtol=1e-7, atol=1e-9)
+
+
+def test_hidden_abundances_extra_targets_categories_and_weights_are_those_of_one_process(prepared_of, in_float64):
+    """Beside a target that is scaled by category, of a network that is told of counts."""
+    ids = make_tiny().target.index
+    extra = pd.DataFrame({'a': np.arange(24.0), 'b': np.where(np.arange(24) % 3, 1.0, np.nan) * np.arange(24)}, ids)
+    sites = pd.Series([*'xxyy'] * 6, ids, name='site')
+    more = {'extra_targets': extra, 'scale_by': sites, 'sample_weights': pd.Series(np.arange(24.0), ids, name='w')}
+    options = {'abundance_weight': 0.5, 'masked_abundance_ratio': 0.4, 'abundance_as': 'log_counts'}
+    options |= {'learnable_scale': True, 'category_weights': 'balanced', 'head_dropout': 0.2}
+    prepared = prepared_of('regressor', more=more, **options)
+    losses, weights, _ = learn(prepared, ONE, 5)
+    # the loss of all, of target, distances, abundances and extra targets, and of each of these
+    assert losses.shape[1] == 8
+
+    def small(network):
+        network.max_floats = 2000
+
+    for spoil in (None, small):
+        for others in run_threads(3, lambda ranks: learn(prepared, ranks, 5, spoil)):  # noqa: B023
+            np.testing.assert_allclose(others[0], losses, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(others[1], weights, rtol=1e-7, atol=1e-9)
 
 
 def test_work_that_is_cut_into_many_chunks_gives_the_same(prepared_of, in_float64):

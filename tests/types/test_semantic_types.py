@@ -8,6 +8,8 @@ CLASSES = {
     'AAMClassifier': 'AAMModelDirectoryFormat',
     'AAMTrainingHistory': 'AAMTrainingHistoryDirectoryFormat',
     'AAMMetrics': 'AAMMetricsDirectoryFormat',
+    'AAMONNXModel': 'AAMONNXModelDirectoryFormat',
+    'AAMSettings': 'AAMSettingsDirectoryFormat',
     'SampleData[AAMPredictionDetails]': 'AAMPredictionDetailsDirectoryFormat',
     'FeatureData[AAMImportanceDetails]': 'AAMImportanceDetailsDirectoryFormat',
 }

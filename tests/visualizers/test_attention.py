@@ -57,6 +57,12 @@ def test_too_few_asvs_to_compare_is_said(tmp_path, found):
     assert 'attention cannot be compared with effects: there are too few ASVs.' in text
 
 
+def test_a_model_that_reads_no_sequences_has_a_page_without_nucleotides(tmp_path, found, specs):
+    text = page(tmp_path, dataclasses.replace(found, sequences=[]))
+    assert 'Nucleotides that matter' not in text and list(specs(tmp_path)) == ['heads', 'effects']
+    assert 'nucleotides.tsv' not in {path.name for path in (tmp_path / 'tables').iterdir()}
+
+
 def test_a_sequence_is_cut_into_lines_with_the_nearest_one_below():
     letters, nearest = 'ACGT' * 10, 'ACGT' * 9 + 'ACG-'
     nearest = 'C' + nearest[1:]

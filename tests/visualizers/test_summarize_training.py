@@ -1,11 +1,14 @@
 """The visualizer summarize_training, on a history of known course and on a real model."""
 
+import json
+
 import pandas as pd
 import pytest
 
+from q2_aam.evaluation.training_summary import summarize
 from q2_aam.runtime.history import History
 from q2_aam.types import AAMModelDirectoryFormat, AAMTrainingHistoryDirectoryFormat
-from q2_aam.visualizers.summarize_training import summarize_training
+from q2_aam.visualizers.summarize_training import _facts, summarize_training
 
 
 def as_format(history):
@@ -77,6 +80,17 @@ def test_an_encoder_has_a_summary(tmp_path, tiny_encoder, specs):
     model = AAMModelDirectoryFormat(str(tiny_encoder.folder), mode='r')
     summarize_training(str(tmp_path), as_format(tiny_encoder.history), model)
     assert {'epochs', 'losses', 'points-1'} <= set(specs(tmp_path))
+
+
+def test_a_model_without_sequences_has_features_of_no_length(history, tiny_encoder):
+    summary = summarize(as_format(history).history.view(pd.DataFrame))
+    card = json.loads((tiny_encoder.folder / 'card.json').read_text())
+    rows = [
+        {row[0]: row[1:] for row in _facts(summary, card | {'amplicon_length': lengths}).items}
+        for lengths in (card['amplicon_length'], None)
+    ]
+    assert rows[0]['ASVs'][1].endswith(' nucleotides (median)') and 'Features' not in rows[0]
+    assert rows[1]['Features'] == ('30', 'features without sequences') and 'ASVs' not in rows[1]
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""Weights of samples in the loss, from a metadata column. Importable without torch."""
+
+import numpy as np
+import pandas as pd
+
+from q2_aam.errors import UserError, counted, shown
+
+MAX_WEIGHT = 1e6
+
+
+def weights_of(column: pd.Series, sample_ids: list[str], training: np.ndarray) -> np.ndarray:
+    """Return the weight of each sample, float64 [samples]; their mean over training samples is 1.
+
+    Parameters
+    ----------
+    column : pandas.Series
+        Numbers by sample id.
+    sample_ids : list of str
+        Labelled samples.
+    training : int64
+        Which of them are training samples.
+
+    Raises
+    ------
+    UserError
+        If a sample has no weight, if one is below 0 or too large, or if those of all training samples are 0.
+    """
+    what = f'Metadata column {shown(column.name)} (sample_weights)'
+    weights = column.reindex(sample_ids).astype(np.float64)
+    if missing := list(weights.index[weights.isna()]):
+        raise UserError(
+            f'{what} has no value for {counted(len(missing), "labelled sample")} (e.g. {shown(missing[0])}); give '
+            'every labelled sample a weight, 0 for one that is to teach nothing.'
+        )
+    wrong = weights.index[~((weights >= 0) & (weights <= MAX_WEIGHT))]
+    if len(wrong):
+        raise UserError(
+            f'{what} must have weights from 0 to {MAX_WEIGHT:g}, but has {weights[wrong[0]]:g} for sample '
+            f'{shown(wrong[0])}; correct it.'
+        )
+    mean = weights.to_numpy()[training].mean()
+    if not mean > 0:
+        raise UserError(f'{what} is 0 for all training samples, which could teach nothing; give some a weight above 0.')
+    return weights.to_numpy() / mean

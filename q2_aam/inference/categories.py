@@ -1,0 +1,62 @@
+"""The categories of new samples by which a target is scaled: asked for by name, read as the training samples were."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from q2_aam.bundle import ClassTarget, NumericTarget
+from q2_aam.data.categories import codes_of, describe_unknown, warn_of_no_shared_samples
+from q2_aam.errors import AAMWarning, UserError, listed, shown
+
+
+def check_categories(target: NumericTarget | ClassTarget, column: pd.Series | None) -> None:
+    """Raise UserError, before anything is read, unless a metadata column is there that the target is scaled by.
+
+    Warns
+    -----
+    AAMWarning
+        If one is given for a target that is scaled by none.
+    """
+    by_category = getattr(target, 'by_category', None)
+    if by_category is None and column is not None:
+        warnings.warn(
+            'The model was trained without scale_by, so that the column given changes nothing.',
+            AAMWarning,
+            stacklevel=2,
+        )
+    if by_category is not None and column is None:
+        raise UserError(
+            f'The model was trained with a target that is scaled by {shown(by_category.name)} '
+            f'({listed(map(shown, by_category.categories), 3)}); give a metadata column of such categories as '
+            'scale_by, and leave empty what is not known of a sample.'
+        )
+
+
+def read_categories(
+    target: NumericTarget | ClassTarget, column: pd.Series | None, sample_ids: list[str], say
+) -> np.ndarray | None:
+    """Return the number of the category of each sample, int64 [samples], and say of how many it is unknown.
+
+    None where the target is scaled by none.
+    """
+    by_category = getattr(target, 'by_category', None)
+    if by_category is None or column is None:
+        return None
+    warn_of_no_shared_samples(column, sample_ids)
+    codes = codes_of(column, sample_ids, by_category.categories)
+    if unknown := describe_unknown(column, sample_ids, codes):
+        say(unknown)
+    return codes
+
+
+def warn_of_unknown_categories(target: NumericTarget | ClassTarget) -> None:
+    """Warn that effects are those in samples of an unknown category, where categories scale the target of a model."""
+    by_category = getattr(target, 'by_category', None)
+    if by_category is not None:
+        warnings.warn(
+            f'The target of the model is scaled by {shown(by_category.name)}: effects are those in samples whose '
+            'category is unknown, in the scaling of all samples.',
+            AAMWarning,
+            stacklevel=2,
+        )

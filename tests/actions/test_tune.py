@@ -1,0 +1,103 @@
+"""The searches as QIIME 2 runs them: settings that a fit and a cross-validation take, and the honest figure."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from q2_aam import bundle
+from q2_aam.config.search import SETTINGS_FILE, Settings, read_settings
+from q2_aam.types import AAMModelDirectoryFormat, AAMSettingsDirectoryFormat, AAMSettingsFormat
+
+FORM = {
+    'width': 16, 'memberships': 16, 'asv_layers': 1, 'sample_layers': 1, 'attention_heads': 1, 'epochs': 2,
+    'threads': 1, 'device': 'cpu', 'random_seed': 5, 'abundance_ensemble': False, 'target_scaling': 'standard',
+}  # fmt: skip
+# `abundance_ensemble` at its default is searched
+SEARCH = {'trials': 2, 'search_parameters': ['learning_rate']}
+
+
+@pytest.fixture(scope='module')
+def tuned(plugin, small):
+    pytest.importorskip('optuna', reason='optuna is an extra (tune)')
+    return plugin.pipelines['tune_regressor'](
+        table=small.table, sequences=small.sequences, metadata=small.metadata.get_column('age'),
+        groups=small.metadata.get_column('subject'), **FORM, **SEARCH,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings():
+    """Settings as an artifact: {parameter: value} -> Artifact."""
+    import qiime2
+
+    def make(**parameters):
+        file = AAMSettingsFormat()
+        with file.open() as handle:
+            handle.write(Settings('regressor', False, parameters).to_json())
+        return qiime2.Artifact.import_data('AAMSettings', str(file), AAMSettingsFormat)
+
+    return make
+
+
+def content(artifact):
+    return read_settings((artifact.view(AAMSettingsDirectoryFormat).path / SETTINGS_FILE).read_text('utf-8'))
+
+
+@pytest.mark.slow
+def test_the_verdict_is_of_the_outer_folds_and_every_trial_is_there(tuned):
+    metrics = tuned.metrics.view(pd.DataFrame)
+    assert metrics['metric'][0] == 'verdict' and metrics['note'][0].startswith('Tuning ')
+    means = metrics[(metrics['metric'] == 'mae') & (metrics['fold'] == 'all') & (metrics['repeat'] == 'all')]
+    ours, other = (means.loc[means['method'] == name, 'value'].iloc[0] for name in ('tuned', 'default'))
+    assert f'{ours:.3g} with tuned parameters and {other:.3g} with the default ones' in metrics['note'][0]
+    assert metrics['value'][0] == pytest.approx(ours - other)
+    tried = metrics[metrics['metric'] == 'inner_mae']
+    assert tried['fold'].value_counts().to_dict() == {'1': 2, '2': 2, '3': 2, 'all': 2}
+    best = tried[tried['fold'] == 'all'].sort_values('value')['note'].iloc[0]
+    found = content(tuned.settings).parameters
+    assert best == (f'learning_rate {found["learning_rate"]}' if found else 'the default parameters')
+
+
+def test_a_fit_takes_settings_but_not_where_a_parameter_is_given(plugin, small, settings):
+    fit = plugin.actions['fit_regressor']
+    found = settings(learning_rate=0.002, asv_dropout=0.5)
+    age = small.metadata.get_column('age')
+    results = fit(
+        table=small.table, metadata=age, sequences=small.sequences, settings=found, random_forest=False,
+        asv_dropout=0.1, **FORM,
+    )  # fmt: skip
+    training = bundle.read_config(str(results.regressor.view(AAMModelDirectoryFormat))).call.training
+    assert (training.learning_rate, training.asv_dropout) == (0.002, 0.1)
+    with pytest.raises(ValueError, match='^The settings were found for a regressor, but this is a classifier; '):
+        plugin.actions['fit_classifier'](
+            table=small.table, metadata=small.metadata.get_column('stage'), sequences=small.sequences, settings=found,
+            random_forest=False, **{name: value for name, value in FORM.items() if name != 'target_scaling'},
+        )  # fmt: skip
+
+
+def test_a_cross_validation_gives_settings_to_its_fits(plugin, small, settings):
+    # an encoder that is not there: each fit says so
+    found = settings(freeze='encoder')
+    with pytest.raises(ValueError, match='^Parameter freeze is encoder, but no encoder is given that could be frozen'):
+        plugin.pipelines['cross_validate'](
+            table=small.table, metadata=small.metadata.get_column('age'), sequences=small.sequences, settings=found,
+            folds=3, **FORM,
+        )  # fmt: skip
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_training(plugin, small, monkeypatch):
+    from q2_aam.runtime import tracking
+
+    monkeypatch.setattr(tracking.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match=r"^Parameter tracker is wandb, .* pip install 'q2-aam\[wandb\]', or set "):
+        plugin.actions['fit_regressor'](
+            table=small.table, metadata=small.metadata.get_column('age'), sequences=small.sequences, tracker='wandb',
+            random_forest=False, **FORM,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_settings_are_json_that_a_person_can_read(tuned):
+    text = (tuned.settings.view(AAMSettingsDirectoryFormat).path / SETTINGS_FILE).read_text('utf-8')
+    assert json.loads(text)['kind'] == 'regressor' and text.endswith('}\n')

@@ -1,0 +1,90 @@
+"""The objective of masked abundances."""
+
+import numpy as np
+import pytest
+import torch
+
+from q2_aam.data.batches import draw_samples, make_batch
+from q2_aam.data.hidden_abundances import HIDDEN
+from q2_aam.errors import UserError
+from q2_aam.objectives import MaskedAbundances
+from q2_aam.runtime.encode import StudyReader
+
+
+@pytest.fixture
+def objective_of(study_context):
+    return lambda **options: MaskedAbundances.align(study_context(**{'abundance_weight': 0.5} | options))
+
+
+@pytest.fixture
+def labelled(study_context, objective_of, network_of):
+    """Return a batch of eight samples with hidden abundances, what was drawn, and the network."""
+    objective, network = objective_of(masked_abundance_ratio=0.4), network_of('abundances', MaskedAbundances.head)
+    drawn = draw_samples(study_context().study, np.arange(8), sequences=True)
+    batch = make_batch(drawn, network.budget(), ('abundances',))
+    objective.label(batch, drawn, network.budget(), np.random.default_rng(1))
+    return objective, batch, drawn, network
+
+
+def test_it_is_off_unless_it_has_a_weight(objective_of):
+    assert objective_of(abundance_weight=0.0) is None
+    assert objective_of().weight == 0.5
+
+
+def test_a_quarter_of_the_samples_is_read_again_and_others_are_as_they_were(labelled):
+    _, batch, drawn, _ = labelled
+    (hidden,), (whole,) = batch.hidden, batch.samples
+    assert len(hidden.richness) == 2
+    assert (whole.abundances > 0).all() and torch.equal(whole.abundances, torch.from_numpy(drawn.abundances))
+    labels = batch.labels['abundances']
+    assert torch.equal(torch.isfinite(labels), hidden.abundances == HIDDEN)
+
+
+def test_a_label_is_the_logarithm_of_the_share_of_all_reads(study_context, labelled):
+    objective, batch, _, _ = labelled
+    study = study_context().study
+    known = torch.isfinite(batch.labels['abundances'])
+    shares = 10 ** (batch.labels['abundances'][known].double().numpy() * objective.scale + objective.center)
+    present = np.asarray(study.abundances, dtype=np.float64)
+    assert all(np.isclose(present, share, rtol=1e-4).any() for share in shares)
+
+
+def test_the_network_sees_no_hidden_abundance(labelled):
+    _, batch, _, network = labelled
+    first = network(batch).heads['abundances']
+    (chunk,) = batch.hidden
+    hidden = chunk.abundances < 0
+    chunk.abundances = torch.where(hidden, -7.0, chunk.abundances)
+    assert torch.equal(network(batch).heads['abundances'], first)
+    chunk.abundances = torch.where(hidden, chunk.abundances, chunk.abundances.flip(0).abs())
+    assert not torch.equal(network(batch).heads['abundances'], first)
+
+
+def test_knowing_nothing_costs_about_one(labelled):
+    objective, batch, _, _ = labelled
+    outputs = type('Outputs', (), {'heads': {'abundances': torch.zeros_like(batch.labels['abundances'])}})
+    loss, logged = objective.loss(outputs, batch)
+    assert 0.3 < loss.item() < 3 and logged == {'abundance_loss': loss.item()}
+
+
+def test_validation_hides_the_same_in_every_epoch(study_context, objective_of, network_of):
+    objective, network = objective_of(), network_of('abundances', MaskedAbundances.head)
+    reader = StudyReader(study_context().study)
+    first, second = (objective.metrics(network, reader) for _ in range(2))
+    assert first == second and np.isfinite(first['abundance_loss'])
+    ((plot, predicted, true),) = objective.points(network, reader)
+    assert plot == 'log10_share_of_reads' and len(predicted) == len(true) and (true < 0).all()
+    empty = objective_of()
+    empty.validation_rows = np.zeros(0, dtype=np.int64)
+    assert empty.metrics(network, reader) == {} and list(empty.points(network, reader)) == []
+
+
+def test_even_abundances_teach_nothing(study_context):
+    context = study_context(abundance_weight=1.0)
+    context.study.abundances[:] = 0.1
+    with pytest.raises(UserError) as error:
+        MaskedAbundances.align(context)
+    assert str(error.value) == (
+        'Parameter abundance_weight is above 0, but all ASVs of the training samples have the same share of reads, so '
+        'that there is nothing to learn of abundances; set it to 0.'
+    )
