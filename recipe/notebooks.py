@@ -67,7 +67,8 @@ def run(notebook, folder=FOLDER, environment=None):
         manager = AsyncKernelManager(kernel_spec_manager=Here())
         client = NotebookClient(notebook, km=manager, timeout=SECONDS, record_timing=False)
         client.resources = {'metadata': {'path': str(folder)}}
-        client.execute(env=variables)
+        # a manager that it is given it would leave running
+        client.execute(cleanup_kc=True, env=variables)
     _tidy(notebook)
     return notebook
 

@@ -62,6 +62,7 @@ OF_AAM = {
     'sample_layers': 'attention-layers',
     'schedule': 'scheduler',
     'select_by': 'best-metric',
+    'strategy': 'fsdp, fsdp-sharded-checkpoint',
     'target_scaling': 'target-transform, normalize-targets, log-transform-targets',
     'threads': 'num-workers',
     'under_penalty': 'under-penalty',
@@ -87,7 +88,6 @@ LEFT_OUT = {
         'An input and no option here: scale_by, a metadata column of categories.'
     ),
     'data-parallel, sync-batchnorm': 'There is no batch norm; devices spreads the work over several GPUs.',
-    'fsdp, fsdp-sharded-checkpoint': 'The network is small beside its activations, which are cut into chunks.',
     'focal loss (of classes)': (
         'Tried with gamma 1 and 2 in place of cross-entropy, network and perceptrons alone, on test samples of two '
         'tasks of docs/accuracy.md. Balanced accuracy did not rise (turnbaugh_twins.obese, 3 splits: 0.51 and 0.51 '

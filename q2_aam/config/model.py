@@ -16,6 +16,8 @@ MANY_SAMPLES = 2000
 ACTIVATIONS = ('none', 'relu', 'softplus', 'exp', 'sigmoid')
 MAX_HEAD_LAYERS = 16
 MAX_HEAD_CATEGORIES = 1001
+# What a head of the kind 'target' may read of a sample.
+POOLINGS = ('all', 'attention', 'mean', 'soft_union')
 # Bounds of outputs, which are float32.
 MAX_BOUND = 1e30
 
@@ -40,6 +42,8 @@ class HeadConfig:
         One of ``ACTIVATIONS``: all outputs are at least `low` then, and with sigmoid at most `high`.
     low, high : float
         On the scale of the outputs.
+    pooling : str
+        One of ``POOLINGS``.
     categories : int
         Categories of samples, that of the unknown included, each with a factor and an offset of its own where it is
         `scaled`; 0: all samples have the same.
@@ -54,6 +58,7 @@ class HeadConfig:
     low: float = 0.0
     high: float = 1.0
     categories: int = 0
+    pooling: str = 'all'
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str):
@@ -74,6 +79,10 @@ class HeadConfig:
             raise ValueError(
                 f'Categories of a head must be a whole number from 0 to {MAX_HEAD_CATEGORIES:,}, but they are '
                 f'{shown(self.categories)}.'
+            )
+        if self.pooling not in POOLINGS:
+            raise ValueError(
+                f'The pooling of a head must be one of {", ".join(POOLINGS)}, but it is {shown(self.pooling)}.'
             )
         if self.activation not in ACTIVATIONS:
             raise ValueError(
@@ -159,6 +168,23 @@ class ModelConfig(Group):
         advanced=True,
         absent='shares',
     )
+    activation: str = option(
+        AUTO,
+        'Activation of the feed-forward networks in the layers of both encoders: gelu, relu or silu. auto: gelu, or as '
+        'in the encoder.',
+        choices=(AUTO, 'gelu', 'relu', 'silu'),
+        advanced=True,
+        absent='gelu',
+    )
+    positions: str = option(
+        AUTO,
+        'How the layers of the ASV encoder know where a token stands: learned (an embedding of its position is added) '
+        'or rotary (attention turns queries and keys by it, so that it tells how far apart tokens are). With both, '
+        'tokens are bound to their position by multiplication first. auto: learned, or as in the encoder.',
+        choices=(AUTO, 'learned', 'rotary'),
+        advanced=True,
+        absent='learned',
+    )
     max_sequence_length: int | str = option(
         AUTO,
         'Sequences are truncated to this many nucleotides. auto: the length of the longest sequence, or as in the '
@@ -173,6 +199,11 @@ class ModelConfig(Group):
         width, heads = self.width, self.attention_heads
         if isinstance(width, int) and isinstance(heads, int) and width % heads:
             raise ValueError(f'Parameter width ({width}) must be a multiple of attention_heads ({heads}).')
+        if self.positions == 'rotary' and isinstance(width, int) and isinstance(heads, int) and width // heads % 2:
+            raise ValueError(
+                f'Parameter positions is rotary, which needs an even width of each attention head, but width ({width}) '
+                f'by attention_heads ({heads}) is {width // heads}; change one of them.'
+            )
 
     def resolved(self, longest_sequence: int, samples: int) -> 'ModelConfig':
         """Return a copy in which every 'auto' has its value.
@@ -197,6 +228,8 @@ class ModelConfig(Group):
             'memberships': 2 * width,
             'abundance_fusion': 'film',
             'abundance_as': 'shares',
+            'activation': 'gelu',
+            'positions': 'learned',
             'max_sequence_length': max(longest_sequence, 8),
         }
         return dataclasses.replace(self, **{k: v for k, v in derived.items() if getattr(self, k) == AUTO})

@@ -5,7 +5,7 @@ import dataclasses
 from q2_aam.errors import shown
 
 from .fields import AUTO, option
-from .model import ACTIVATIONS, MAX_HEAD_LAYERS
+from .model import ACTIVATIONS, MAX_HEAD_LAYERS, POOLINGS
 from .pretraining import MaskedTraining
 
 # Of a class in the loss.
@@ -68,6 +68,14 @@ class TargetTraining(MaskedTraining):
         False,
         'Add a linear function of the sample embeddings to the prediction head, whose hidden layers then learn what '
         'is not linear.',
+        advanced=True,
+    )
+    pooling: str = option(
+        'all',
+        'What the prediction head reads of a sample: attention (the summary token, which attends to its ASVs), mean '
+        '(that of its ASVs, as they are seen within the sample), soft_union (its memberships, each the largest of its '
+        'ASVs) or all of these.',
+        choices=POOLINGS,
         advanced=True,
     )
     distance_weight: float = option(

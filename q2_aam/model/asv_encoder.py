@@ -1,7 +1,7 @@
 """From nucleotides to an embedding of each ASV.
 
 Shapes: U distinct ASVs, L nucleotides, T tokens of P nucleotides each, N tokens of all ASVs, M masked tokens, Q places
-of tokens with padding, D width.
+of tokens with padding, D width, F half the width of an attention head.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from q2_aam.config import ResolvedModel
 from q2_aam.data.batches import SequenceChunk
 
-from .layers import Block
+from .layers import Block, turns_of
 from .segments import mean_of
 
 # codes of q2_aam.data.sequences: 0 padding, 1 to 4 A C G T, 5 any other letter
@@ -33,10 +33,13 @@ class ASVEncoder(nn.Module):
         # one row for each code at each place in a token; the rows of code 0 get weight 0, so that padding adds nothing
         self.nucleotide_embedding = nn.Parameter(torch.empty(config.nucleotides_per_token * CODES, width))
         self.position_binding = nn.Parameter(torch.empty(tokens, width))
-        self.position_embedding = nn.Parameter(torch.empty(tokens, width))
+        # of each head, where attention is turned by positions
+        self.turned_width = width // config.attention_heads if config.positions == 'rotary' else 0
+        if not self.turned_width:
+            self.position_embedding = nn.Parameter(torch.empty(tokens, width))
         self.mask_embedding = nn.Parameter(torch.empty(1, width))
         self.blocks = nn.ModuleList(
-            Block(width, config.attention_heads, config.mlp_ratio) for _ in range(config.asv_layers)
+            Block(width, config.attention_heads, config.mlp_ratio, config.activation) for _ in range(config.asv_layers)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -58,14 +61,27 @@ class ASVEncoder(nn.Module):
         if chunk.masked is not None:
             x_UTD = torch.where(chunk.masked[..., None], self.mask_embedding, x_UTD)
         length = x_UTD.shape[1]
-        x_UTD = x_UTD * self.position_binding[:length] + self.position_embedding[:length]
+        x_UTD = x_UTD * self.position_binding[:length]
+        turns_2QF = None
+        if self.turned_width:
+            turns_2QF = self._turns(chunk, length)
+        else:
+            x_UTD = x_UTD + self.position_embedding[:length]
         x_QD = chunk.layout.to_places(x_UTD.flatten(0, 1).index_select(0, chunk.real))
         for block in self.blocks:
-            x_QD = block(x_QD, chunk.layout)
+            x_QD = block(x_QD, chunk.layout, turns_2QF)
         x_ND = self.norm(chunk.layout.to_tokens(x_QD))
         embeddings_UD = mean_of(x_ND, chunk.tokens)
         masked_MD = None if chunk.masked_tokens is None else x_ND.index_select(0, chunk.masked_tokens)
         return embeddings_UD, masked_MD
+
+    def _turns(self, chunk, length):
+        turns_2TF = turns_of(length, self.turned_width, chunk.codes.device)
+        # the same for each ASV; no remainders, which graphs for other runtimes lack
+        turns_2UTF = turns_2TF[:, None].expand(-1, chunk.codes.shape[0], -1, -1)
+        return torch.stack(
+            [chunk.layout.to_places(turn.flatten(0, 1).index_select(0, chunk.real)) for turn in turns_2UTF]
+        )
 
     def _embed(self, codes_UL):
         p = self.nucleotides_per_token

@@ -181,8 +181,14 @@ class AbundanceHead(Head):
         return self.out(F.gelu(self.hidden(tokens_ND))).squeeze(-1)
 
 
+# What is known of a sample, by its field of SampleEmbeddings: the layer that normalises it in a head.
+NORMS = {'summary': 'summary_norm', 'mean': 'mean_norm', 'memberships': 'membership_norm'}
+# By the parameter pooling.
+POOLED = {'attention': 'summary', 'mean': 'mean', 'soft_union': 'memberships'}
+
+
 class TargetHead(Head):
-    """Outputs from what is known of a sample: its summary, the mean of its ASVs and its soft memberships.
+    """Outputs from what is known of a sample: its summary, the mean of its ASVs, its soft memberships, or all.
 
     A number has one output, the scaled target; classes have one each, the logarithm of its odds up to a constant.
     """
@@ -191,10 +197,11 @@ class TargetHead(Head):
 
     def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__(config, head)
-        width, inputs = config.width, 2 * config.width + config.memberships
-        self.summary_norm = nn.LayerNorm(width)
-        self.mean_norm = nn.LayerNorm(width)
-        self.membership_norm = nn.LayerNorm(config.memberships)
+        width, sizes = config.width, dict.fromkeys(NORMS, config.width) | {'memberships': config.memberships}
+        self.pooled = tuple(NORMS) if head.pooling == 'all' else (POOLED[head.pooling],)
+        for name in self.pooled:
+            setattr(self, NORMS[name], nn.LayerNorm(sizes[name]))
+        inputs = sum(sizes[name] for name in self.pooled)
         if head.layers:
             self.hidden = nn.Linear(inputs, width)
         self.more = nn.ModuleList(nn.Linear(width, width) for _ in range(head.layers - 1))
@@ -225,14 +232,7 @@ class TargetHead(Head):
         category_B : int64 [B], optional
             Number of the category of each sample; without it, all are unknown (0).
         """
-        x = given = torch.cat(
-            [
-                self.summary_norm(embeddings.summary),
-                self.mean_norm(embeddings.mean),
-                self.membership_norm(embeddings.memberships),
-            ],
-            dim=-1,
-        )
+        x = given = torch.cat([getattr(self, NORMS[name])(getattr(embeddings, name)) for name in self.pooled], dim=-1)
         hidden = [self.hidden, *self.more] if self.config.layers else []
         for number, layer in enumerate(hidden):
             x = F.gelu(layer(x))

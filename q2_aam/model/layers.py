@@ -1,10 +1,11 @@
 """Transformer layers over ragged sequences: linear work on all tokens at once, attention bucket by bucket.
 
 Shapes: N tokens in all, Q places of the buckets (tokens and padding), D width, H heads, E = D / H width of a head,
-R sequences in a bucket, S its longest sequence.
+F = E / 2, R sequences in a bucket, S its longest sequence.
 """
 
 import contextvars
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from q2_aam.data.layouts import Layout
 
+# By the parameter activation.
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {'gelu': F.gelu, 'relu': F.relu, 'silu': F.silu}
+# The slowest of turns takes some 6 times as many positions.
+ROTARY_BASE = 10000.0
 # Whether `recomputed` keeps everything: in work that is itself computed again, once is enough.
 _keeps_all = contextvars.ContextVar('keeps_all', default=False)
 
@@ -68,12 +73,31 @@ def all_recomputed(function, *inputs):
     return checkpoint(keeping_all, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
+def turns_of(length: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return by how much queries and keys of each position are turned: cosines and sines, [2, length, E / 2].
+
+    Of rotary position embedding (Su et al. 2021, arXiv:2104.09864); `width` is E, that of a head, and even.
+    """
+    rates_F = ROTARY_BASE ** (torch.arange(width // 2, device=device) / (-width // 2))
+    angles_LF = torch.arange(length, device=device)[:, None] * rates_F
+    return torch.stack([angles_LF.cos(), angles_LF.sin()])
+
+
+def turned(qkv_Q3HE: torch.Tensor, turns_2QF: torch.Tensor) -> torch.Tensor:
+    """Turn queries and keys, so that their products depend on how far apart they stand and not on where."""
+    cos_Q11F, sin_Q11F = turns_2QF.to(qkv_Q3HE.dtype)[:, :, None, None]
+    one_Q2HF, other_Q2HF = qkv_Q3HE[:, :2].chunk(2, dim=-1)
+    both = one_Q2HF * cos_Q11F - other_Q2HF * sin_Q11F, one_Q2HF * sin_Q11F + other_Q2HF * cos_Q11F
+    return torch.cat([torch.cat(both, dim=-1), qkv_Q3HE[:, 2:]], dim=1)
+
+
 class Block(nn.Module):
     """One pre-norm transformer layer (Xiong et al. 2020, arXiv:2002.04745) on tokens in their places, [Q, D]."""
 
-    def __init__(self, width, heads, mlp_ratio):
+    def __init__(self, width, heads, mlp_ratio, activation='gelu'):
         super().__init__()
         self.heads = heads
+        self.activation = ACTIVATIONS[activation]
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
@@ -81,8 +105,10 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(width, mlp_ratio * width)
         self.mlp_out = nn.Linear(mlp_ratio * width, width)
 
-    def forward(self, x_QD, layout):
+    def forward(self, x_QD, layout, turns_2QF=None):
         qkv_Q3HE = self._attention_in(x_QD).unflatten(-1, (3, self.heads, -1))
+        if turns_2QF is not None:
+            qkv_Q3HE = turned(qkv_Q3HE, turns_2QF)
         x_QD = x_QD + self.attention_out(ragged_attention(qkv_Q3HE, layout))
         return self._mlp(x_QD)
 
@@ -96,4 +122,4 @@ class Block(nn.Module):
 
     def _mlp(self, x_QD):
         hidden_QF = recomputed(lambda x: self.mlp_in(self.mlp_norm(x)), x_QD)
-        return x_QD + recomputed(lambda x: self.mlp_out(F.gelu(x)), hidden_QF)
+        return x_QD + recomputed(lambda x: self.mlp_out(self.activation(x)), hidden_QF)

@@ -148,7 +148,8 @@ class Network(nn.Module):
         return Budget(
             max_floats=self.max_floats,
             nucleotides_per_token=config.nucleotides_per_token,
-            per_sequence_token=floats * (config.asv_layers if learns else 1),
+            per_sequence_token=(floats + 2 * config.width * (config.positions == 'rotary'))
+            * (config.asv_layers if learns else 1),
             per_sample_token=floats * (config.sample_layers if learns else 1),
             # memberships are computed for each non-zero too
             per_asv=4 * config.memberships + floats_per_asv(config, self.covariates and self.covariates.form),

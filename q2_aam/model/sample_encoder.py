@@ -39,7 +39,8 @@ class SampleEncoder(nn.Module):
             self.abundance_scale = nn.Linear(ABUNDANCE_FEATURES, width)
         self.summary_embedding = nn.Parameter(torch.empty(1, width))
         self.blocks = nn.ModuleList(
-            Block(width, config.attention_heads, config.mlp_ratio) for _ in range(config.sample_layers)
+            Block(width, config.attention_heads, config.mlp_ratio, config.activation)
+            for _ in range(config.sample_layers)
         )
         self.norm = nn.LayerNorm(width)
 

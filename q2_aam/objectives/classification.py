@@ -46,7 +46,11 @@ class Classification(TargetObjective):
         self.groups = labels.groups
         self.target = ClassTarget(labels.name, tuple(classes))
         self.head = HeadConfig(
-            'target', self.target.outputs, layers=training.head_layers, residual=training.residual_head
+            'target',
+            self.target.outputs,
+            layers=training.head_layers,
+            residual=training.residual_head,
+            pooling=training.pooling,
         )
         self.dropout, self.width = training.head_dropout, context.config.model.width
         self.balanced = training.class_weights == 'balanced'
@@ -126,7 +130,8 @@ class Classification(TargetObjective):
 
     def _loss_of(self, outputs, rows):
         outputs = torch.from_numpy(outputs.astype(np.float32))
-        return self.outputs_loss(outputs, self.labels_of(rows), self.weights_of(rows)).item()
+        # weights of samples are of training alone: those of a validation split may even all be 0
+        return self.outputs_loss(outputs, self.labels_of(rows)).item()
 
     def score_of(self, outputs, rows):
         if self.score == LOSS:

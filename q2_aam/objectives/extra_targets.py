@@ -9,13 +9,15 @@ import dataclasses
 import warnings
 
 import numpy as np
+import pandas as pd
 import torch
 
 from q2_aam.bundle import NumericTarget
 from q2_aam.config import HeadConfig
+from q2_aam.data.covariate_schema import equal_numbers
 from q2_aam.data.extra_targets import EXTRA, HEAD, TRUE_EXTRA, select_extra_targets
 from q2_aam.data.splits import TRAINING, VALIDATION
-from q2_aam.errors import AAMWarning, UserError, listed, shown
+from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
 from q2_aam.model.losses import TARGET_LOSSES, known_losses
 from q2_aam.stats.metrics import regression_metrics
 
@@ -41,6 +43,12 @@ class ExtraTargets:
         training = context.config.training
         self.weight = training.extra_target_weight
         rows, learned = context.rows[TRAINING], np.concatenate([context.rows[TRAINING], context.rows[VALIDATION]])
+        if not set(values.index) & set(context.labels.sample_ids):
+            raise UserError(
+                'The labelled samples and the extra targets share no sample IDs (e.g. '
+                f'{shown(context.labels.sample_ids[0])} in the feature table, {shown(values.index[0])} in the extra '
+                'targets); use the same IDs in both.'
+            )
         values = values.reindex(context.labels.sample_ids)
         usable = [name for name in values.columns if values[name].iloc[rows].nunique() > 1]
         if unusable := [name for name in values.columns if name not in usable]:
@@ -51,6 +59,7 @@ class ExtraTargets:
             if not usable:
                 raise UserError(f'{text[:-1]}, so that there is none; give others, or no extra targets.')
             warnings.warn(text, AAMWarning, stacklevel=2)
+        _warn_of_target(values[usable].iloc[learned], context.labels, learned)
         self.values = values[usable].to_numpy()
         self.targets = tuple(
             self._target(name, column, rows, learned, training.extra_target_scaling, context.labels.sample_ids)
@@ -60,7 +69,11 @@ class ExtraTargets:
         # those that know no other quantile, and err as much on either side
         self.losses = TARGET_LOSSES.get(getattr(training, 'loss', 'huber'), TARGET_LOSSES['mae'])
         self.head = HeadConfig(
-            'target', len(self.targets), layers=training.head_layers, residual=training.residual_head
+            'target',
+            len(self.targets),
+            layers=training.head_layers,
+            residual=training.residual_head,
+            pooling=training.pooling,
         )
 
     @staticmethod
@@ -128,6 +141,21 @@ class ExtraTargets:
                 found = regression_metrics(target.predictions(predicted[known, None]), column[known])
                 metrics |= {f'{name}_of_{target.name}': found[name] for name in ('mae', 'r2')}
         return metrics
+
+
+def _warn_of_target(values, labels, learned):
+    """Warn of extra targets, a frame, that are the target of the samples that are learned from, in whatever unit."""
+    if labels.values.dtype.kind != 'f':
+        return
+    target = pd.Series(labels.values[learned], values.index)
+    if same := [name for name in values.columns if equal_numbers(values[name], target)]:
+        warnings.warn(
+            f'{counted(len(same), "extra target")} {"has" if len(same) == 1 else "have"} the values of the target '
+            f'{shown(labels.name)} in nearly all samples ({listed(map(shown, same))}), and can teach nothing more; '
+            'leave such columns out.',
+            AAMWarning,
+            stacklevel=3,
+        )
 
 
 def columns_of(targets: tuple[NumericTarget, ...], outputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -66,6 +66,7 @@ def head_of(target: NumericTarget, training: Any) -> HeadConfig:
         target.outputs,
         layers=training.head_layers,
         residual=training.residual_head,
+        pooling=training.pooling,
         scaled=training.learnable_scale,
         categories=len(by_category.categories) + 1 if training.learnable_scale and by_category else 0,
         **bounds,

@@ -18,6 +18,8 @@ def test_auto_becomes_what_the_help_says():
         'memberships': 256,
         'abundance_fusion': 'film',
         'abundance_as': 'shares',
+        'activation': 'gelu',
+        'positions': 'learned',
         'max_sequence_length': 150,
     }
 
@@ -50,6 +52,15 @@ def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError) as error:
         ModelConfig(width=100, attention_heads=3)
     assert str(error.value) == 'Parameter width (100) must be a multiple of attention_heads (3).'
+
+
+def test_turned_positions_need_an_even_width_of_each_head():
+    with pytest.raises(ValueError) as error:
+        ModelConfig(width=12, attention_heads=4, positions='rotary')
+    assert str(error.value) == (
+        'Parameter positions is rotary, which needs an even width of each attention head, but width (12) by '
+        'attention_heads (4) is 3; change one of them.'
+    )
 
 
 def test_heads_that_do_not_divide_the_derived_width_are_refused():

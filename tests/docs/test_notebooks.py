@@ -46,5 +46,10 @@ def test_a_path_of_a_machine_is_recognised(text, found):
 ])  # fmt: skip
 def test_a_notebook_runs_and_shows_what_is_stored(name):
     needs_jupyter()
+    # ipykernel brings it
+    import psutil
+
     stored = notebooks.read(name)
     assert notebooks.shown(notebooks.run(stored)) == notebooks.shown(stored)
+    left = [' '.join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert not [command for command in left if 'ipykernel' in command]

@@ -138,6 +138,22 @@ def test_all_of_ecam_is_predicted_to_one_in_ten_thousand(tmp_path):
     assert_columns(found, details.loc[names], COLUMNS, 1e-4)
 
 
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize('form', [
+    {'positions': 'rotary', 'activation': 'silu', 'pooling': 'mean'},
+    {'activation': 'relu', 'pooling': 'attention', 'abundance_fusion': 'concat'},
+])  # fmt: skip
+def test_a_network_of_another_form_is_the_same_in_the_runtime(tiny, fitted, tmp_path, form):
+    folder = fitted(tiny, 'other', abundance_ensemble=False, **form).folder
+    files = tiny.write(tmp_path / 'inputs')
+    run = exported(folder, tmp_path / 'onnx')
+    _, details = predict(files.table, folder, PredictConfig.from_flat(AS_THEY_ARE), files.sequences, say=silent)
+    samples, sequences = samples_of(files.table, files.sequences)
+    found = run({name: samples[name] for name in details.index}, sequences)
+    assert_columns(found, details, ['prediction'], 1e-4)
+
+
 def test_a_missing_package_is_named_and_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxscript' else name)
     with pytest.raises(UserError) as error:
@@ -169,6 +185,16 @@ def test_what_a_graph_cannot_hold_is_refused_by_its_name():
     scaled = dataclasses.replace(model, config=dataclasses.replace(model.config, target=target))
     with pytest.raises(UserError, match=r'^The model has a scaling by category \(scale_by\), which an exported graph'):
         exporting._check_held(scaled)
+
+
+def test_who_exports_the_newest_encoder_is_told_which_one_can_be_exported():
+    with pytest.raises(UserError) as error:
+        exporting._check_held(bundle.load(path_of('v4.1')))
+    assert str(error.value) == (
+        'The model has branches of its tokens, for distances, which an exported graph cannot hold; export an encoder '
+        'without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain.'
+    )
+    exporting._check_held(bundle.load(path_of('v4')))
 
 
 def test_every_field_of_a_model_is_held_or_refused_in_words():

@@ -20,6 +20,8 @@ SIZES = {
     'mlp_ratio': 2,
     'memberships': 12,
     'max_sequence_length': 24,
+    'activation': 'gelu',
+    'positions': 'learned',
 }
 HEADS = {
     'distances': HeadConfig('distances'),

@@ -23,6 +23,22 @@ def test_a_head_without_options_has_the_weights_that_it_always_had(config_of):
     ]
 
 
+@pytest.mark.parametrize(('pooling', 'part'), [('attention', 0), ('mean', 1), ('soft_union', 2)])
+def test_a_head_reads_what_it_pools_and_nothing_else(config_of, scrambled, pooling, part):
+    head = scrambled(TargetHead(config_of(), HeadConfig('target', 2, pooling=pooling, residual=True)))
+    assert sum('norm' in name for name, _ in head.named_parameters()) == 2
+    given = dataclasses.astuple(embeddings())
+    for changed in range(3):
+        others = [x + (number == changed) * torch.arange(x.shape[1]).sin() for number, x in enumerate(given)]
+        same = torch.equal(head(SampleEmbeddings(*given)), head(SampleEmbeddings(*others)))
+        assert same == (changed != part)
+
+
+def test_a_head_of_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match='^The pooling of a head must be one of all, attention, mean, soft_union, but'):
+        HeadConfig('target', 1, pooling='max')
+
+
 @pytest.mark.parametrize(('layers', 'matrices'), [(0, 1), (1, 2), (3, 4)])
 def test_a_head_has_as_many_hidden_layers_as_asked_for(config_of, scrambled, layers, matrices):
     head = scrambled(TargetHead(config_of(), HeadConfig('target', 2, layers=layers)))

@@ -161,6 +161,7 @@ def test_heads_are_given_what_they_read():
         'nucleotides': 'masked',
         'target': 'samples',
         'asv_classes': 'asvs',
+        'abundances': 'hidden',
         'sample_numbers': 'samples',
     }
 
@@ -170,7 +171,7 @@ def test_heads_are_given_what_they_read():
     [
         (
             {'kind': 'taxonomy'},
-            'A head must be one of distances, own_branches, nucleotides, target, asv_classes, sample_numbers, but it '
+            'A head must be one of distances, own_branches, nucleotides, target, asv_classes, abundances, sample_numbers, but it '
             "is 'taxonomy'.",
         ),
         ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
