@@ -74,6 +74,12 @@ export OMP_NUM_THREADS=1
 # The rooms of the library, and those of QIIME 2, of whose tests those that need q2-types are skipped with a line
 rooms=(config stats data model bundle runtime objectives evaluation training inference estimators serve types actions docs)
 
+# Of processes, sockets and files, in which stacks do not differ: on the newest stack alone, but on both with --slow
+once=(
+    tests/inference/test_export_graph.py tests/inference/test_export_onnx.py tests/runtime/test_run_kept.py tests/serve
+    tests/training/test_divided.py tests/training/test_processes.py tests/training/test_ranks.py
+)
+
 # Runs in the background only, where it becomes pytest, so that it can be stopped
 test_today() {
     exec .venv-today/bin/python -m pytest -q -rs -p no:cacheprovider ${marks[@]+"${marks[@]}"} "${rooms[@]/#/tests/}"
@@ -113,12 +119,14 @@ check 'ruff check' "$python" -m ruff check .
 check 'ruff format' "$python" -m ruff format --check .
 check 'mypy' "$python" -m mypy
 today=''
+elsewhere=()
 if make_today; then
     start_today
+    [ -n "$slow" ] || elsewhere=("${once[@]/#/--ignore=}")
 else
     say "Skipped: the tests on today's stack, because no package registry could be reached."
 fi
-check 'pytest' "$python" -m pytest -rs ${lines[@]+"${lines[@]}"} ${marks[@]+"${marks[@]}"}
+check 'pytest' "$python" -m pytest -rs ${lines[@]+"${lines[@]}"} ${elsewhere[@]+"${elsewhere[@]}"} ${marks[@]+"${marks[@]}"}
 [ -z "$today" ] || check "tests on today's stack" finish_today
 # last, so that nothing else runs beside them
 [ -z "$slow" ] || run_benchmarks

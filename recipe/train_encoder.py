@@ -21,9 +21,8 @@ learned from and where it is new; with --own-branches, those of ASVs instead (ow
 FastTree (apt-get install mafft fasttree); 97_otus.fasta.gz of Greengenes 13_8 is in PyPI's qiime-default-reference
 0.1.3 (pip download --no-deps --no-binary :all:). Each batch is of few studies, drawn evenly, and has many samples of
 each: pairs within a study are what users have, and among pairs drawn from all they are rare. Of 27 studies (30,752
-sequences), one busy core took a minute to merge and align, 6 for FastTree, 18 for 2,000 steps. That, the default, is
-how the encoder v4.1 was made, and v4 with --own-branches; Greengenes and transplanted studies were not tried to the
-end. tests/benchmarks/zero_shot.py scores an encoder on studies that were left out; docs/encoders.md has the figures.
+sequences), one busy core took a minute to merge and align, 6 for FastTree, 18 for 2,000 steps. The default made the
+encoder v4.1, --own-branches v4. tests/benchmarks/zero_shot.py scores an encoder on what was left out (docs/encoders.md).
 """
 
 import argparse
@@ -294,10 +293,8 @@ def main():
         ('memberships', 512), ('batch-size', 32), ('seed', 1), ('threads', 1), ('tips', 20000), ('copies', 0),
     ):  # fmt: skip
         parser.add_argument(f'--{name}', type=int, default=value)
-    for option, lengths, said in (
-        ('--token-branches', [0.06, 0.15], 'lengths of those of tokens'),
-        ('--own-branches', None, 'in place of those: of ASVs'),
-    ):
+    for option, lengths, of in (('--token-branches', [0.06, 0.15], 'tokens'), ('--own-branches', None, 'ASVs instead')):
+        said = f'lengths of those of {of}'
         parser.add_argument(option, type=float, nargs=2, default=lengths, metavar=('KNOWN', 'NEW'), help=said)
     options = parser.parse_args()
     studies = sorted(path.parent for path in options.studies.glob('*/table.qza'))

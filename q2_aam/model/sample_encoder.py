@@ -133,4 +133,4 @@ def count_features(abundances_N: torch.Tensor, depths_N: torch.Tensor) -> torch.
 
 def _hidden(features_N4, abundances_N):
     """Give hidden abundances features that no other has; those of the depth are hidden with them."""
-    return torch.where(abundances_N[:, None] < 0, HIDDEN_FEATURE, features_N4)
+    return torch.where(abundances_N[..., None] < 0, HIDDEN_FEATURE, features_N4)
