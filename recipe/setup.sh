@@ -30,9 +30,10 @@ install_debian_packages() {
 write_qiime_command() {
     cat > "$qiime" << END
 #!/bin/sh
-# QIIME 2's command line in this environment; packages of the user's own folder stay out of it.
+# QIIME 2's command line in this environment; packages of the user's own folder, and of that where it is called, stay
+# out of it.
 export PYTHONNOUSERSITE=1
-exec "$python" -c 'from q2cli.__main__ import qiime; qiime(prog_name="qiime")' "\$@"
+exec "$python" -c 'import sys; sys.path[:] = filter(None, sys.path); from q2cli.__main__ import qiime; qiime(prog_name="qiime")' "\$@"
 END
     chmod +x "$qiime"
 }

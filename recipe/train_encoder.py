@@ -22,7 +22,7 @@ FastTree (apt-get install mafft fasttree); 97_otus.fasta.gz of Greengenes 13_8 i
 0.1.3 (pip download --no-deps --no-binary :all:). Each batch is of few studies, drawn evenly, and has many samples of
 each: pairs within a study are what users have, and among pairs drawn from all they are rare. Of 27 studies (30,752
 sequences), one busy core took a minute to merge and align, 6 for FastTree, 18 for 2,000 steps. The default made the
-encoder v4.1, --own-branches v4. tests/benchmarks/zero_shot.py scores an encoder on what was left out (docs/encoders.md).
+encoder v4.1, --own-branches v4. tests/benchmarks/zero_shot.py scores one on what was left out (docs/encoders.md).
 """
 
 import argparse

@@ -59,6 +59,7 @@ from .shared import (
     frame_of,
     path_of,
     series_of,
+    settings_of,
 )
 from .signature import descriptions, flat, parameters
 
@@ -186,7 +187,10 @@ def _cross_validate(
         hashes['extra_targets'] = hash_frame(frame_of(more['extra_targets']))
     clades = {name: more[name] for name in CLADES}
     hashes |= hashes_of_clades(**clades)
-    hashes |= hash_files(settings=path_of(more['settings'] and more['settings'].view(AAMSettingsDirectoryFormat)))
+    found = more['settings'] and more['settings'].view(AAMSettingsDirectoryFormat)
+    hashes |= hash_files(settings=path_of(found))
+    if found is not None:
+        settings_of(found).warn_of_test('the samples of every fold')
     if chosen is not None:
         hashes['covariates'] = hash_frame(chosen)
         covariates = qiime2.Metadata(chosen.rename_axis('id'))

@@ -62,7 +62,9 @@ SAMPLE_WEIGHTS_DESCRIPTION = (
 )
 
 SETTINGS_DESCRIPTION = (
-    'Settings from tune-regressor or tune-classifier: parameters that have their default take their values from them.'
+    'Settings from tune-regressor or tune-classifier: parameters that have their default take their values from them. '
+    'A search has seen all samples of its table: errors of the same samples in a fit or a cross-validation with its '
+    'settings may be too good, and the metrics of the search are not.'
 )
 
 HISTORY_DESCRIPTION = (

@@ -14,6 +14,7 @@ from q2_aam.data.known_features import ARRAYS as KNOWN_FEATURES
 from q2_aam.data.known_features import KnownFeatures
 from q2_aam.data.references import References, Similarity
 from q2_aam.data.study import Study
+from q2_aam.data.tokens import MAX_SIZE
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import UserError
 from q2_aam.stats.conformal import Calibration
@@ -234,8 +235,14 @@ def _bundle(config, network, arrays):
     named = None if config.features is None else KnownFeatures.from_arrays(arrays, config.features.shared)
     if named is not None and len(named.token_keys) != config.features.tokens:
         raise ValueError(f"The model's named features do not fit its {CONFIG_FILE}; train the model again.")
-    branches = KnownASVs.from_arrays(arrays), named, TokenBranches.from_arrays(arrays)
-    return Bundle(config, network, references, ensemble, vocabulary, known, *branches)
+    branches = TokenBranches.from_arrays(arrays)
+    if branches is not None and config.call.model.nucleotides_per_token > MAX_SIZE:
+        raise ValueError(
+            f"The model's branches of tokens do not fit its {CONFIG_FILE}, whose tokens have "
+            f'{config.call.model.nucleotides_per_token} nucleotides, of at most {MAX_SIZE}; train the model again.'
+        )
+    more = KnownASVs.from_arrays(arrays), named, branches
+    return Bundle(config, network, references, ensemble, vocabulary, known, *more)
 
 
 def _calibrated(target, arrays):

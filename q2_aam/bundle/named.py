@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from q2_aam.config import ModelConfig
 from q2_aam.data.known_features import MAX_FEATURES, SHARED, TOKENS
 
 from .untrusted import brief
@@ -38,6 +39,15 @@ class NamedFeatures:
             raise ValueError(
                 f"What the model's named features share must be one of {', '.join(SHARED)}, but it is "
                 f'{brief(self.shared)}; use a model that this plugin has made.'
+            )
+
+    def check_form(self, model: ModelConfig) -> None:
+        """Raise ValueError unless a network of this form has a place for each token of a feature."""
+        if (model.nucleotides_per_token, model.max_sequence_length) != (1, TOKENS):
+            raise ValueError(
+                f'The network of a model with named features must read {TOKENS} tokens of a feature, but it reads '
+                f'{brief(model.max_sequence_length)} in tokens of {brief(model.nucleotides_per_token)}; use a model '
+                'that this plugin has made.'
             )
 
 

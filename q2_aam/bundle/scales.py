@@ -82,7 +82,7 @@ class ByCategory:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         number = len(self.categories) if isinstance(self.categories, tuple) else 0
-        sound = isinstance(self.name, str) and all(isinstance(one, str) for one in self.categories)
+        sound = isinstance(self.name, str) and number and all(isinstance(one, str) for one in self.categories)
         if not sound or not 1 <= number <= MAX_CATEGORIES or len(set(self.categories)) < number:
             raise ValueError(
                 f'A target that is scaled by category must have 1 to {MAX_CATEGORIES:,} different categories, but has '

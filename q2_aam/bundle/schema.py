@@ -128,9 +128,12 @@ class BundleConfig:
         heads, target = _heads(fields['heads']), _target(kind, fields.get('target'))
         extra = _extra_targets(kind, fields.get('extra_targets', []))
         _check_heads(heads, target, divisor, extra)
+        call, features = _call(kind, fields['call']), read_features(fields.get('features'))
+        if features is not None:
+            features.check_form(call.model)
         return cls(
             kind,
-            _call(kind, fields['call']),
+            call,
             heads,
             divisor,
             target,
@@ -139,7 +142,7 @@ class BundleConfig:
             _min_coverage(fields.get('min_coverage', [0.0, 0.0])),
             _covariates(kind, fields.get('covariates')),
             extra,
-            read_features(fields.get('features')),
+            features,
         )
 
 
@@ -191,11 +194,24 @@ def _check_heads(heads, target, divisor, extra):
                 f"The model's {CONFIG_FILE} must have a head of {number} outputs for its {name.replace('_', ' ')}; use "
                 'a model that this plugin has made.'
             )
+    _check_categories(heads, target)
     if divisor is not None and heads.get('distances') not in DISTANCE_HEADS:
         raise ValueError(
             f"The model's {CONFIG_FILE} has a distance divisor, but no head for distances; use a model that this "
             'plugin has made.'
         )
+
+
+def _check_categories(heads, target):
+    """Raise ValueError unless heads that differ between categories know those by which the target is scaled."""
+    by_category = getattr(target, 'by_category', None)
+    known = 0 if by_category is None else len(by_category.categories)
+    for name, head in heads.items():
+        if head.categories and (name != 'target' or not known or head.categories != known + 1):
+            raise ValueError(
+                f"The head {shown(name)} of the model's {CONFIG_FILE} has {head.categories:,} categories, but the "
+                f'target is scaled by {known:,} and the unknown; use a model that this plugin has made.'
+            )
 
 
 def _target(kind, fields):

@@ -101,6 +101,11 @@ class TrainingRuntime(RuntimeConfig):
             raise ValueError(
                 f'Parameter strategy is single, but devices is {self.devices}; set devices to 1, or strategy to auto.'
             )
+        if self.strategy in (DDP, FSDP) and self.devices == 1 == getattr(self, 'nodes', 1):
+            raise ValueError(
+                f'Parameter strategy is {self.strategy}, but devices is 1, so that nothing is shared; raise devices, '
+                'or set strategy to auto.'
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,9 @@ import importlib.util
 import json
 import math
 import typing
+import warnings
 
-from q2_aam.errors import UserError, shown
+from q2_aam.errors import AAMWarning, UserError, listed, shown
 
 from .fields import Group, check_value, option
 
@@ -164,6 +165,24 @@ class Settings:
         """Return the text of a file of settings."""
         return json.dumps({'format_version': FORMAT_VERSION} | dataclasses.asdict(self), indent=1) + '\n'
 
+    def warn_of_test(self, tested: str) -> None:
+        """Warn that the search may have seen the samples on which these settings are judged: `tested` names them."""
+        if self.parameters:
+            warnings.warn(
+                f'The settings were found by a search, which has seen {tested} if it had the same table, so that '
+                'their error may be too good; report the metrics of tune, which are of samples not seen.',
+                AAMWarning,
+            )
+
+    def describe(self, config: Call) -> str:
+        """Return one line on what a configuration takes from these settings, and what it says itself."""
+        changed, given = _changed(config), config.to_flat()
+        own = [name for name in self.parameters if name in changed and given[name] != self.parameters[name]]
+        taken = listed(f'{name} {value}' for name, value in self.parameters.items() if name not in changed)
+        kept = listed(f'{name} {given[name]} (found: {self.parameters[name]})' for name in own)
+        none = 'nothing but what is given' if self.parameters else 'all is as by default'
+        return f'Settings: {taken or none}{f"; as given, all the same: {kept}" if own else ""}.'
+
     def applied(self, config: Call, encoder: bool) -> Call:
         """Return a configuration of a fit with these settings; what it says other than by default stays.
 
@@ -223,7 +242,7 @@ def read_settings(text: str) -> Settings:
             f'The settings must have format_version {FORMAT_VERSION}; use the version of q2-aam that made them, or a '
             'later one.'
         )
-    if values['kind'] not in calls() or not isinstance(values['encoder'], bool):
+    if not isinstance(values['kind'], str) or values['kind'] not in calls() or not isinstance(values['encoder'], bool):
         raise ValueError('The kind of settings must be regressor or classifier, and encoder true or false.')
     if not isinstance(values['parameters'], dict):
         raise ValueError('The parameters of settings must be an object.')

@@ -148,7 +148,7 @@ def warn_of_leak(frame: pd.DataFrame, target: pd.Series) -> None:
         column = frame[name].reindex(target.index)
         if is_numeric(target) != is_numeric(column):
             continue
-        equal = _equal_numbers if is_numeric(target) else _equal_words
+        equal = equal_numbers if is_numeric(target) else _equal_words
         if equal(column, target):
             leaks.append(name)
     if leaks:
@@ -161,7 +161,7 @@ def warn_of_leak(frame: pd.DataFrame, target: pd.Series) -> None:
         )
 
 
-def _equal_numbers(column, target):
+def equal_numbers(column, target):
     """Tell whether one column of numbers is the other, in whatever unit."""
     both = column.notna() & target.notna()
     if both.sum() < max(MIN_COMPARED, LEAK * len(target)):

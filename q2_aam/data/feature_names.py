@@ -19,6 +19,9 @@ MIN_SEQUENCE = 30
 # Nucleotides that stand for a name: 128 bits, so that no two names share them.
 LETTERS, BYTES = 64, 16
 _SEPARATOR = re.compile(r'\s*;\s*')
+# Between these, a name may have an ID: of so many parts at most, and of fewer letters it says nothing.
+_PART = re.compile(r'[0-9A-Za-z]+')
+MAX_PARTS, MIN_ID = 12, 3
 
 
 def are_names(feature_ids: list[str]) -> bool:
@@ -59,3 +62,17 @@ def name_keys(names: list[str]) -> np.ndarray:
     if not names:
         return np.zeros(0, dtype=np.int64)
     return sequence_keys(*encode(stand_ins(names)))
+
+
+def ids_in_names(names: list[str], ids: set[str]) -> dict[str, str]:
+    """Return {name: the longest of some ids that stands in it between other letters and digits}.
+
+    Bins are often named so after the sample that they were assembled from: S12.bin4.
+    """
+    found = {}
+    for name in names:
+        parts = [match.span() for match in _PART.finditer(name)][:MAX_PARTS]
+        within = {name[begin:end] for place, (begin, _) in enumerate(parts) for _, end in parts[place:]}
+        if within := {part for part in within & ids if len(part) >= MIN_ID}:
+            found[name] = max(within, key=lambda part: (len(part), part))
+    return found

@@ -113,7 +113,8 @@ def describe(samples: pd.DataFrame) -> str:
     reads = samples['reads']
 
     def share(name):
-        return f'{np.average(samples[name], weights=reads):.0%}'
+        value = np.average(samples[name], weights=reads)
+        return 'less than 1%' if 0 < value < 0.005 else f'{value:.0%}'
 
     offsets = reads[samples['offset'] != 0].groupby(samples['offset']).sum().nlargest(MAX_SHOWN) / reads.sum()
     moved = ', '.join(f'{offset:+d} in samples with {part:.0%}' for offset, part in offsets.items())

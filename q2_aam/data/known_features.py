@@ -66,12 +66,14 @@ class KnownFeatures:
     shared: str
 
     def __post_init__(self):
-        tokens, number = self.tokens, len(self.token_keys)
+        tokens, number = self.tokens, self.token_keys.size
         sound = (
             tokens.ndim == 2 and tokens.shape == (len(self.ids), TOKENS) and tokens.size and tokens.dtype == np.int32
         )
         # no gaps, and each feature has one
         sound = sound and (tokens[:, 0] > 0).all() and (tokens[:, 1:] * (tokens[:, :-1] == 0) == 0).all()
+        # a number for each token
+        sound = sound and self.token_keys.ndim == 1
         if not (sound and 0 <= tokens.min() <= tokens.max() <= number and len(set(self.ids)) == len(self.ids)):
             raise ValueError("The model's known features are damaged: they must be names with tokens; train it again.")
 
@@ -135,14 +137,18 @@ class KnownFeatures:
         is_tip = np.flatnonzero(tree.last - tree.first == 1)
         node_of_tip = np.empty(len(known), dtype=np.int64)
         node_of_tip[tree.first[is_tip]] = is_tip
-        placed = []
-        for position in tree.position[: len(ids)]:
-            node = node_of_tip[position] if position >= 0 else -1
-            while node >= 0 and not any_known[node]:
-                node = parents[node]
+        # the smallest node above each, itself included, that has known features below it; those above come last
+        nearest = np.arange(len(parents))
+        for node in np.flatnonzero(~any_known)[::-1]:
+            nearest[node] = nearest[parents[node]] if parents[node] >= 0 else -1
+
+        @functools.cache
+        def placed_below(node):
             below = known[tree.first[node] : tree.last[node]] if node >= 0 else np.zeros(0, dtype=np.int64)
-            placed.append(_in_common([lineages[feature] for feature in below[below >= 0]]))
-        return placed
+            return _in_common([lineages[feature] for feature in below[below >= 0]])
+
+        positions = tree.position[: len(ids)].tolist()
+        return [placed_below(int(nearest[node_of_tip[place]])) if place >= 0 else [] for place in positions]
 
     def of_study(self, study: Study) -> Similarity:
         """Tell features that the model knows or has placed from others, as it would compare sequences."""

@@ -183,7 +183,7 @@ class _Tree:
         if not len(self.tips):
             raise UserError(
                 f'The phylogeny contains none of the features in the table (e.g. {shown(self.feature_ids[0])}); '
-                'provide the tree that was built from their sequences.'
+                'provide the tree whose tips have their IDs.'
             )
         if times.max() > 1:
             twice = self.feature_ids[int(times.argmax())]

@@ -54,7 +54,7 @@ def warn_of_truncated(longer, max_length, share, messages):
         messages,
         f'The model reads the first {max_length} nucleotides of a sequence: {counted(len(longer), "sequence")} of up '
         f'to {max(map(len, longer))} nucleotides {"is" if len(longer) == 1 else "are"} truncated, in ASVs with '
-        f'{share:.1%} of all reads.',
+        f'{"less than 0.1%" if share < 0.0005 else f"{share:.1%}"} of all reads.',
     )
 
 

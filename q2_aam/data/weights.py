@@ -1,11 +1,15 @@
 """Weights of samples in the loss, from a metadata column. Importable without torch."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
-from q2_aam.errors import UserError, counted, shown
+from q2_aam.errors import AAMWarning, UserError, counted, shown
 
 MAX_WEIGHT = 1e6
+# Weights that leave less than so many samples, and less than half of them, are warned of.
+MIN_SAMPLES = 5
 
 
 def weights_of(column: pd.Series, sample_ids: list[str], training: np.ndarray) -> np.ndarray:
@@ -24,6 +28,11 @@ def weights_of(column: pd.Series, sample_ids: list[str], training: np.ndarray) -
     ------
     UserError
         If a sample has no weight, if one is below 0 or too large, or if those of all training samples are 0.
+
+    Warns
+    -----
+    AAMWarning
+        If next to nothing counts but a few samples, by their effective number (Kish 1965, Survey Sampling).
     """
     what = f'Metadata column {shown(column.name)} (sample_weights)'
     weights = column.reindex(sample_ids).astype(np.float64)
@@ -41,4 +50,13 @@ def weights_of(column: pd.Series, sample_ids: list[str], training: np.ndarray) -
     mean = weights.to_numpy()[training].mean()
     if not mean > 0:
         raise UserError(f'{what} is 0 for all training samples, which could teach nothing; give some a weight above 0.')
+    known = weights.to_numpy()[training] / mean
+    effective = len(known) ** 2 / np.square(known).sum()
+    if effective < min(MIN_SAMPLES, len(known) / 2):
+        warnings.warn(
+            f'{what} makes {counted(len(known), "training sample")} teach no more than {effective:.1f} would that all '
+            'count the same; give more of them weight.',
+            AAMWarning,
+            stacklevel=2,
+        )
     return weights.to_numpy() / mean

@@ -47,6 +47,14 @@ def read_categories(
     codes = codes_of(column, sample_ids, by_category.categories)
     if unknown := describe_unknown(column, sample_ids, codes):
         say(unknown)
+    if not codes.any() and column.reindex(sample_ids).notna().any():
+        warnings.warn(
+            f'Metadata column {shown(column.name)} (scale_by) has no category that the model has learned: its target '
+            f'is scaled by {shown(by_category.name)} ({listed(map(shown, by_category.categories), 3)}); give that '
+            'column, unless all samples are of new categories.',
+            AAMWarning,
+            stacklevel=2,
+        )
     return codes
 
 

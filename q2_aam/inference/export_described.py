@@ -74,7 +74,8 @@ def outputs_of(columns: list[str], model: bundle.Bundle) -> list[tuple[str, str,
         dtype, axes, what = words.get(name, ('float64', [], None))
         if what is None:
             level = name.removeprefix('quantile_')
-            of_interval = f'End of the prediction interval that is to hold {getattr(target, "coverage", 0):g}'
+            end = 'Lower' if name == 'lower_bound' else 'Upper'
+            of_interval = f'{end} end of the prediction interval that is to hold {getattr(target, "coverage", 0):.4g}'
             what = of_interval if level == name else f'Quantile {level}'
             what += ' of new samples, in the unit of the target.' if level == name else ', in the unit of the target.'
         axes = [len(_classes(model))] if axes == ['classes'] else axes

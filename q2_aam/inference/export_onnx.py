@@ -40,6 +40,12 @@ NOT_HELD = {
     'token_branches': 'branches of its tokens, for distances',
     'by_category': 'a scaling by category (scale_by)',
 }
+# What can be exported in its place, where that is not a model trained without.
+INSTEAD = {
+    'token_branches': (
+        'export an encoder without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain'
+    ),
+}
 # What it holds. A field in neither was added later: it is refused, too, unless it says "as before".
 HELD: dict[type, set[str]] = {
     bundle.Bundle: {'config', 'network', 'references', 'ensemble', 'vocabulary', 'domain', 'known_asvs'},
@@ -119,7 +125,7 @@ def _check_held(model):
             if field.name not in HELD[type(part)] and getattr(part, field.name) != _default_of(field):
                 raise UserError(
                     f'The model has {NOT_HELD.get(field.name, field.name)}, which an exported graph cannot hold; '
-                    'predict with q2-aam itself, or train a model without.'
+                    f'{INSTEAD.get(field.name, "predict with q2-aam itself, or train a model without")}.'
                 )
 
 

@@ -16,7 +16,8 @@ Made by {made_by}. The model is one graph, `model.onnx`, for any runtime of ONNX
 
 - A sequence is read up to nucleotide {max_length} and no further; cut longer ones. Features with the same sequence are
   one ASV: add their reads.
-- Counts or shares will do, the graph divides by the sum of a sample. A sample without reads gets NaN.
+- Counts or shares will do, the graph divides by the sum of a sample. A sample without reads
+  gets NaN beside others that have some; by itself it cannot be given.
 - Sequences must be of the same region, orientation and trimming as those of the training: what `harmonize` mends in
   `qiime aam predict` is not in the graph. The numbers are those of `predict --p-harmonize off`.
 {ties}

@@ -89,7 +89,24 @@ def read_new(
             'as it was trained on.'
         )
     say(known.describe(study))
+    _warn_of_unplaced(known, study, clades)
     return study, without_reads, changed
+
+
+def _warn_of_unplaced(known, study, clades):
+    """Warn of a taxonomy or a phylogeny of the right kind that places none of the unknown features."""
+    given = {TAXONOMY: clades.taxonomy, PHYLOGENY: clades.phylogeny}.get(known.shared)
+    unknown = np.flatnonzero(~np.isin(study.keys, known.keys))
+    if given is None or not len(unknown) or study.readable[unknown].any():
+        return
+    example = min(study.feature_ids[feature] for feature in unknown)
+    warnings.warn(
+        f'The {known.shared} places none of the {counted(len(unknown), "feature")} that the model does not know (e.g. '
+        f'{shown(example)}): it does not have them, or not half of the clades above them are known; give a '
+        f'{known.shared} that has them and is made like that of the training.',
+        AAMWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_of_useless(known, clades):

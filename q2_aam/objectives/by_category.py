@@ -112,6 +112,14 @@ def scaled_by(
     return dataclasses.replace(target, by_category=by_category)
 
 
+def words_of_weights(context: Context, training: Any) -> str:
+    """Return how the line that tells of the target goes on where samples do not count the same in losses."""
+    column = context.inputs.sample_weights
+    text = '' if column is None else f', samples weighted by {shown(column.name)}'
+    balanced = getattr(training, 'category_weights', 'none') == 'balanced'
+    return f'{text}, categories weighted to count the same' if balanced else text
+
+
 def loss_weights(context: Context, training: Any, codes: np.ndarray | None = None) -> np.ndarray | None:
     """Return the weight of each sample in losses, float32 [N], with a mean of 1 over training samples.
 

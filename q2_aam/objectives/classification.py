@@ -20,7 +20,7 @@ from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_lo
 from q2_aam.stats.stacking import combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
-from .by_category import loss_weights
+from .by_category import loss_weights, words_of_weights
 from .protocol import TargetObjective
 
 # The metric of the validation split that each value of select_by means, and whether it is to be large.
@@ -66,6 +66,7 @@ class Classification(TargetObjective):
             # others know no weights but balanced ones
             self.kinds = (PERCEPTRONS,)
         self.smoothing, self.weights = training.label_smoothing, loss_weights(context, training)
+        self.weighted = words_of_weights(context, training)
         self.weights_C = torch.from_numpy(weights_C.astype(np.float32))
         self.validation_rows = context.rows[VALIDATION]
 
@@ -108,7 +109,7 @@ class Classification(TargetObjective):
         return self.metrics_of(target, outputs, self.validation_rows)
 
     def describe(self):
-        return f'Target: {shown(self.target.name)}, {self.target.outputs:,} classes.'
+        return f'Target: {shown(self.target.name)}, {self.target.outputs:,} classes{self.weighted}.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the logits, each at its best temperature; see :func:`q2_aam.stats.stacking.stack_log_loss`."""

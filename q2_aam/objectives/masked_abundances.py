@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from q2_aam.config import HeadConfig
-from q2_aam.data.batches import draw_samples, make_batch, positions_of, sample_chunks
+from q2_aam.data.batches import make_batch, positions_of, sample_chunks
 from q2_aam.data.hidden_abundances import hide_abundances
+from q2_aam.data.readable import draw_readable
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import UserError
 from q2_aam.model.losses import known_loss
@@ -70,7 +71,7 @@ class MaskedAbundances:
 
     def _validation(self, network, reader):
         """Return outputs and labels of the validation split; the same abundances are hidden in every epoch."""
-        drawn = draw_samples(reader.study, self.validation_rows, reader.augment, sequences=True)
+        drawn = draw_readable(reader.study, self.validation_rows, reader.augment, sequences=True)
         generator = numpy_generator(self.seed, Stream.VALIDATION_ABUNDANCES)
         with torch.no_grad():
             budget = network.budget()

@@ -23,7 +23,7 @@ from q2_aam.stats.difficulty import Difficulty
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 from q2_aam.stats.stacking import combined_shares, cost_of_numbers, shrinkage, stack_least_squares
 
-from .by_category import categories_of, loss_weights, scaled_by
+from .by_category import categories_of, loss_weights, scaled_by, words_of_weights
 from .outputs import all_levels, head_of, limits_of, shown_levels
 from .protocol import TargetObjective
 
@@ -58,6 +58,7 @@ class Regression(TargetObjective):
         scaling = scaled_by(scaling, self.categories, self.values, context.rows[TRAINING], learn)
         self.codes = None if self.categories is None else self.categories.codes
         self.weights = loss_weights(context, training, self.codes)
+        self.weighted = words_of_weights(context, training)
         learned = np.concatenate([context.rows[TRAINING], context.rows[VALIDATION]])
         lowest, highest = limits_of(labels, learned, training)
         self.levels: tuple[float, ...] = (0.5, (1 - self.coverage) / 2, (1 + self.coverage) / 2)
@@ -125,7 +126,7 @@ class Regression(TargetObjective):
 
     def describe(self):
         by_category = '' if self.categories is None else self.categories.describe()
-        return f'Target: {shown(self.target.name)}, {self.target.on_scale.words}{by_category}.'
+        return f'Target: {shown(self.target.name)}, {self.target.on_scale.words}{self.weighted}{by_category}.'
 
     def share(self, network, ensemble, gate, rows, prior):
         """Stack the (median) outputs; see :func:`q2_aam.stats.stacking.stack_least_squares`.
@@ -166,7 +167,8 @@ class Regression(TargetObjective):
 
     def _loss_of(self, outputs, rows):
         outputs = torch.from_numpy(outputs.astype(np.float32))
-        return self.outputs_loss(outputs, self.labels_of(rows), self.weights_of(rows)).item()
+        # weights of samples are of training alone: those of a validation split may even all be 0
+        return self.outputs_loss(outputs, self.labels_of(rows)).item()
 
     def beside_guess(self, target, outputs, rows, fold):
         """Return absolute errors; the guess is the median."""

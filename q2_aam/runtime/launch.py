@@ -27,7 +27,11 @@ from q2_aam.config.runtime import SINGLE, ClusterRuntime
 from q2_aam.data.atomic import read_json
 from q2_aam.errors import MachineError, UserError, counted
 
+from .limits import available_cpus
+
 LINES, ERROR, LOGS = 'lines.jsonl', 'error-{}.json', 'logs'
+# Without GPUs: a few more than there are CPUs do no harm.
+PROCESSES_PER_CPU = 4
 # The exit status of a process that misses another one.
 DISCONNECTED = 1
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -73,14 +77,14 @@ class Processes:
         Raises
         ------
         UserError
-            If it asks for more GPUs than there are.
+            If it asks for more than there are.
         """
         devices = 1 if runtime.strategy == SINGLE else count_devices(runtime.devices, runtime.device)
         return cls(devices, runtime.max_restarts, runtime.nodes, runtime.rendezvous)
 
 
 def count_devices(devices: int | str, device: str) -> int:
-    """Return how many devices of this machine the parameter `devices` means; UserError if there are fewer GPUs."""
+    """Return how many devices of this machine the parameter `devices` means; UserError if it has not so many."""
     # counted by the driver: the caller itself is not to hold a GPU
     os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
     gpus = 0
@@ -92,6 +96,13 @@ def count_devices(devices: int | str, device: str) -> int:
         raise UserError(
             f'Parameter devices is {devices}, but there {"is" if gpus == 1 else "are"} {counted(gpus, "GPU")}; give at '
             'most that number, or auto.'
+        )
+    # each would hold memory of its own, and wait for the others
+    most = PROCESSES_PER_CPU * available_cpus()
+    if not gpus and devices > most:
+        raise UserError(
+            f'Parameter devices is {devices}, but without GPUs they share {counted(available_cpus(), "CPU")} and would '
+            f'take longer than one; give at most {most}, or auto.'
         )
     return devices
 

@@ -85,9 +85,11 @@ def _wandb(name, found):
 
 # By the names of their extras.
 TRACKERS = {
-    'tensorboard': Kind(_tensorboard, ('tensorboard',), 'the disk and TENSORBOARD_LOGGING_DIR'),
-    'mlflow': Kind(_mlflow, ('mlflow',), 'its server, the network and the variables MLFLOW_...'),
-    'wandb': Kind(_wandb, ('wandb', 'PIL'), 'the network and the variables WANDB_...'),
+    'tensorboard': Kind(
+        _tensorboard, ('tensorboard',), 'the disk and the environment variable TENSORBOARD_LOGGING_DIR'
+    ),
+    'mlflow': Kind(_mlflow, ('mlflow',), 'its server, the network and its environment variables (MLFLOW_TRACKING_URI)'),
+    'wandb': Kind(_wandb, ('wandb', 'PIL'), 'the network and its environment variables (WANDB_MODE, WANDB_API_KEY)'),
 }
 
 
@@ -125,7 +127,9 @@ def parameters_of(config: Any, hashes: dict[str, str], inputs: Any) -> dict[str,
         if isinstance(value, (str, os.PathLike)):
             found = [part for part in pathlib.Path(value).parts if UUID.fullmatch(part)]
             known |= {f'{name}_uuid': found[-1]} if found else {}
-    return config.to_flat() | known
+    # names of machines are nobody's business
+    options = {name: value for name, value in config.to_flat().items() if name != 'rendezvous'}
+    return options | known
 
 
 class Tracked:

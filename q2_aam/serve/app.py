@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import traceback
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ PACKAGES = ('fastapi', 'uvicorn')
 OPTIONS = ('coverage', 'harmonize', 'abstain')
 HELP = {opt.name: opt.help for opt in PredictConfig.options()}
 HEADERS = {'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store'}
-FAILED = 'The server failed at this request; whoever runs it finds the reason in its log.'
+FAILED = 'The server failed at this request; whoever runs it finds the place in its log.'
 log = logging.getLogger('q2_aam.serve')
 
 
@@ -60,7 +61,6 @@ def make_app(served: Served, limits: Limits, runtime: dict[str, Any]):
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=RESPONSES,
     )
 
     @app.get('/health', summary='Whether the server answers, and how many requests it has.')
@@ -80,6 +80,7 @@ def make_app(served: Served, limits: Limits, runtime: dict[str, Any]):
         '/predict',
         summary='Predict the samples of a table.',
         openapi_extra={'requestBody': REQUEST_BODY},
+        responses=RESPONSES,
     )
     async def predict(
         request: Request,
@@ -93,7 +94,7 @@ def make_app(served: Served, limits: Limits, runtime: dict[str, Any]):
         with waiting.place() as place:
             content = await read_body(request, limits)
             kind = request.headers.get('content-type', '')
-            found = await place.run(lambda: answer(served, read_request(kind, content, limits), options))
+            found = await computed(place, lambda: answer(served, read_request(kind, content, limits), options))
         return JSONResponse(found, headers=HEADERS)
 
     @app.exception_handler(Refused)
@@ -118,10 +119,30 @@ def make_app(served: Served, limits: Limits, runtime: dict[str, Any]):
 
     @app.exception_handler(Exception)
     async def failed(request, error):
-        log.error('A request failed.', exc_info=error)
+        log.error('A request failed: %s', place_of(error))
         return said(500, FAILED)
 
     return app
+
+
+async def computed(place, function):
+    """Return what a function returns when it is its turn.
+
+    Of an error of ours the place is logged, and no more is raised than what is answered: the server of HTTP would write
+    all that it says into its log.
+    """
+    try:
+        return await place.run(function)
+    except (Refused, UserError):
+        raise
+    except Exception as error:
+        log.error('A request failed: %s', place_of(error))
+        raise Refused(500, FAILED) from None
+
+
+def place_of(error: BaseException) -> str:
+    """Return what an error is and where it was raised, without its words: these may hold IDs and counts."""
+    return f'{type(error).__name__} in\n{"".join(traceback.format_tb(error.__traceback__))}'
 
 
 async def read_body(request, limits: Limits) -> bytes:

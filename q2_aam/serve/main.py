@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib.util
 import signal
+import socket
 import sys
 
 from q2_aam.errors import UserError
@@ -19,7 +20,9 @@ KEEP_ALIVE = 5
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve a model until SIGTERM or SIGINT; return the exit status."""
-    parser = argparse.ArgumentParser(prog='q2-aam-serve', description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='q2-aam-serve', description='Predictions over HTTP from one model, until it is told to stop.'
+    )
     parser.add_argument('model', help='artifact (.qza) of a regressor or classifier, or a folder with its files')
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 is all of them (default: %(default)s)'
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(path, host: str, port: int, limits: Limits, runtime: dict) -> None:
-    """Serve the model at a path; UserError if it cannot be read, or a package is missing."""
+    """Serve the model at a path; UserError if it cannot be read, a package is missing or the address cannot be had."""
     for name in ('fastapi', 'uvicorn'):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"Serving needs the package {name}; install it with: pip install 'q2-aam[serve]'.")
@@ -60,6 +63,7 @@ def serve(path, host: str, port: int, limits: Limits, runtime: dict) -> None:
     from .app import make_app
     from .models import open_model
 
+    _check_address(host, port)
     served = open_model(path)
     config = uvicorn.Config(
         make_app(served, limits, runtime),
@@ -81,6 +85,19 @@ def serve(path, host: str, port: int, limits: Limits, runtime: dict) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run()
+
+
+def _check_address(host, port):
+    # uvicorn says so in five lines
+    try:
+        with socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f'The server cannot listen at {host}, port {port} ({(error.strerror or str(error)).lower()}): another '
+            'program may have that port, or this machine may not have that address; give another with --port or --host.'
+        ) from error
 
 
 def _number(low, high):

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import lzma
 import pathlib
 import re
+import struct
 import tempfile
 import zipfile
+import zlib
 from typing import Any
 
 from q2_aam import bundle
@@ -84,7 +87,7 @@ def unpack(path: pathlib.Path, folder: pathlib.Path) -> str:
                     raise _Damaged(f'it must have one file data/{name}')
                 _copy(archive, of_name[0], folder / name)
             return found[0][0][1]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, _Damaged) as error:
+    except UNREADABLE as error:
         raise UserError(
             f'The model {shown(path.name)} is no artifact of a model of this plugin, or damaged ({shown(str(error))}); '
             'give an AAMRegressor or an AAMClassifier (.qza).'
@@ -93,6 +96,13 @@ def unpack(path: pathlib.Path, folder: pathlib.Path) -> str:
 
 class _Damaged(Exception):
     pass
+
+
+# What the library says of archives that are damaged or made to be.
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError, RuntimeError, EOFError, OSError,
+    ValueError, _Damaged,
+)  # fmt: skip
 
 
 def _copy(archive, entry, path):

@@ -21,6 +21,7 @@ FORM = 'multipart/form-data'
 PARTS = ('table', 'sequences', 'covariates')
 BOUNDARY = re.compile(r'boundary=("?)([0-9A-Za-z\'()+_,./:=?-]{1,70})\1\s*(?:;|$)')
 MAX_PART_HEADER = 2000
+PART_NAME = re.compile(rb'content-disposition:\s*form-data;[^\r\n]*?\bname="([^"\r\n]*)"', re.IGNORECASE)
 # Of covariates.
 MAX_COLUMNS = 200
 
@@ -94,7 +95,11 @@ def _fasta(sequences, counts):
         raise Refused(422, 'The sequences must be an object with the sequence of each feature as text; send one.')
     names = [name for name in counts.feature_ids if name in sequences]
     if wrong := [name for name in names if name.split() != [name] or len(sequences[name].split()) > 1]:
-        raise Refused(422, f'Feature IDs and sequences must have no blanks, but there is {shown(wrong[0])}; rename it.')
+        raise Refused(
+            422,
+            f'Feature IDs and sequences must have no blanks, but there is feature {shown(wrong[0])} with sequence '
+            f'{shown(sequences[wrong[0]])}; take them out.',
+        )
     if not names:
         raise Refused(
             422,
@@ -195,8 +200,10 @@ def parts_of(content: bytes, parameters: str) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     for piece in pieces[1:-1]:
         head, blank, value = piece.partition(b'\r\n\r\n')
-        name = re.search(rb'content-disposition:\s*form-data;[^\r\n]*?\bname="([^"\r\n]*)"', head, re.IGNORECASE)
-        if not blank or name is None or len(head) > MAX_PART_HEADER:
+        # the search takes time that grows with the square of the header's length
+        short = bool(blank) and len(head) <= MAX_PART_HEADER
+        name = PART_NAME.search(head) if short else None
+        if name is None:
             raise Refused(
                 400, 'The form is malformed: each part must have a name and, behind an empty line, its content.'
             )

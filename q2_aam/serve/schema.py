@@ -68,6 +68,8 @@ def description_of(served: Served, limits: Limits) -> str:
         + ('its interval' if served.kind == 'regressor' else 'the probability of each class')
         + ', and how well the model knows such samples (flag and applicability).'
     ]
+    if not needs['reads_sequences']:
+        words.append('It knows features by their names: name them as in the training, and send no sequences.')
     if needs['covariates']:
         words.append(f'Covariates are needed: {", ".join(needs["covariates"])}.')
     if needs['scale_by']:

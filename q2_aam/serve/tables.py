@@ -17,6 +17,8 @@ from q2_aam.errors import UserError, counted, shown
 from .limits import Limits, Refused
 
 HDF5 = b'\x89HDF\r\n\x1a\n'
+# How an archive begins, as artifacts of QIIME 2 are.
+ZIP = b'PK\x03\x04'
 # A request has three levels, a table of BIOM as many.
 MAX_ID = 1000
 # What biom-format writes above the header of a table as text.
@@ -31,6 +33,12 @@ def text_of(content: bytes, what: str) -> str:
             415,
             f'The {what} is BIOM 2 (HDF5), which is not read from strangers; send BIOM 1 or tab-separated text: '
             'biom convert -i table.biom -o table.json --to-json --table-type "OTU table".',
+        )
+    if content.startswith(ZIP):
+        raise Refused(
+            415,
+            f'The {what} is an archive, as an artifact of QIIME 2 (.qza) is, which is not read from strangers; send '
+            'what is in it: qiime tools export, then, of a table, biom convert --to-json.',
         )
     try:
         text = content.decode('utf-8-sig')

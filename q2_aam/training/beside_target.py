@@ -34,7 +34,7 @@ def extra_outputs(
         metrics = extra.metrics_of(outputs, prepared.rows[part])
         run.recorder.log(trained.step, trained.epoch, part, **{f'final_{name}': one for name, one in metrics.items()})
     told = [
-        f'{shown(target.name)} {metrics[f"mae_of_{target.name}"]:.3g}'
+        f'{shown(target.name)} {metrics[f"mae_of_{target.name}"]:.3g} (r2 {metrics[f"r2_of_{target.name}"]:.2f})'
         for target in extra.targets
         if f'mae_of_{target.name}' in metrics
     ]

@@ -147,7 +147,11 @@ def _fit(kind, inputs, folder, config, say, settings):
     processes = Processes.of(config.runtime)
     inputs = with_default_encoder(inputs, config, say)
     if settings is not None:
+        line = settings.describe(config)
         config = settings.applied(config, inputs.encoder is not None)
+        say(line)
+        if config.data.test_fraction > 0 or inputs.split is not None:
+            settings.warn_of_test('the test samples')
     job = Job(kind, inputs, config, folder)
     result = done(f'fit-{kind}', job, hashes_of(inputs), processes, train_model, say)
     return bundle.read_config(folder).target, result.details, result.history

@@ -9,6 +9,7 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.config import AUTO
+from q2_aam.data.feature_names import ids_in_names
 from q2_aam.data.known_features import SHARED, TOKENS, KnownFeatures, learn_features
 from q2_aam.data.study import Study
 from q2_aam.errors import AAMWarning, UserError, counted, shown
@@ -75,6 +76,7 @@ def with_known_features(
         f'Features: without sequences, known by their names (e.g. {shown(study.feature_ids[0])}); the model knows '
         f'{counted(len(known.ids), "feature")}, which share {SHARED[known.shared]}. No nucleotides are masked.'
     )
+    _warn_of_ids(study, known, inputs.groups)
     if before is not None:
         recorder.say(known.describe(study))
         _warn_of_unknown(known, study)
@@ -94,7 +96,41 @@ def without_clades(inputs: Inputs, study: Study) -> Inputs:
             AAMWarning,
             stacklevel=3,
         )
+    elif len(given) == 2:
+        warnings.warn(
+            'Features without sequences share their taxonomy where one is given, so that the phylogeny changes '
+            'nothing; give one of them.',
+            AAMWarning,
+            stacklevel=3,
+        )
     return dataclasses.replace(inputs, taxonomy=None, phylogeny=None)
+
+
+def _warn_of_ids(study, known, groups):
+    """Warn where features that the model knows are named after samples, or groups, that have them."""
+    rows_of = {name: [row] for row, name in enumerate(study.sample_ids)}
+    if groups is not None:
+        for row, name in enumerate(groups.reindex(study.sample_ids).tolist()):
+            rows_of.setdefault(str(name), []).append(row)
+    names = [study.feature_ids[feature] for feature in np.flatnonzero(np.isin(study.keys, known.keys))]
+    place = {name: feature for feature, name in enumerate(study.feature_ids)}
+    found = ids_in_names(names, set(rows_of))
+    own = {
+        name: one
+        for name, one in found.items()
+        if any(place[name] in study.asvs[study.offsets[row] : study.offsets[row + 1]] for row in rows_of[one])
+    }
+    # one ID may be a word, and numbers of features may be those of other samples
+    if len(set(own.values())) < 2 or len(own) < len(found) / 2:
+        return
+    example = min(own)
+    warnings.warn(
+        f'Names of {counted(len(own), "feature")} hold the ID of a sample or group that has it (e.g. {shown(example)} '
+        f'that of {shown(own[example])}), and a model holds names of features; rename them before training if others '
+        'are to get the model.',
+        AAMWarning,
+        stacklevel=4,
+    )
 
 
 def _warn_of_unknown(known, study):
@@ -134,8 +170,9 @@ def refuse_names_alone(study: Study) -> None:
     """Raise UserError where nothing can be learned of a study because its features are named."""
     if study.named:
         raise UserError(
-            'There is nothing to learn: features without sequences have no nucleotides, and a taxonomy is what they '
-            'share; give a distance_matrix, a phylogeny or alpha_diversity.'
+            f'There is nothing to learn: features without sequences (e.g. {shown(study.feature_ids[0])}) have no '
+            'nucleotides, and a taxonomy is what they share; provide the input "sequences" where there are some, or '
+            'give a distance_matrix, a phylogeny or alpha_diversity.'
         )
 
 

@@ -5,6 +5,7 @@ What the best of them is worth is for other samples to tell: a search takes the 
 :mod:`q2_aam.evaluation.search` one by one.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -25,6 +26,7 @@ from q2_aam.evaluation.plan_design import check_repeats
 from q2_aam.evaluation.search import trial_rows
 from q2_aam.objectives import Inputs
 from q2_aam.runtime import results
+from q2_aam.runtime.heard import heard, hearing, ignoring
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run, open_run
 from q2_aam.runtime.screen import print_line
@@ -197,6 +199,8 @@ def _run_trials(study, trials, spaces, limits, whole):
     say, done = trials.run.recorder.say, finished(study)
     if done:
         say(f'Search: {len(done)} of {limits.trials} trials were finished before.')
+        for text in done[0].user_attrs.get('warned', ()):
+            warnings.warn(text, AAMWarning)
     while len(done) < limits.trials:
         # a quarter: the three outer folds have the others
         if limits.minutes and done and sum(one.user_attrs['seconds'] for one in done) >= 15 * limits.minutes:
@@ -204,15 +208,16 @@ def _run_trials(study, trials, spaces, limits, whole):
             break
         if done and done[0].user_attrs.get('named'):
             spaces = tuple(space for space in spaces if space.name not in OF_NUCLEOTIDES)
-        _run_trial(study, trials, spaces, len(done))
-        if len(done) == 0 and whole and trials.inputs.groups is None:
-            _warn_of_repeats(trials.first, trials.run.seed)
+        _run_trial(study, trials, spaces, len(done), whole and trials.inputs.groups is None)
         done = finished(study)
         say(_line(done, limits.trials))
 
 
-def _run_trial(study, trials, spaces, number):
-    """Ask for parameters, train with them and tell what came of it."""
+def _run_trial(study, trials, spaces, number, may_repeat):
+    """Ask for parameters, train with them and tell what came of it.
+
+    With the first trial, it is looked whether samples may be repeated, where this is to be known.
+    """
     import optuna
 
     # drawn anew for each trial, so that a search that goes on draws what it would have drawn
@@ -235,27 +240,41 @@ def _run_trial(study, trials, spaces, number):
             raise Stopped
 
     value, state = None, optuna.trial.TrialState.FAIL
-    with warnings.catch_warnings():
-        # of the first trial, whose parameters are the user's, they are told
-        warnings.simplefilter('ignore' if number else 'default', AAMWarning)
+    with _warned(trial, number):
         try:
             value = trials.score(parameters, after_epoch)
             state = optuna.trial.TrialState.COMPLETE if math.isfinite(value) else state
         except Stopped:
             state = optuna.trial.TrialState.PRUNED
-        except MachineError:
-            raise
         except UserError as error:
             # a combination that cannot be trained is a bad one; where it is the user's own, it is an error
-            if number == 0:
+            if number == 0 or isinstance(error, MachineError):
                 raise
             trial.set_user_attr('error', str(error))
+        if number == 0 and may_repeat:
+            _warn_of_repeats(trials.first, trials.run.seed)
     trial.set_user_attr('seconds', time.monotonic() - began)
     if trials.first is not None:
         trial.set_user_attr('named', trials.first.known is not None)
         trial.set_user_attr('score', trials.first.target.score)
         trial.set_user_attr('samples', len(trials.first.rows[TEST]))
     study.tell(trial, value if state == optuna.trial.TrialState.COMPLETE else None, state)
+
+
+@contextlib.contextmanager
+def _warned(trial, number):
+    """Ignore warnings of trials, but give those of the first, whose parameters are the user's, and keep them with it.
+
+    A search that was interrupted gives them again, where somebody heard them (:mod:`q2_aam.runtime.heard`).
+    """
+    if number:
+        with ignoring():
+            yield
+        return
+    # not caught: other work in this process would lose its own
+    with hearing():
+        yield
+        trial.set_user_attr('warned', heard())
 
 
 def suggested(trial, space: Space):
@@ -299,7 +318,8 @@ def _line(done, number):
     last = done[-1]
     words = ' '.join(f'{name}={value}' for name, value in last.user_attrs['parameters'].items()) or 'default parameters'
     value = _value(last)
-    came = STATES[last.state.name] if math.isnan(value) else f'{value:.3g}'
+    score = last.user_attrs.get('score', 'error').replace('_', ' ')
+    came = STATES[last.state.name] if math.isnan(value) else f'{score} {value:.3g}'
     best = min((_value(one) for one in done if not math.isnan(_value(one))), default=math.nan)
     return f'Trial {len(done)}/{number}: {came} (best {best:.3g}); {words}; {last.user_attrs["seconds"]:.0f} s.'
 

@@ -109,11 +109,13 @@ def check_skill(target: TargetObjective, calibrated, blended: Blended, recorder:
         what = f'Left-out groups are predicted hardly better {OF_GUESSES}, if at all'
     else:
         what = f'That left-out groups are predicted better {OF_GUESSES} may be chance'
-    interval = '' if np.isnan(skill.lower) else f'; 95 % interval {skill.lower:.0%} to {skill.upper:.0%}'
+    # 0.0 is added where -0.001 would be -0%
+    value, lower, upper = (round(share, 2) + 0.0 for share in (skill.value, skill.lower, skill.upper))
+    interval = '' if np.isnan(lower) else f'; 95 % interval {lower:.0%} to {upper:.0%}'
     warnings.warn(
         f'{what}: over {counted(skill.groups, "group")}, the out-of-fold {target.error.replace("_", " ")} of '
         f'{shown(target.target.name)} is {skill.error:.3g}, that of a guess that looks at no sample {skill.guess:.3g} '
-        f'(skill {skill.value:.0%}{interval}); do not rely on predictions of this model, and label samples of more '
+        f'(skill {value:.0%}{interval}); do not rely on predictions of this model, and label samples of more '
         'groups, or choose a target that the table can tell.',
         AAMWarning,
         stacklevel=2,

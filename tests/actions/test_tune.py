@@ -7,6 +7,7 @@ import pytest
 
 from q2_aam import bundle
 from q2_aam.config.search import SETTINGS_FILE, Settings, read_settings
+from q2_aam.errors import AAMWarning
 from q2_aam.types import AAMModelDirectoryFormat, AAMSettingsDirectoryFormat, AAMSettingsFormat
 
 FORM = {
@@ -79,7 +80,12 @@ def test_a_fit_takes_settings_but_not_where_a_parameter_is_given(plugin, small, 
 def test_a_cross_validation_gives_settings_to_its_fits(plugin, small, settings):
     # an encoder that is not there: each fit says so
     found = settings(freeze='encoder')
-    with pytest.raises(ValueError, match='^Parameter freeze is encoder, but no encoder is given that could be frozen'):
+    with (
+        pytest.warns(
+            AAMWarning, match='^The settings were found by a search, which has seen the samples of every '
+        ),
+        pytest.raises(ValueError, match='^Parameter freeze is encoder, but no encoder is given that could be frozen'),
+    ):
         plugin.pipelines['cross_validate'](
             table=small.table, metadata=small.metadata.get_column('age'), sequences=small.sequences, settings=found,
             folds=3, **FORM,

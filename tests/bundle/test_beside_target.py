@@ -49,6 +49,10 @@ def test_intervals_are_as_wide_as_the_scale_of_a_category():
             'A target that is scaled by category must have 1 to 1,000 different categories, but has ',
         ),
         (
+            BY_CATEGORY | {'categories': None},
+            'A target that is scaled by category must have 1 to 1,000 different categories, but has None.',
+        ),
+        (
             BY_CATEGORY | {'centers': [1.0]},
             'A target that is scaled by category must have a number from -1e+18 to 1e+18 for each of 2 categories, but',
         ),
@@ -123,3 +127,16 @@ def test_they_come_back_as_they_were():
     assert config.target.by_category == ByCategory('site', ('a', 'b'), (1.0, 2.0), (1.0, 3.0))
     assert config.extra_targets == (NumericTarget('weight', 0.0, 1.0),)
     assert bundle.BundleConfig.from_json(config.to_json('a' * 64)) == config
+
+
+@pytest.mark.parametrize('by_category, categories, known', [(None, 2, 0), (BY_CATEGORY, 2, 2), (BY_CATEGORY, 4, 2)])
+def test_a_head_of_other_categories_than_the_target_has_is_refused(by_category, categories, known):
+    fields = fields_of('regressor')
+    fields['target']['by_category'] = by_category
+    fields['heads']['target'] |= {'scaled': True, 'categories': categories}
+    assert refusal(fields) == (
+        f"The head 'target' of the model's config.json has {categories} categories, but the target is scaled by "
+        f'{known} and the unknown; use a model that this plugin has made.'
+    )
+    fields['heads']['target']['categories'] = 0 if by_category is None else 3
+    bundle.BundleConfig.from_json(json.dumps(fields))

@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from q2_aam import bundle
+from q2_aam.bundle.files import _bundle
 from q2_aam.bundle.token_branches import ARRAYS, KEYS, LENGTHS, MAX_SHORTER, POWER, TokenBranches
 from q2_aam.config import DistancesConfig, EmbedConfig
 from q2_aam.data.inputs import read_study
@@ -148,3 +149,15 @@ def test_an_embedding_has_them(tiny, tiny_encoder, with_tokens, files):
     distances = frame.loc[tiny.counts.index, tiny.counts.index].to_numpy()[PAIRS]
     with_them, without = (np.corrcoef(pairs(encoder), distances)[0, 1] for encoder in (folder, tiny_encoder.folder))
     assert with_them > 0.99 and with_them > without
+
+
+def test_a_model_whose_tokens_have_no_numbers_is_refused(tiny_encoder):
+    config = bundle.read_config(tiny_encoder.folder)
+    model = dataclasses.replace(config.call.model, nucleotides_per_token=32)
+    config = dataclasses.replace(config, references=None, call=dataclasses.replace(config.call, model=model))
+    with pytest.raises(ValueError) as error:
+        _bundle(config, None, TokenBranches(np.array([1]), np.array([0.5, 1.0])).arrays())
+    assert str(error.value) == (
+        "The model's branches of tokens do not fit its config.json, whose tokens have 32 nucleotides, of at most 24; "
+        'train the model again.'
+    )

@@ -78,6 +78,7 @@ GOOD = {'format_version': 1, 'kind': 'regressor', 'encoder': False, 'parameters'
         ({'format_version': 2}, 'The settings must have format_version 1; use the version of q2-aam that made them, '),
         ({'format_version': True}, 'The settings must have format_version 1; '),
         ({'kind': 'encoder'}, 'The kind of settings must be regressor or classifier, and encoder true or false.'),
+        ({'kind': []}, 'The kind of settings must be regressor or classifier, and encoder true or false.'),
         ({'encoder': 1}, 'The kind of settings must be regressor or classifier, and encoder true or false.'),
         ({'parameters': []}, 'The parameters of settings must be an object.'),
         ({'parameters': {'depth': 1}}, "The settings have a parameter that no fit takes from them: 'depth'."),
@@ -106,6 +107,14 @@ def test_settings_take_the_place_of_defaults_alone():
     config = settings.applied(FitRegressorConfig.from_flat({'learning_rate': 0.003, 'epochs': 5}), encoder=False)
     assert config.training.learning_rate == 0.003 and config.training.epochs == 5
     assert config.model.width == 64 and not config.training.abundance_ensemble
+
+
+def test_one_line_says_what_settings_change_and_what_is_given_all_the_same():
+    settings = Settings('regressor', False, {'width': 64, 'learning_rate': 0.001})
+    assert settings.describe(FitRegressorConfig.from_flat({'learning_rate': 0.003})) == (
+        'Settings: width 64; as given, all the same: learning_rate 0.003 (found: 0.001).'
+    )
+    assert Settings('regressor', False, {}).describe(FitRegressorConfig()) == 'Settings: all is as by default.'
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from q2_aam.data.feature_names import LETTERS, are_names, are_sequences, name_keys, stand_ins
+from q2_aam.data.feature_names import LETTERS, are_names, are_sequences, ids_in_names, name_keys, stand_ins
 from q2_aam.data.sequences import encode, sequence_keys
 
 MD5 = hashlib.md5(b'ACGT').hexdigest()
@@ -46,3 +46,10 @@ def test_what_stands_for_a_name_is_a_sequence_that_depends_on_what_is_seen_of_it
     np.testing.assert_array_equal(name_keys(['k__A;p__B', 'k__A;p__C']), sequence_keys(codes, lengths))
     assert len(set(name_keys([f'OTU{number}' for number in range(1000)]).tolist())) == 1000
     assert name_keys([]).shape == (0,)
+
+
+def test_ids_are_found_in_names_as_whole_parts():
+    names = ['S12.bin4', 'bin4_S12', 'k__A;g__S12', 'A.S1.b_x', 'S123.bin4', 'ab', '.'.join('c' * 20) + '.S12']
+    assert ids_in_names(names, {'S12', 'S1', 'A.S1.b', 'ab'}) == {
+        'S12.bin4': 'S12', 'bin4_S12': 'S12', 'k__A;g__S12': 'S12', 'A.S1.b_x': 'A.S1.b',
+    }  # fmt: skip

@@ -175,3 +175,6 @@ def test_counts_are_moved_and_add_up(full, known, table_of):
         'Harmonized 90% of reads: 85% are read as training ASVs, 5% are reverse-complemented; start moved by +1 in '
         'samples with 90%.'
     )
+    assert describe(done.assign(mapped=0.001, reverse_complement=0.0)).startswith(
+        'Harmonized 90% of reads: less than 1% are read as training ASVs, 0% are reverse-complemented; '
+    )

@@ -1,5 +1,7 @@
 """A model knows the features that it learned, places others by their clades, and leaves the rest out."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +117,21 @@ def test_tips_are_placed_by_what_their_nearest_known_relatives_share(study_of, t
     new = study_of({'s': {'n': 1, 'x': 1, 'a': 1}})
     placed = tokens_of(known.on(new, phylogeny=tree))
     assert placed == {'n': tokens['h'][:1], 'x': [], 'a': tokens['a']}
+
+
+def test_many_tips_are_placed_in_a_tree_that_is_a_ladder_in_time_that_grows_with_their_number(study_of, tmp_path):
+    tree = tmp_path / 'tree.nwk'
+    news = [f'n{number:05d}' for number in range(6000)]
+    ladder = news[-1] + ':1'
+    for name in news[-2::-1]:
+        ladder = f'({ladder},{name}:1):1'
+    # the nearest known relatives of all are at its foot
+    tree.write_text(f'({ladder},((a:1,b:1):1,(c:1,d:1):1):1);')
+    known = learn_features(study_of({'s': dict.fromkeys('abcd', 1)}), np.array([0]), phylogeny=tree)
+    began = time.process_time()
+    placed = known._placed_in_tree(news, tree)
+    assert time.process_time() - began < 2
+    assert placed == known._placed_in_tree(news[:1], tree) * len(news)
 
 
 def test_order_and_companions_of_features_change_no_tokens(study, study_of):

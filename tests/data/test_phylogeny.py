@@ -154,8 +154,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     [
         (
             'xy',
-            "The phylogeny contains none of the features in the table (e.g. 'x'); provide the tree that was built from "
-            'their sequences.',
+            "The phylogeny contains none of the features in the table (e.g. 'x'); provide the tree whose tips have "
+            'their IDs.',
         ),
         (
             'axc',

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from q2_aam.data.weights import weights_of
-from q2_aam.errors import UserError
+from q2_aam.errors import AAMWarning, UserError
 
 IDS = ['a', 'b', 'c', 'd']
 TRAINING = np.array([0, 1])
@@ -17,6 +17,17 @@ def column(*values):
 
 def test_the_mean_weight_of_training_samples_is_1():
     assert weights_of(column(1, 3, 0, 8), IDS, TRAINING).tolist() == [0.5, 1.5, 0, 4]
+
+
+def test_weights_that_leave_a_few_samples_are_warned_of():
+    ids = [f's{number}' for number in range(20)]
+    weights = pd.Series([1.0, 1.0] + [0.0] * 18, ids, name='w')
+    with pytest.warns(AAMWarning) as warned:
+        weights_of(weights, ids, np.arange(20))
+    assert str(warned[0].message) == (
+        "Metadata column 'w' (sample_weights) makes 20 training samples teach no more than 2.0 would that all count "
+        'the same; give more of them weight.'
+    )
 
 
 @pytest.mark.parametrize(

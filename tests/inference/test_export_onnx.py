@@ -19,6 +19,7 @@ from q2_aam.errors import UserError
 from q2_aam.inference import export_onnx as exporting
 from q2_aam.inference import onnx_files
 from q2_aam.inference.embed import predict_distances
+from q2_aam.inference.export_described import outputs_of
 from q2_aam.inference.predict import predict, predict_classes
 from q2_aam.training.fit import fit_regressor
 
@@ -195,6 +196,13 @@ def test_who_exports_the_newest_encoder_is_told_which_one_can_be_exported():
         'without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain.'
     )
     exporting._check_held(bundle.load(path_of('v4')))
+
+
+def test_the_page_says_which_end_of_an_interval_is_which():
+    names = ['lower_bound', 'upper_bound']
+    words = {row[0]: row[-1] for row in outputs_of(names, bundle.load(FROZEN / 'regressor'))}
+    rest = 'end of the prediction interval that is to hold 0.9 of new samples, in the unit of the target.'
+    assert words == {'lower_bound': f'Lower {rest}', 'upper_bound': f'Upper {rest}'}
 
 
 def test_every_field_of_a_model_is_held_or_refused_in_words():

@@ -1,5 +1,7 @@
 """The objective of masked abundances."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,22 @@ def test_even_abundances_teach_nothing(study_context):
         'Parameter abundance_weight is above 0, but all ASVs of the training samples have the same share of reads, so '
         'that there is nothing to learn of abundances; set it to 0.'
     )
+
+
+def test_validation_reads_no_more_of_named_features_than_training(study_context, objective_of):
+    from q2_aam.config import ModelConfig
+    from q2_aam.data.known_features import TOKENS
+    from q2_aam.model.network import build_network
+
+    study, objective = study_context().study, objective_of()
+    tokens = np.zeros((len(study.feature_ids), TOKENS), dtype=np.int32)
+    tokens[:, 0] = np.arange(len(tokens))
+    # the first one is unknown
+    study = dataclasses.replace(study, named=True, tokens=tokens)
+    sizes = {'width': 16, 'memberships': 16, 'asv_layers': 1, 'sample_layers': 1, 'nucleotides_per_token': 1}
+    form = ModelConfig(**sizes, max_sequence_length=TOKENS).resolved(TOKENS, 24)
+    generator = torch.Generator().manual_seed(5)
+    network = build_network(form, {'abundances': MaskedAbundances.head}, generator, tokens=len(tokens))
+    _, batch = objective._validation(network.eval(), StudyReader(study))
+    held = draw_samples(study, objective.validation_rows).asvs
+    assert 0 in held and sum(len(chunk.abundances) for chunk in batch.hidden) == (held != 0).sum()

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,23 @@ def test_setup_stops_with_one_sentence_where_there_is_neither_conda_nor_debian(f
         'q2-aam: QIIME 2 was not found: activate a conda environment with QIIME 2, or use Debian or Ubuntu with '
         'apt-get.\n'
     )
+
+
+def test_the_command_of_an_environment_takes_nothing_from_the_folder_where_it_is_called(tmp_path):
+    text = (ROOT / 'recipe' / 'setup.sh').read_text('utf-8')
+    write = re.search(r'^write_qiime_command\(\) \{.*?^\}$', text, re.MULTILINE | re.DOTALL)[0]
+    environment = os.environ | {'qiime': str(tmp_path / 'qiime'), 'python': sys.executable}
+    subprocess.run(['bash', '-c', f'{write}\nwrite_qiime_command'], env=environment, check=True, timeout=60)
+    for name, says in (('installed', 'prog_name'), ('data', "'of the data'")):
+        folder = tmp_path / name / 'q2cli'
+        folder.mkdir(parents=True)
+        (folder / '__init__.py').touch()
+        (folder / '__main__.py').write_text(f'def qiime(prog_name):\n    print({says})\n', 'utf-8')
+    environment = os.environ | {'PYTHONPATH': str(tmp_path / 'installed')}
+    done = subprocess.run(
+        [tmp_path / 'qiime'], cwd=tmp_path / 'data', env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ('qiime\n', '')
 
 
 def test_a_conda_environment_without_qiime2_is_not_taken(foreign_machine, tmp_path):

@@ -2,14 +2,17 @@
 
 import threading
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from q2_aam.data.labels import align_classes, align_numbers
 from q2_aam.data.names import OF_MISSING_VALUES
 from q2_aam.data.sequences import sequences_of
+from q2_aam.data.study_warnings import warn_of_truncated
 from q2_aam.errors import AAMWarning
 from q2_aam.runtime.heard import OF_GUESSES, about, hear, heard, hearing, is_hearing
+from q2_aam.stats.conformal import calibrate, warn_of_few_groups
 
 
 def test_nothing_is_kept_where_nobody_hears():
@@ -74,6 +77,20 @@ def test_what_else_each_fold_finds_other_samples_of_is_one_matter():
     assert not set(first) & set(second)
     assert [about(text) for text in first] == [about(text) for text in second]
     assert len({about(text) for text in first}) == 3
+
+
+def test_intervals_and_long_sequences_of_each_fold_are_one_matter():
+    texts = []
+    for number in (2, 3):
+        with pytest.warns(AAMWarning) as caught:
+            warn_of_few_groups(calibrate(np.ones(number), np.arange(number)), 0.9)
+            warn_of_truncated(['A' * 9] * number, 8, 0.1 * number, [])
+        texts.append([str(warning.message) for warning in caught])
+    first, second = texts
+    assert not set(first) & set(second) and len(first) == 2
+    with pytest.warns(AAMWarning, match='in ASVs with less than 0.1% of all reads'):
+        warn_of_truncated(['A' * 9], 8, 0.0001, [])
+    assert [about(text) for text in first] == [about(text) for text in second]
 
 
 def test_of_models_that_may_have_learned_nothing_each_fold_has_its_own_figures():

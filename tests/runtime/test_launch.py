@@ -38,6 +38,18 @@ def test_more_devices_than_gpus_are_refused(gpus):
     assert str(error.value) == 'Parameter devices is 2, but there is 1 GPU; give at most that number, or auto.'
 
 
+def test_a_cpu_is_not_divided_into_more_processes_than_it_can_bear(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setattr(launch, 'available_cpus', lambda: 2)
+    assert count_devices(8, 'auto') == 8
+    with pytest.raises(UserError) as error:
+        count_devices(99, 'cpu')
+    assert str(error.value) == (
+        'Parameter devices is 99, but without GPUs they share 2 CPUs and would take longer than one; give at most 8, '
+        'or auto.'
+    )
+
+
 def test_each_machine_has_its_devices(gpus):
     gpus(0)
     processes = Processes.of(ClusterRuntime(devices=3, nodes=2, rendezvous='one:29400'))
@@ -49,6 +61,7 @@ def test_a_single_device_is_one_of_all(gpus):
     gpus(8)
     assert Processes.of(ClusterRuntime(devices='auto')).number == 8
     assert Processes.of(ClusterRuntime(devices='auto', strategy='single')).number == 1
+    assert Processes.of(ClusterRuntime(strategy='fsdp', nodes=2, rendezvous='one:29400')).number == 2
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,11 @@ def test_a_single_device_is_one_of_all(gpus):
         (
             {'strategy': 'single', 'devices': 2},
             'Parameter strategy is single, but devices is 2; set devices to 1, or strategy to auto.',
+        ),
+        (
+            {'strategy': 'fsdp'},
+            'Parameter strategy is fsdp, but devices is 1, so that nothing is shared; raise devices, or set strategy '
+            'to auto.',
         ),
         (
             {'strategy': 'single', 'nodes': 2, 'rendezvous': 'node:1'},

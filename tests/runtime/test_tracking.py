@@ -149,8 +149,8 @@ def test_a_tracker_that_fails_warns_once_without_its_words_and_the_run_goes_on(k
         one.log(8, 2, 'validation', loss=0.4)
         one.log(12, 3, 'validation', loss=0.3)
     assert [str(one.message) for one in caught] == [
-        'The tracker tensorboard failed (ConnectionError), so that training goes on without it; check the disk and '
-        'TENSORBOARD_LOGGING_DIR.'
+        'The tracker tensorboard failed (ConnectionError), so that training goes on without it; check the disk and the '
+        'environment variable TENSORBOARD_LOGGING_DIR.'
     ]
     assert len(one.history.rows) == 3 and ('close', True) not in kept
 
@@ -194,10 +194,12 @@ def test_parameters_hold_the_configuration_hashes_and_uuids_where_paths_tell_the
         sequences: str = '/home/me/sequences.fasta'
         groups: object = None
 
-    known = parameters_of(PretrainConfig.from_flat({'width': 16}), {'table': 'ab'}, Inputs())
+    options = {'width': 16, 'nodes': 2, 'rendezvous': 'node-of-mine:29400'}
+    known = parameters_of(PretrainConfig.from_flat(options), {'table': 'ab'}, Inputs())
     assert known['width'] == 16 and known['table_sha256'] == 'ab'
     assert known['table_uuid'] == 'a0a19f2b-3719-4cd3-9fb2-7fc0af17a479'
     assert 'sequences_uuid' not in known and not any('/home' in str(value) for value in known.values())
+    assert known['nodes'] == 2 and not any('node-of-mine' in str(value) for value in known.values())
 
 
 # The trackers themselves, in stores of their own.
@@ -251,7 +253,8 @@ def test_tensorboard_shows_curves_parameters_and_figures(own, tmp_path, work_dir
 @pytest.mark.parametrize('store', ['sqlite', 'files'])
 def test_mlflow_keeps_one_run_in_a_store_of_this_machine(store, tmp_path, monkeypatch, capfd, strict):
     mlflow = pytest.importorskip('mlflow', reason='mlflow is an extra')
-    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    # a folder that the user names needs no word more
+    monkeypatch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
     monkeypatch.setenv('MLFLOW_EXPERIMENT_NAME', 'infants')
     uri = f'sqlite:///{tmp_path}/mlflow.db' if store == 'sqlite' else f'{tmp_path}/mlruns'
     if store == 'sqlite':
@@ -280,7 +283,7 @@ def test_mlflow_without_its_server_costs_a_warning_and_no_secret(tmp_path, monke
         one.log(4, 1, 'validation', mae=2.0)
     assert [str(one.message) for one in caught] == [
         'The tracker mlflow failed (MlflowException), so that training goes on without it; check its server, the '
-        'network and the variables MLFLOW_....'
+        'network and its environment variables (MLFLOW_TRACKING_URI).'
     ]
     out = ''.join(capfd.readouterr())
     assert SECRET not in out and '127.0.0.1' not in out

@@ -144,14 +144,18 @@ def test_the_page_is_read_without_a_network(client):
     schema = client.get('/openapi.json').json()
     assert set(schema['paths']) == {'/predict', '/health', '/model'}
     assert 'requestBody' in schema['paths']['/predict']['post']
+    # no body is sent to the others, so that none is refused
+    assert '413' in schema['paths']['/predict']['post']['responses']
+    assert list(schema['paths']['/health']['get']['responses']) == ['200']
 
 
-def test_an_error_of_ours_is_one_sentence_and_its_reason_goes_to_the_log(client, monkeypatch, caplog):
-    def fail(*given):
-        raise RuntimeError('secret')
+def test_an_error_of_ours_is_one_sentence_and_its_place_without_its_words_goes_to_the_log(client, monkeypatch, caplog):
+    def fail(served, asked, options):
+        raise RuntimeError(f'secret: {asked.counts.sample_ids[0]}')
 
     monkeypatch.setattr('q2_aam.serve.app.answer', fail)
     response = client.post('/predict', json={'table': {'S1': {'ACGT': 3}}})
     assert response.status_code == 500 and 'secret' not in response.text
-    assert response.json()['error'] == 'The server failed at this request; whoever runs it finds the reason in its log.'
-    assert 'secret' in caplog.text
+    assert response.json()['error'] == 'The server failed at this request; whoever runs it finds the place in its log.'
+    # nothing is raised further, for whoever serves the application to write down: the words may hold sample IDs
+    assert 'RuntimeError in' in caplog.text and 'in fail' in caplog.text and 'secret: S1' not in caplog.text

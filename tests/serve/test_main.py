@@ -38,6 +38,18 @@ def test_a_model_that_is_not_there_ends_the_command(monkeypatch, tmp_path, capsy
     assert capsys.readouterr().err.startswith('There is no model at ')
 
 
+def test_an_address_that_cannot_be_had_is_one_sentence_and_ends_the_command(capsys):
+    pytest.importorskip('fastapi', reason='the server needs the packages of the extra serve')
+    pytest.importorskip('uvicorn', reason='the server needs the packages of the extra serve')
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        assert command.main([str(FROZEN / 'regressor'), '--port', str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f'The server cannot listen at 127.0.0.1, port {port} (address already in use): another program may have that '
+        'port, or this machine may not have that address; give another with --port or --host.\n'
+    )
+
+
 @pytest.fixture
 def server():
     """The process of a server, and its port."""

@@ -1,5 +1,6 @@
 """A model is read from a folder or an artifact: no name in the archive becomes a path, no size is believed."""
 
+import dataclasses
 import uuid
 import zipfile
 
@@ -8,7 +9,9 @@ import pytest
 from q2_aam import bundle
 from q2_aam.errors import UserError
 from q2_aam.serve import models
+from q2_aam.serve.limits import Limits
 from q2_aam.serve.models import open_model, unpack
+from q2_aam.serve.schema import description_of
 
 from .conftest import FROZEN
 
@@ -80,3 +83,23 @@ def test_a_damaged_model_and_an_encoder_are_refused(tmp_path):
         archive.writestr(f'{UUID}/data/{bundle.MODEL_FILE}', b'no weights')
     assert 'does not match the checksum' in refusal(tmp_path / 'changed.qza')
     assert refusal(FROZEN / 'encoder').startswith('An encoder predicts nothing that could be served; give a regressor')
+
+
+def test_entries_whose_bytes_are_damaged_are_refused(tmp_path):
+    path = artifact(tmp_path / 'damaged.qza')
+    name = f'{UUID}/data/{bundle.MODEL_FILE}'
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.getinfo(name).header_offset + 30 + len(name)
+    content = bytearray(path.read_bytes())
+    # no block of a compressed stream begins so
+    content[begin] = 255
+    path.write_bytes(content)
+    assert 'is no artifact of a model of this plugin, or damaged' in refusal(path)
+
+
+def test_who_asks_a_model_that_knows_names_is_told_to_send_no_sequences():
+    served = open_model(FROZEN / 'regressor')
+    card = served.card | {'request': served.card['request'] | {'reads_sequences': False}}
+    words = 'It knows features by their names: name them as in the training, and send no sequences.'
+    assert words in description_of(dataclasses.replace(served, card=card), Limits())
+    assert words not in description_of(served, Limits())

@@ -4,6 +4,7 @@ import gzip
 import json
 import pickle
 import random
+import time
 
 import pytest
 
@@ -49,7 +50,7 @@ def changed(**fields):
         (changed(sequences={'a': 'ACGT', 'b': 'AXGT'}), 422, "The sequence of feature 'b' has 'X' at position 2"),
         (changed(sequences={'a': 'ACGT', 'b': 'AC-T'}), 422, 'has a gap'),
         (changed(sequences={'a': 'ACGT', 'b': ''}), 422, "The sequence of feature 'b' is empty"),
-        (changed(sequences={'a': 'ACGT', 'b': 'AC\nGT'}), 422, "must have no blanks, but there is 'b'"),
+        (changed(sequences={'a': 'ACGT', 'b': 'AC\nGT'}), 422, "no blanks, but there is feature 'b' with sequence 'AC"),
         (changed(sequences={'a': 7}), 422, 'must be an object with the sequence of each feature as text'),
         (changed(sequences={'a': 'A' * 2001, 'b': 'C'}), 413, 'A sequence has 2,001 nucleotides, of at most 2,000'),
         (changed(covariates={'S1': 3}), 422, 'The covariates must be an object of samples'),
@@ -114,6 +115,7 @@ def test_a_body_that_cannot_be_read_is_refused(client, content, headers, status,
             'A sequence has 2,004 nucleotides',
         ),
         ({'table': b'\x89HDF\r\n\x1a\n'}, 415, 'The table is BIOM 2 (HDF5)'),
+        ({'table': b'PK\x03\x04'}, 415, 'The table is an archive, as an artifact of QIIME 2 (.qza) is'),
         ({'table': '#OTU ID\tS1\nACGT\t1\n', 'covariates': 'id\tx\nS1\n'}, 422, 'The covariates must be a header'),
         ({'table': '#OTU ID\tS1\nACGT\t1\n', 'covariates': 'id\tx\nS1\t1\nS1\t1\n'}, 422, 'have a sample ID twice'),
     ],
@@ -197,3 +199,15 @@ def test_two_hundred_malformed_requests_are_each_refused_with_a_sentence(client)
     assert number == 200 and len(sentences) > 60
     # and the server goes on
     assert client.get('/health').json() == {'status': 'ok', 'inside': 0}
+
+
+def test_a_long_header_of_a_part_is_refused_at_once():
+    from q2_aam.serve.limits import Refused
+    from q2_aam.serve.requests import parts_of
+
+    # a search in it would take hours, during which nothing else is answered
+    head = b'Content-Disposition: form-data;' * 100_000
+    began = time.monotonic()
+    with pytest.raises(Refused, match='^The form is malformed: each part must have a name'):
+        parts_of(b'--b\r\n' + head + b'\r\n\r\nx\r\n--b--\r\n', 'boundary=b')
+    assert time.monotonic() - began < 5

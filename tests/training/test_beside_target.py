@@ -49,6 +49,12 @@ def test_extra_targets_are_learned_in_their_own_units_and_predicted_again(tiny, 
     last = run.history.last('training')
     assert last['loss'] == pytest.approx(last['target_loss'] + last['extra_target_loss'], rel=1e-4)
     assert any(line.startswith("Extra targets: 'weight', 'late', by the network alone.") for line in run.lines)
+    final = run.history.last('test')
+    weight, late = (
+        f"'{name}' {final[f'final_mae_of_{name}']:.3g} (r2 {final[f'final_r2_of_{name}']:.2f})"
+        for name in ('weight', 'late')
+    )
+    assert f'Extra targets of test samples, mean absolute error: {weight}, {late}.' in run.lines
 
 
 def test_extra_targets_stay_in_a_bundle_that_is_saved_again(tiny, fitted, predicted, tmp_path):
@@ -91,8 +97,25 @@ def test_extra_targets_without_two_values_are_left_out_or_refused(tiny, fitted):
         'is none; give others, or no extra targets.'
     )
     with pytest.raises(UserError) as error:
+        fitted(tiny, 'others', more={'extra_targets': same.add_prefix('x').rename(index='q{}'.format)}, **ALONE)
+    assert str(error.value) == (
+        f"The labelled samples and the extra targets share no sample IDs (e.g. '{tiny.counts.index[0]}' in the feature "
+        f"table, 'q{tiny.counts.index[0]}' in the extra targets); use the same IDs in both."
+    )
+    with pytest.raises(UserError) as error:
         fitted(tiny, 'log', more={'extra_targets': -same}, extra_target_scaling='sqrt', **ALONE)
     assert str(error.value).startswith("Parameter extra_target_scaling is sqrt, but extra target 'weight' is -")
+
+
+def test_an_extra_target_that_is_the_target_is_warned_of(tiny, fitted):
+    extra = pd.DataFrame({'days': 30 * tiny.target, 'other': np.arange(24.0) % 5}, tiny.counts.index)
+    with pytest.warns(AAMWarning) as warned:
+        fitted(tiny, more={'extra_targets': extra}, **ALONE | {'epochs': 1})
+    sentence = (
+        "1 extra target has the values of the target 'age' in nearly all samples ('days'), and can teach nothing more; "
+        'leave such columns out.'
+    )
+    assert sentence in [str(one.message) for one in warned]
 
 
 def test_a_target_is_scaled_by_category(tiny, fitted, predicted):
@@ -142,6 +165,8 @@ def test_an_unseen_category_has_the_scaling_of_all_and_is_counted(tiny, scaled, 
 
 
 def test_each_category_may_learn_a_scale_and_an_offset(tiny, scaled):
+    said = 'a number, categories weighted to count the same, scaled by 2 categories'
+    assert any(said in line for line in scaled.lines)
     model = bundle.load(scaled.folder)
     head = model.network.heads['target']
     assert model.config.heads['target'].categories == 3 and len(head.output_scale) == len(head.output_offset) == 3
@@ -202,6 +227,7 @@ def test_samples_of_weight_0_teach_nothing(tiny, fitted, alone):
     given = {'groups': False, 'split': parts, 'more': {'sample_weights': weights}, **options}
     run = fitted(tiny, **given)
     losses = run.history.series('training', 'loss')
+    assert "Target: 'age', a number, samples weighted by 'w'." in run.lines
     tiny.target.iloc[wrong] += 5
     again = fitted(tiny, 'again', **given)
     assert again.history.series('training', 'loss') == losses

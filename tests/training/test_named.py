@@ -1,5 +1,6 @@
 """Features without sequences are learned by name: models, distances, unknown features, and what cannot be asked for."""
 
+import dataclasses
 import types
 import warnings
 
@@ -9,12 +10,14 @@ import pytest
 
 from q2_aam import bundle
 from q2_aam.config import DistancesConfig, EmbedConfig, FeatureImportanceConfig, PredictConfig, VisualizeAttentionConfig
+from q2_aam.data.inputs import read_study
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.inference.embed import embed, predict_distances
 from q2_aam.inference.explain import importance
 from q2_aam.inference.explain_samples import NO_NUCLEOTIDES, attention
 from q2_aam.inference.predict import predict
 from q2_aam.inference.read import NO_CLADES, Clades
+from q2_aam.training.named import _warn_of_ids
 from tests.conftest import Tiny, make_tiny, run_fit, run_pretrain
 
 AUTO = {'nucleotides_per_token': 'auto'}
@@ -129,6 +132,13 @@ def test_unknown_features_are_left_out_counted_and_placed_by_their_taxonomy(runs
     assert 'in others that are placed by their taxonomy' in lines[0]
     assert (placed['share_of_reads_near'] == 1).all()
     assert not np.allclose(placed['prediction'], left_out['prediction'], rtol=1e-6)
+    with pytest.warns(AAMWarning) as warned:
+        predict(files.table, runs.placed.folder, PredictConfig.from_flat(ONE), clades=Clades('d__' + TAXA))
+    assert str(warned[0].message) == (
+        "The taxonomy places none of the 10 features that the model does not know (e.g. 'new OTU0'): it does not have "
+        'them, or not half of the clades above them are known; give a taxonomy that has them and is made like that of '
+        'the training.'
+    )
     # what the abundance ensemble knows of it stays the same
     pd.testing.assert_series_equal(placed['vocabulary_coverage'], left_out['vocabulary_coverage'])
 
@@ -224,8 +234,8 @@ def test_an_encoder_that_knows_few_of_the_features_is_warned_of(runs, tmp_path):
         ({'max_shift': 3}, 'Parameter max_shift is 3, but features without sequences have no nucleotides; leave it '),
         (
             {'matrix': False},
-            'There is nothing to learn: features without sequences have no nucleotides, and a taxonomy is what they '
-            'share; give a distance_matrix, a phylogeny or alpha_diversity.',
+            "There is nothing to learn: features without sequences (e.g. 'OTU20') have no nucleotides, and a taxonomy "
+            'is what they share; provide the input "sequences" where there are some, or give a distance_matrix, a ',
         ),
     ],
 )
@@ -235,9 +245,39 @@ def test_what_is_about_nucleotides_is_refused(options, sentence, runs, tmp_path)
     assert str(error.value).startswith(sentence)
 
 
+def test_names_of_features_that_hold_sample_ids_are_warned_of(runs):
+    study, _ = read_study(runs.files.table)
+    holder = {name: sorted(runs.tiny.counts.index[runs.tiny.counts[name] > 0])[0] for name in runs.tiny.counts}
+    lacks = {name: sorted(runs.tiny.counts.index[runs.tiny.counts[name] == 0])[0] for name in runs.tiny.counts}
+    known = bundle.load(runs.fitted.folder).known_features
+
+    def warned(named_after):
+        ids = [f'{named_after[name]}.{name}' for name in study.feature_ids]
+        renamed = dataclasses.replace(study, feature_ids=ids)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            _warn_of_ids(renamed, known, None)
+        return [str(one.message) for one in caught]
+
+    first = min(f'{sample}.{name}' for name, sample in holder.items())
+    assert warned(holder) == [
+        f'Names of 30 features hold the ID of a sample or group that has it (e.g. {first!r} that of '
+        f'{first.rpartition(".")[0]!r}), and a model holds names of features; rename them before training if others '
+        'are to get the model.'
+    ]
+    # numbers that are those of other samples by chance
+    assert warned(lacks) == []
+
+
 def test_what_changes_nothing_is_warned_of(runs, tiny, tmp_path):
     with pytest.warns(AAMWarning, match='^Features of the table have sequences, which are read, so that a taxonomy '):
         run_fit(tiny, tmp_path / 'run', more={'taxonomy': TAXA})
+    tree = tmp_path / 'tree.nwk'
+    tree.write_text(f'({",".join(runs.tiny.counts)});')
+    with pytest.warns(AAMWarning, match='^Features without sequences share their taxonomy where one is given, so that'):
+        run_fit(
+            runs.tiny, tmp_path / 'both', files=runs.files, more={'taxonomy': TAXA, 'phylogeny': tree}, **AUTO
+        )  # fmt: skip
     lines = []
     with pytest.warns(AAMWarning, match='^The model was trained on features that share nothing, so that a taxonomy '):
         predict(

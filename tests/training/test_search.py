@@ -1,11 +1,14 @@
 """A search of parameters: trials follow from the seed, go on after a kill, are stopped where they cannot win."""
 
+import contextlib
+import threading
 import types
 import warnings
 
 import pytest
 
 from q2_aam import bundle
+from q2_aam.actions.messages import warnings_given, warnings_to_user
 from q2_aam.config import TuneClassifierConfig, TuneRegressorConfig
 from q2_aam.config import search as config_search
 from q2_aam.config.search import SETTINGS_FILE, read_settings
@@ -57,6 +60,8 @@ def test_trials_follow_from_the_seed_and_the_first_one_is_of_default_parameters(
     assert list(one.trials['method']) == ['trial_1', 'trial_2', 'trial_3']
     assert set(one.trials['metric']) == {'inner_mae'} and set(one.trials['samples']) == {6}
     assert one.trials['note'][0] == 'the default parameters'
+    # what the number is, too
+    assert any(line.startswith('Trial 1/3: mae ') for line in one.lines)
     assert set(one.settings.parameters) in (set(), set(NAMES)) and not one.settings.encoder
     best = one.trials['value'].idxmin() if one.settings.parameters else 0
     words = ', '.join(f'{name} {one.settings.parameters[name]}' for name in NAMES if one.settings.parameters)
@@ -176,6 +181,53 @@ def test_repeated_subjects_without_groups_are_warned_of(searched, tiny, monkeypa
     assert len(asked) == 1
 
 
+def test_a_search_that_goes_on_warns_again_of_what_its_first_trial_warned_of(searched, monkeypatch):
+    from q2_aam.evaluation.plan import WARNING, Finding
+    from q2_aam.training import search
+
+    found = [Finding(WARNING, 'repeats', 'groups', 'Samples seem to be repeated.', 'Give a column as groups.')]
+    monkeypatch.setattr(search, 'check_repeats', lambda *given: found)
+
+    def warned(name, say=None):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            with contextlib.suppress(KeyboardInterrupt), warnings_to_user():
+                searched(name, groups=False, trials=2, search_parameters=NAMES, say=say)
+        return {str(one.message) for one in caught if issubclass(one.category, AAMWarning)}
+
+    def kill(line):
+        if line.startswith('Trial 1/2'):
+            raise KeyboardInterrupt
+
+    whole, killed, resumed = warned('whole'), warned('killed', kill), warned('resumed')
+    assert 'Samples seem to be repeated. Give a column as groups.' in whole
+    assert whole == killed == resumed
+
+
+def test_trials_silence_no_warnings_of_other_work_in_the_process():
+    from q2_aam.training.search import _warned
+
+    inside, told = threading.Event(), threading.Event()
+    heard = []
+
+    def trial():
+        with warnings_to_user(), _warned(None, 1):
+            inside.set()
+            assert told.wait(20)
+            warnings.warn('of a trial', AAMWarning)
+            heard.append(warnings_given())
+
+    with warnings.catch_warnings(), warnings_to_user():
+        warnings.simplefilter('always')
+        thread = threading.Thread(target=trial)
+        thread.start()
+        assert inside.wait(20)
+        warnings.warn('of a fit', AAMWarning)
+        told.set()
+        thread.join()
+        assert warnings_given() == ['of a fit'] and heard == [[]]
+
+
 def test_without_optuna_there_is_one_sentence(searched, monkeypatch):
     monkeypatch.setattr(config_search.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(
@@ -189,7 +241,15 @@ def test_a_fit_takes_settings_and_what_is_given_otherwise_wins(tiny, fitted, tin
 
     found = Settings('regressor', False, {'learning_rate': 0.001, 'asv_dropout': 0.5, 'epochs': 1})
     # epochs of the tiny study are given
-    run, same = fitted(tiny, settings=found), fitted(tiny, 'same', learning_rate=0.001, asv_dropout=0.5)
+    with pytest.warns(AAMWarning, match='^The settings were found by a search, which has seen the test samples '):
+        run = fitted(tiny, settings=found)
+    with warnings.catch_warnings():
+        # nothing is scored, or nothing was found
+        warnings.filterwarnings('error', 'The settings were found', AAMWarning)
+        fitted(tiny, 'untested', settings=found, test_fraction=0.0)
+        same = fitted(
+            tiny, 'same', settings=Settings('regressor', False, {}), learning_rate=0.001, asv_dropout=0.5
+        )  # fmt: skip
     training = bundle.read_config(run.folder).call.training
     assert (training.learning_rate, training.asv_dropout, training.epochs) == (0.001, 0.5, TINY['epochs'])
     assert (run.folder / bundle.MODEL_FILE).read_bytes() == (same.folder / bundle.MODEL_FILE).read_bytes()

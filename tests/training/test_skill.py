@@ -86,6 +86,8 @@ def test_the_guess_of_a_number_is_the_median_of_other_groups(made, checked):
     assert guesses.tolist()[:6] == [3, 3, 2, 2, 7, 7]
     history, messages = checked(prepared, target, values[:, None] * 0.8 + 0.5)
     assert history[0] > 0.6 and messages == []
+    _, messages = checked(prepared, target, values[:, None] + 1.002 * guesses.mean())
+    assert '(skill 0%; ' in messages[0]
     history, messages = checked(prepared, target, np.full((12, 1), 4.5))
     share = 1 - np.abs(values - 4.5).sum() / guesses.sum()
     assert history == [pytest.approx(share)] and len(messages) == 1

@@ -17,7 +17,8 @@ def choose(made, monkeypatch, make_run):
     """Let processes with room for so many copies of the weights each choose; return their strategies or errors."""
 
     def choose(strategy, rooms, size=2):
-        prepared = made(strategy=strategy, devices=size, width=16, max_memory_gb=0.05)
+        devices = size if size > 1 else 'auto'
+        prepared = made(strategy=strategy, devices=devices, width=16, max_memory_gb=0.05)
         with torch.device('meta'):
             network = torch.nn.Linear(10_000, 10_000, bias=False)
         # what a chunk of work holds comes on top

@@ -14,9 +14,11 @@ EXPERIMENT = 'q2-aam'
 # What MLflow takes at once, how long a value may be, and what a name may not hold.
 MAX_PARAMETERS, MAX_METRICS, MAX_VALUE = 100, 1000, 500
 NOT_IN_NAMES = re.compile(r'[^\w\-./ ]', re.ASCII)
-# Where the user says nothing else: no use is reported to the makers of MLflow, no address is printed, and a server that
-# cannot be reached keeps training waiting for seconds, not minutes.
+# Where the user says nothing else: no use is reported to the makers of MLflow, no address is printed, a folder that she
+# names is written to, though newer versions of MLflow ask for a word more, and a server that cannot be reached keeps
+# training waiting for seconds, not minutes.
 DEFAULTS = {
+    'MLFLOW_ALLOW_FILE_STORE': 'true',
     'MLFLOW_DISABLE_TELEMETRY': 'true',
     'MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT': 'true',
     'MLFLOW_HTTP_REQUEST_MAX_RETRIES': '1',
