@@ -81,9 +81,7 @@ def test_a_cross_validation_gives_settings_to_its_fits(plugin, small, settings):
     # an encoder that is not there: each fit says so
     found = settings(freeze='encoder')
     with (
-        pytest.warns(
-            AAMWarning, match='^The settings were found by a search, which has seen the samples of every '
-        ),
+        pytest.warns(AAMWarning, match='^The settings were found by a search, which has seen the samples of every '),
         pytest.raises(ValueError, match='^Parameter freeze is encoder, but no encoder is given that could be frozen'),
     ):
         plugin.pipelines['cross_validate'](

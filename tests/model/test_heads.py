@@ -171,8 +171,8 @@ def test_heads_are_given_what_they_read():
     [
         (
             {'kind': 'taxonomy'},
-            'A head must be one of distances, own_branches, nucleotides, target, asv_classes, abundances, sample_numbers, '
-            "but it is 'taxonomy'.",
+            'A head must be one of distances, own_branches, nucleotides, target, asv_classes, abundances, '
+            "sample_numbers, but it is 'taxonomy'.",
         ),
         ({'kind': 'target'}, 'Outputs of the head target must be a whole number of at least 1, but they are 0.'),
         ({'kind': 'distances', 'outputs': 1}, 'Outputs of the head distances must be 0, but they are 1.'),
