@@ -78,6 +78,7 @@ rooms=(config stats data model bundle runtime objectives evaluation training inf
 once=(
     tests/inference/test_export_graph.py tests/inference/test_export_onnx.py tests/runtime/test_run_kept.py tests/serve
     tests/training/test_divided.py tests/training/test_processes.py tests/training/test_ranks.py
+    tests/training/test_search.py tests/training/test_side_by_side.py
 )
 
 # Runs in the background only, where it becomes pytest, so that it can be stopped

@@ -17,6 +17,8 @@ TOGETHER = (
         'residual_head': True,
         'class_weights': 'given',
         'weights_of_classes': ('a=1', 'b=2'),
+        'strategy': 'fsdp',
+        'devices': 3,
         'nodes': 2,
         'rendezvous': 'one:29400',
     },
@@ -44,6 +46,7 @@ NEEDS = {
     'momentum': ('optimizer',),
     'class_weights': ('weights_of_classes',),
     'weights_of_classes': ('class_weights',),
+    'strategy': ('devices',),
     'nodes': ('rendezvous',),
     'rendezvous': ('nodes',),
 }

@@ -290,6 +290,7 @@ def test_a_header_of_weights_that_is_too_large_is_not_read(model, seal):
 
 def test_the_header_of_the_largest_network_is_not_too_large(tmp_path):
     layers = {'asv_layers': 96, 'sample_layers': 96, 'attention_heads': 2, 'mlp_ratio': 1, 'nucleotides_per_token': 6}
+    layers |= {'activation': 'gelu', 'positions': 'learned'}
     form = ModelConfig(width=8, memberships=8, max_sequence_length=40, **layers)
     network = build_network(form, {'distances': HeadConfig('distances')}, torch.Generator().manual_seed(1))
     save_file(network.state_dict(), tmp_path / 'weights')
