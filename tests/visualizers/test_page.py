@@ -91,7 +91,7 @@ def test_a_column_of_sentences_is_not_pressed_to_one_word_a_line(tmp_path):
     write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame)])
     text = (tmp_path / 'index.html').read_text('ascii')
     assert '<td>a</td><td class="aam-long">It lies farther' in text
-    assert '.aam-long { min-width: 24ch; }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
+    assert '.aam-long { min-width: 44ch; }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
 
 
 @pytest.mark.parametrize('ending, start', [('.svg', b'<svg'), ('.png', b'\x89PNG')])
