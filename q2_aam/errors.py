@@ -24,6 +24,11 @@ def counted(number, singular, plural=None):
     return f'{number:,} {singular if number == 1 else plural or singular + "s"}'
 
 
+def have(number):
+    """Return the verb that goes with :func:`counted`: 1 sample has, 2 samples have."""
+    return 'has' if number == 1 else 'have'
+
+
 def shown(name, maximum=MAX_SHOWN):
     """Return a name or value that others have chosen as a message can hold it: on one line, escaped and not long.
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
+from q2_aam.errors import AAMWarning, UserError, counted, have, listed, shown
 
 from .covariates import (
     MAX_CATEGORIES,
@@ -153,7 +153,7 @@ def warn_of_leak(frame: pd.DataFrame, target: pd.Series) -> None:
             leaks.append(name)
     if leaks:
         warnings.warn(
-            f'{counted(len(leaks), "covariate")} {"has" if len(leaks) == 1 else "have"} the values of the target '
+            f'{counted(len(leaks), "covariate")} {have(len(leaks))} the values of the target '
             f'{shown(target.name)} in nearly all samples ({listed(map(shown, leaks))}): a model learns to copy '
             'what nobody will know of new samples; leave such columns out with covariate_columns.',
             AAMWarning,

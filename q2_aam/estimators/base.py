@@ -20,7 +20,7 @@ from q2_aam import bundle
 from q2_aam.config import Call, Group, Option
 from q2_aam.data.atomic import writing_output
 from q2_aam.data.in_memory import column_of, counts_of, write_distances, write_fasta
-from q2_aam.errors import AAMWarning, UserError, counted, shown
+from q2_aam.errors import AAMWarning, UserError, counted, have, shown
 from q2_aam.runtime.run_directory import temporary_directory
 from q2_aam.runtime.screen import print_line
 
@@ -248,7 +248,7 @@ def warn_of_missing(missing, why):
     ids = missing.index[missing]
     if len(ids):
         warnings.warn(
-            f'{counted(len(ids), "sample")} of the table {"has" if len(ids) == 1 else "have"} no {why} (e.g. '
+            f'{counted(len(ids), "sample")} of the table {have(len(ids))} no {why} (e.g. '
             f'{shown(ids[0])}): NaN stands in its place.',
             AAMWarning,
             stacklevel=3,

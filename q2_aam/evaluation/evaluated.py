@@ -8,7 +8,7 @@ import pandas as pd
 from q2_aam.data.details import LOWER, PROBABILITY, UPPER
 from q2_aam.data.frames import is_number
 from q2_aam.data.splits import NEW, TEST, VALIDATION
-from q2_aam.errors import UserError, counted, shown
+from q2_aam.errors import UserError, counted, have, shown
 
 from .out_of_fold import MAX_CLASSES, OF
 
@@ -203,7 +203,7 @@ def _predicted(ids, predicted, details, notes):
     if abstained:
         one = len(abstained) == 1
         notes.append(
-            f'{counted(len(abstained), "sample")} {"has" if one else "have"} no prediction, because the model '
+            f'{counted(len(abstained), "sample")} {have(len(abstained))} no prediction, because the model '
             f'abstained (e.g. {shown(abstained[0])}), and {"is" if one else "are"} in no score.'
         )
     return ids[there]

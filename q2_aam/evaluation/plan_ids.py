@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from q2_aam.errors import counted, listed, shown
+from q2_aam.errors import counted, have, listed, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding
 
@@ -123,7 +123,7 @@ def check_hashes(feature_ids, sequences):
         return [
             Finding(
                 ERROR, 'hashes', 'sequences',
-                f'{counted(len(swapped), "feature")} of {len(feature_ids):,} {_have(len(swapped))} the sequence of '
+                f'{counted(len(swapped), "feature")} of {len(feature_ids):,} {have(len(swapped))} the sequence of '
                 f'another feature: ID {shown(feature_ids[swapped[0]])} is the MD5 of another sequence.',
                 'Give the representative sequences that came with this table.',
             )
@@ -137,10 +137,6 @@ def check_hashes(feature_ids, sequences):
             'If sequences were trimmed after they were named, all is well; else give those that came with this table.',
         )
     ]  # fmt: skip
-
-
-def _have(number):
-    return 'has' if number == 1 else 'have'
 
 
 def check_distances(matrix, table_ids, labelled_ids, profiles):

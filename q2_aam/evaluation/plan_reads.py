@@ -12,7 +12,7 @@ from q2_aam.data.applicability import MAX_PROPORTION, MIN_READS
 from q2_aam.data.harmonize import LETTERS, harmonize
 from q2_aam.data.references import build_references
 from q2_aam.data.sequences import reverse_complement_codes
-from q2_aam.errors import counted, shown
+from q2_aam.errors import counted, have, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding
 
@@ -91,7 +91,7 @@ def check_depth(study, without_reads, shared, grouped):
         found.append(
             Finding(
                 NOTE, 'no_reads', 'table',
-                f'{counted(len(without_reads), "sample")} {_have(len(without_reads))} no reads (e.g. '
+                f'{counted(len(without_reads), "sample")} {have(len(without_reads))} no reads (e.g. '
                 f'{shown(without_reads[0])}).', 'They are ignored.',
             )
         )  # fmt: skip
@@ -101,7 +101,7 @@ def check_depth(study, without_reads, shared, grouped):
             found.append(
                 Finding(
                     WARNING, 'shallow', 'table',
-                    f'{counted(len(shallow), "sample")} of {len(study):,} {_have(len(shallow))} fewer than {MIN_READS} '
+                    f'{counted(len(shallow), "sample")} of {len(study):,} {have(len(shallow))} fewer than {MIN_READS} '
                     f'reads (e.g. {shown(study.sample_ids[shallow[0]])}: {study.reads[shallow[0]]:,.0f}), which miss '
                     'rare ASVs.',
                     'Leave them out (feature-table filter-samples), or expect large errors for them.',
@@ -136,10 +136,6 @@ def check_depth(study, without_reads, shared, grouped):
             )
         )  # fmt: skip
     return found
-
-
-def _have(number):
-    return 'has' if number == 1 else 'have'
 
 
 def check_lengths(study, weights):

@@ -15,7 +15,7 @@ from q2_aam.data.references import References
 from q2_aam.data.sequences import sequences_of
 from q2_aam.data.study import Study, build_study
 from q2_aam.data.table import read_table
-from q2_aam.errors import AAMWarning, UserError, counted, shown
+from q2_aam.errors import AAMWarning, UserError, counted, have, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding, from_message, sort
 from .plan_design import DEPTH, check_confounding, check_duplicates, check_repeats, confounding
@@ -149,7 +149,7 @@ def _check_ids(table_ids, labelled, target):
         found.append(
             Finding(
                 WARNING if many else NOTE, 'missing', f'column {target.name}',
-                f'{counted(len(without), "sample")} of the table {"has" if len(without) == 1 else "have"} no value '
+                f'{counted(len(without), "sample")} of the table {have(len(without))} no value '
                 f'(e.g. {shown(without[0])}).',
                 'If values are missing for a reason that has to do with them, the others are no fair sample.',
             )

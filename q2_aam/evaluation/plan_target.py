@@ -7,7 +7,7 @@ import pandas as pd
 
 from q2_aam.data.frames import is_number
 from q2_aam.data.labels import align_classes, align_numbers
-from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
+from q2_aam.errors import AAMWarning, UserError, counted, have, listed, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding, from_message
 
@@ -87,7 +87,7 @@ def _check_few(labels):
         found.append(
             Finding(
                 WARNING, 'few_labels', f'column {labels.name}',
-                f'Only {counted(len(labels.values), "sample")} {_have(len(labels.values))} a value: an error on a test '
+                f'Only {counted(len(labels.values), "sample")} {have(len(labels.values))} a value: an error on a test '
                 'split of them says next to nothing.',
                 'Label more samples, and judge by cross-validation.',
             )
@@ -114,10 +114,6 @@ def _check_few(labels):
     return found
 
 
-def _have(number):
-    return 'has' if number == 1 else 'have'
-
-
 def _check_sentinels(values, column):
     """Return findings on numbers that mean that there is none, or that are mistakes."""
     distinct = np.unique(values)
@@ -132,7 +128,7 @@ def _check_sentinels(values, column):
             return [
                 Finding(
                     WARNING, 'missing_words' if alone else 'extreme', column,
-                    f'{counted(times, "labelled sample")} {_have(times)} the value {end:g}, where all others are from '
+                    f'{counted(times, "labelled sample")} {have(times)} the value {end:g}, where all others are from '
                     f'{rest.min():g} to {rest.max():g}.',
                     'If it stands for a value that is not there, or is a mistake, leave it empty.',
                 )

@@ -132,7 +132,8 @@ def _limits(study, order, levels, max_asvs, feature_ids):
 
 def asked(names, feature_ids) -> np.ndarray:
     """Return which ASVs are asked for, bool, in the order of `names`; refuse ids that the table lacks."""
-    if missing := [name for name in dict.fromkeys(feature_ids) if name not in set(names)]:
+    known = set(names)
+    if missing := [name for name in dict.fromkeys(feature_ids) if name not in known]:
         raise UserError(
             f'An explanation is asked for {counted(len(missing), "feature ID")} that the table does not have with '
             f'reads of its own (e.g. {shown(missing[0])}); give IDs of the table, and of features with the same '

@@ -17,7 +17,7 @@ from q2_aam.config import HeadConfig
 from q2_aam.data.covariate_schema import equal_numbers
 from q2_aam.data.extra_targets import EXTRA, HEAD, TRUE_EXTRA, select_extra_targets
 from q2_aam.data.splits import TRAINING, VALIDATION
-from q2_aam.errors import AAMWarning, UserError, counted, listed, shown
+from q2_aam.errors import AAMWarning, UserError, counted, have, listed, shown
 from q2_aam.model.losses import TARGET_LOSSES, known_losses
 from q2_aam.stats.metrics import regression_metrics
 
@@ -150,7 +150,7 @@ def _warn_of_target(values, labels, learned):
     target = pd.Series(labels.values[learned], values.index)
     if same := [name for name in values.columns if equal_numbers(values[name], target)]:
         warnings.warn(
-            f'{counted(len(same), "extra target")} {"has" if len(same) == 1 else "have"} the values of the target '
+            f'{counted(len(same), "extra target")} {have(len(same))} the values of the target '
             f'{shown(labels.name)} in nearly all samples ({listed(map(shown, same))}), and can teach nothing more; '
             'leave such columns out.',
             AAMWarning,

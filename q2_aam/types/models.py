@@ -11,8 +11,8 @@ PICKLE_PROTOCOLS = (2, 3, 4, 5)
 ZIP_MAGIC = b'PK\x03\x04'
 
 
-class _BundleMemberFormat(model.BinaryFileFormat):
-    """A file of a bundle; it makes sense only with the others, so the folder is what gets validated."""
+class MemberFormat(model.BinaryFileFormat):
+    """A file of a model; it makes sense only with the others, so the folder is what gets validated."""
 
     def _validate_(self, level):
         pass
@@ -21,9 +21,9 @@ class _BundleMemberFormat(model.BinaryFileFormat):
 class AAMModelDirectoryFormat(model.DirectoryFormat):
     """A bundle: `model.safetensors`, `config.json` and `card.json`."""
 
-    weights = model.File('model.safetensors', format=_BundleMemberFormat)
-    config = model.File('config.json', format=_BundleMemberFormat)
-    card = model.File('card.json', format=_BundleMemberFormat)
+    weights = model.File('model.safetensors', format=MemberFormat)
+    config = model.File('config.json', format=MemberFormat)
+    card = model.File('card.json', format=MemberFormat)
 
     # Before it calls _validate_, the framework checks the members, skips hidden files, and puts a path and the name of
     # the format in front of the message: so errors are raised here, in one sentence, before it looks.

@@ -6,21 +6,16 @@ from qiime2.plugin import ValidationError, model
 
 from q2_aam.errors import shown
 
-
-class _ONNXMemberFormat(model.BinaryFileFormat):
-    """A file of an exported model; it makes sense only with the others, so the folder is what gets validated."""
-
-    def _validate_(self, level):
-        pass
+from .models import MemberFormat
 
 
 class AAMONNXModelDirectoryFormat(model.DirectoryFormat):
     """An exported model: `model.onnx`, `inputs.json`, `vocabulary.txt` and `README.md`."""
 
-    graph = model.File('model.onnx', format=_ONNXMemberFormat)
-    inputs = model.File('inputs.json', format=_ONNXMemberFormat)
-    vocabulary = model.File('vocabulary.txt', format=_ONNXMemberFormat)
-    page = model.File('README.md', format=_ONNXMemberFormat)
+    graph = model.File('model.onnx', format=MemberFormat)
+    inputs = model.File('inputs.json', format=MemberFormat)
+    vocabulary = model.File('vocabulary.txt', format=MemberFormat)
+    page = model.File('README.md', format=MemberFormat)
 
     # before the framework looks, which would put a path in front of the message; see AAMModelDirectoryFormat
     def validate(self, level='max'):
