@@ -76,6 +76,8 @@ class Budget:
     per_sequence_token, per_sample_token, per_asv, per_pair : int
         Floats that are kept for each token of an ASV, each token of a sample and each ASV of a sample, and that
         attention holds for each pair of tokens.
+    max_tokens : int
+        Tokens of a chunk, where there is room for more: see :meth:`q2_aam.model.network.Network.budget`.
     """
 
     max_floats: int
@@ -84,6 +86,7 @@ class Budget:
     per_sample_token: int
     per_asv: int
     per_pair: int
+    max_tokens: int = 2**62
 
 
 @dataclasses.dataclass
@@ -273,7 +276,7 @@ def sequence_chunks(codes: np.ndarray, lengths: np.ndarray, budget: Budget, mask
     floats = np.full(len(codes), budget.per_sequence_token * tokens + budget.per_pair * tokens**2)
     return [
         _sequence_chunk(codes[a:b], lengths[a:b], tokens_U[a:b], None if masked is None else masked[a:b], kept)
-        for a, b, kept in cut(floats, budget.max_floats)
+        for a, b, kept in cut(floats, budget.max_floats, budget.max_tokens * budget.per_sequence_token)
     ]
 
 
@@ -309,7 +312,7 @@ def sample_chunks(
     floats = budget.per_sample_token * tokens_B + budget.per_pair * tokens_B**2 + budget.per_asv * richness_B
     codes_BC, numbers_BR2 = (None, None) if covariates is None else (covariates.codes, covariates.views)
     chunks = []
-    for first, end, kept in cut(floats, budget.max_floats):
+    for first, end, kept in cut(floats, budget.max_floats, budget.max_tokens * budget.per_sample_token):
         inside = slice(offsets[first], offsets[end])
         # the summary token of a sample stands before its ASVs
         summaries = np.concatenate([[0], np.cumsum(tokens_B[first : end - 1])])

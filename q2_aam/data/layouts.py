@@ -81,17 +81,17 @@ def layout_of(sizes: np.ndarray) -> Layout:
     return Layout(buckets, torch.from_numpy(token_Q), torch.from_numpy(place_N))
 
 
-def cut(floats: np.ndarray, max_floats: int) -> list[tuple[int, int, bool]]:
+def cut(floats: np.ndarray, max_floats: int, most: int = 2**62) -> list[tuple[int, int, bool]]:
     """Cut a row of things that keep `floats` each into chunks: (start, end, whether it is kept for its gradient).
 
-    The last ones are kept, as many as fit: gradients come in reverse, so that they are gone before the first ones are
-    computed again.
+    No chunk keeps more than `most`, unless a single thing does. The last ones are kept, as many as fit into
+    `max_floats`: gradients come in reverse, so that they are gone before the first ones are computed again.
     """
-    if floats.sum() <= max_floats:
-        return [(0, len(floats), True)]
+    if floats.sum() > max_floats:
+        most = min(most, int(SHARE_OF_A_CHUNK * max_floats))
     cuts, held = [0], 0
     for number, size in enumerate(floats.tolist()):
-        if held and held + size > SHARE_OF_A_CHUNK * max_floats:
+        if held and held + size > most:
             cuts.append(number)
             held = 0
         held += size

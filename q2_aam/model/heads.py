@@ -68,16 +68,29 @@ class DistanceHead(Head):
         super().__init__(config, head)
         self.weight = nn.Parameter(torch.empty(config.memberships))
 
-    def forward(self, embeddings: SampleEmbeddings) -> torch.Tensor:
-        """Return the distances among B samples, [B, B]."""
-        return self.between(embeddings.memberships, embeddings.memberships)
+    def forward(
+        self, embeddings: SampleEmbeddings, shared_BB: torch.Tensor | None = None, own_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the distances among B samples, [B, B].
 
-    def between(self, one: torch.Tensor | Branches, other: torch.Tensor | Branches) -> torch.Tensor:
+        Where they have branches beside their memberships, `shared_BB` is the length of those that two samples share,
+        and `own_B` of those that each has.
+        """
+        own = None if shared_BB is None or own_B is None else (shared_BB, own_B, own_B)
+        return self.between(embeddings.memberships, embeddings.memberships, own)
+
+    def between(
+        self,
+        one: torch.Tensor | Branches,
+        other: torch.Tensor | Branches,
+        own: tuple[torch.Tensor, ...] | None = None,
+    ) -> torch.Tensor:
         """Return the distances between two sets of samples, [A, B], each from 0 to 1.
 
-        They are memberships, [A, K] and [B, K], or have branches beside these.
+        They are memberships, [A, K] and [B, K], or have branches beside these; of memberships, such branches may be
+        given as what two samples share and each has (:func:`~q2_aam.model.branches.own_lengths`).
         """
-        return branch_distances(one, other, F.softplus(self.weight))
+        return branch_distances(one, other, F.softplus(self.weight), own)
 
 
 class OwnBranchDistanceHead(Head):
@@ -112,11 +125,16 @@ class OwnBranchDistanceHead(Head):
         return branch_distances(one, other, F.softplus(self.weight))
 
 
-def branch_distances(one: torch.Tensor | Branches, other: torch.Tensor | Branches, weight_K: torch.Tensor):
+def branch_distances(
+    one: torch.Tensor | Branches,
+    other: torch.Tensor | Branches,
+    weight_K: torch.Tensor,
+    own: tuple[torch.Tensor, ...] | None = None,
+):
     """Return the weighted share of the branches of two samples that is not in both, [A, B]."""
     if isinstance(one, Branches) and isinstance(other, Branches):
         return membership_distances(one.memberships, other.memberships, weight_K, own_lengths(one, other))
-    return membership_distances(one, other, weight_K)
+    return membership_distances(one, other, weight_K, own)
 
 
 def membership_distances(

@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from q2_aam.data.layouts import Layout
 
+from .fused_block import FusedBlock, can_fuse
+
 # By the parameter activation.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {'gelu': F.gelu, 'relu': F.relu, 'silu': F.silu}
 # The slowest of turns takes some 6 times as many positions.
@@ -106,11 +108,18 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(mlp_ratio * width, width)
 
     def forward(self, x_QD, layout, turns_2QF=None):
+        if turns_2QF is None and can_fuse(x_QD):
+            return FusedBlock.apply(x_QD, layout, self.heads, self.activation, self.mlp_norm.eps, *self.weights())
         qkv_Q3HE = self._attention_in(x_QD).unflatten(-1, (3, self.heads, -1))
         if turns_2QF is not None:
             qkv_Q3HE = turned(qkv_Q3HE, turns_2QF)
         x_QD = x_QD + self.attention_out(ragged_attention(qkv_Q3HE, layout))
         return self._mlp(x_QD)
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return weight and bias of each part, in the order in which they are used."""
+        parts = self.attention_norm, self.query_key_value, self.attention_out, self.mlp_norm, self.mlp_in, self.mlp_out
+        return [weight for part in parts for weight in (part.weight, part.bias)]
 
     def compile_products(self) -> None:
         """Compile what does not depend on where sequences begin and end; buckets differ from batch to batch."""

@@ -25,6 +25,9 @@ from .segments import mean_of
 # Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the MLP: its input and
 # that of the MLP, q k v, attention's output as it comes and joined.
 KEPT_PER_TOKEN = 7
+# The largest tensor of a chunk on a CPU, in floats. Beyond 32 MB glibc asks the system for fresh memory each time, and
+# its pages cost more than a matrix product that fills them.
+LARGEST_ON_CPU = 6 * 2**20
 # Heads, by their kind, that never see covariates.
 WITHOUT_COVARIATES = ('distances',)
 
@@ -135,7 +138,9 @@ class Network(nn.Module):
         # all pairs of samples would be the largest part of what every process computes
         samples = head.branches(*given) if isinstance(head, OwnBranchDistanceHead) else given.memberships
         own = share.own_rows('pairs', len(samples))
-        (distances_BB,) = share.join('pairs', head.between(samples[own], samples))
+        # what samples share and have beside memberships, of these rows and of all
+        beside = [(more[0][own], more[1][own], more[1])] if more else []
+        (distances_BB,) = share.join('pairs', head.between(samples[own], samples, *beside))
         return distances_BB
 
     def _reads(self, name):
@@ -144,7 +149,8 @@ class Network(nn.Module):
     def budget(self) -> Budget:
         """Return how a batch is to be cut; without a gradient a layer is gone when the next is done."""
         config, floats = self.config, (KEPT_PER_TOKEN + self.config.mlp_ratio) * self.config.width
-        learns = torch.is_grad_enabled()
+        learns, widest = torch.is_grad_enabled(), max(3, config.mlp_ratio) * config.width
+        on_cpu = next(self.parameters()).device.type == 'cpu'
         return Budget(
             max_floats=self.max_floats,
             nucleotides_per_token=config.nucleotides_per_token,
@@ -154,6 +160,7 @@ class Network(nn.Module):
             # memberships are computed for each non-zero too
             per_asv=4 * config.memberships + floats_per_asv(config, self.covariates and self.covariates.form),
             per_pair=config.attention_heads,
+            max_tokens=max(1, LARGEST_ON_CPU // widest) if on_cpu else 2**62,
         )
 
     def compile_blocks(self) -> None:

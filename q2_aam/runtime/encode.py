@@ -23,12 +23,18 @@ from q2_aam.model.heads import OwnBranchDistanceHead, SampleEmbeddings
 from q2_aam.model.network import Network
 
 from .copies import dealt_out, part_of
-from .memory import BYTES_PER_FLOAT, CPU_GB, room_gb
+from .kept_embeddings import digest_of, is_keeping, names_of, open_kept
+from .memory import BYTES_PER_FLOAT, LEAST_CPU_GB, room_gb
 from .ranks import ONE, Ranks
 
 SAMPLES_AT_ONCE = 256
 # Sequences that go to the device together; the network cuts them further to its memory.
 ASVS_AT_ONCE = 8192
+# Tokens that are encoded together where embeddings are kept, always as many: what an ASV becomes may depend on the
+# shape of the matrices that it is computed in, and must not depend on the ASVs beside it.
+TOKENS_OF_BLOCK = {'cpu': 2**11, 'cuda': 2**15}
+# ASVs that are computed again to see whether what is kept is what would be computed here.
+ASVS_TO_CHECK = 16
 
 
 def device_of(network: torch.nn.Module) -> torch.device:
@@ -62,10 +68,87 @@ def embed_asvs(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor
     return embeddings
 
 
+def embed_frozen(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor:
+    """Return the embeddings [len(asvs), D] of rows of the study's ASVs by an encoder that does not learn.
+
+    Where embeddings are kept (:func:`q2_aam.runtime.kept_embeddings.keeping`), those that are kept are not computed.
+    The result is the same bit for bit, whatever is kept.
+
+    Raises
+    ------
+    q2_aam.errors.MachineError
+        If there is no memory for them, before the first is computed.
+    """
+    _check_room(network, len(asvs))
+    kept = open_kept(digest_of(network)) if is_keeping() else None
+    if kept is None:
+        return embed_in_blocks(network, study, asvs)
+    names = [name for part in _parts(asvs) for name in names_of(*read_sequences(study, part))]
+    embeddings_AD = np.empty((len(asvs), network.config.width), dtype=np.float32)
+    found = kept.take(names, embeddings_AD)
+    checked = _to_check(_tokens_of(network, study, asvs), found)
+    anew = np.concatenate([np.flatnonzero(~found), checked])
+    if len(anew):
+        computed = embed_in_blocks(network, study, asvs[anew]).cpu().numpy()
+        missing = len(anew) - len(checked)
+        if not np.array_equal(computed[missing:], embeddings_AD[checked]):
+            # kept by a processor that computes otherwise, which its name does not tell
+            return embed_in_blocks(network, study, asvs)
+        embeddings_AD[anew] = computed
+        kept.add([names[place] for place in anew[:missing]], computed[:missing])
+    return torch.from_numpy(embeddings_AD).to(device_of(network))
+
+
+def _to_check(tokens_A, found):
+    """Return places of some ASVs that were found, all of the most common number of tokens: they make one block."""
+    places = np.flatnonzero(found)
+    if not len(places):
+        return places
+    numbers, counts = np.unique(tokens_A[places], return_counts=True)
+    alike = places[tokens_A[places] == numbers[counts.argmax()]]
+    return alike[np.unique(np.linspace(0, len(alike) - 1, ASVS_TO_CHECK).astype(np.int64))]
+
+
+@torch.no_grad()
+def embed_in_blocks(network: Network, study: Study, asvs: np.ndarray) -> torch.Tensor:
+    """Return what :func:`embed_asvs` does, in blocks of one shape for ASVs of so many tokens.
+
+    What an ASV becomes does not depend on the others then, bit for bit. Chunks are not cut to the memory.
+    """
+    tokens_A, device = _tokens_of(network, study, asvs), device_of(network)
+    blocks = []
+    for tokens in np.unique(tokens_A):
+        size = max(1, TOKENS_OF_BLOCK[device.type] // int(tokens))
+        places = np.flatnonzero(tokens_A == tokens)
+        blocks += [(places[start : start + size], size) for start in range(0, len(places), size)]
+
+    def embedded(one, block):
+        places, size = block
+        full = np.resize(places, size)
+        budget = dataclasses.replace(one.budget(), max_floats=2**62)
+        batch = Batch(sequences=sequence_chunks(*read_sequences(study, asvs[full]), budget))
+        return places, one(batch.to(device_of(one))).asvs[: len(places)]
+
+    embeddings = torch.empty((len(asvs), network.config.width), device=device)
+    for places, part in dealt_out(network, blocks, embedded):
+        embeddings[torch.from_numpy(places).to(device)] = part.to(device)
+    return embeddings
+
+
+def _tokens_of(network, study, asvs):
+    """Return the number of tokens of each ASV, int64 [len(asvs)]."""
+    lengths = [read_sequences(study, part)[1] for part in _parts(asvs)]
+    return -(-np.concatenate(lengths) // network.config.nucleotides_per_token)
+
+
+def _parts(asvs):
+    return [asvs[start : start + ASVS_AT_ONCE] for start in range(0, len(asvs), ASVS_AT_ONCE)]
+
+
 def _check_room(network, asvs):
     """Refuse to keep embeddings for which there is no memory: the system would end the process without a word."""
     needed = BYTES_PER_FLOAT * asvs * network.config.width / 1e9
-    if needed <= CPU_GB:
+    if needed <= LEAST_CPU_GB:
         # as any chunk of work takes, where less memory may be held but free
         return
     room, where = room_gb(device_of(network))
@@ -132,7 +215,8 @@ class StudyReader:
     def remember(self, network: Network, ranks: Ranks = ONE) -> None:
         """Encode every ASV of the study now, because the ASV encoder no longer learns; each process does its part."""
         asvs = len(self.study.codes)
-        self.asvs = ranks.gather_rows(embed_asvs(network.eval(), self.study, ranks.own_rows(asvs)), asvs)
+        embed = embed_frozen if is_keeping() else embed_asvs
+        self.asvs = ranks.gather_rows(embed(network.eval(), self.study, ranks.own_rows(asvs)), asvs)
 
     def embed(self, network: Network, rows: np.ndarray, heads: tuple[str, ...] = ()) -> Iterator:
         """Yield the :class:`q2_aam.model.network.Outputs` of `rows` of the study, in order, some hundred at a time."""
@@ -189,14 +273,26 @@ class StudyReader:
         return Branches.concatenate(parts)
 
     @torch.no_grad()
-    def distances(self, network: Network, head: str, rows: np.ndarray) -> np.ndarray:
-        """Return the predicted distances among `rows`, float32 [N, N], before any divisor."""
+    def distances(
+        self, network: Network, head: str, rows: np.ndarray, beside: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return the predicted distances among `rows`, float32 [N, N], before any divisor.
+
+        Where a head knows memberships alone, `beside` is how long other branches are that two samples share, float32
+        [N, N], and that each has, [N].
+        """
         branches = self.branches(network, head, rows)
         samples, memberships = branches.shape
         # blocks of rows, because the head holds [block, N, K] at once
         block = max(1, network.max_floats // (8 * samples * memberships))
-        between = network.heads[head].between
-        parts = [between(branches[start : start + block], branches) for start in range(0, samples, block)]
+        between, starts = network.heads[head].between, range(0, samples, block)
+        if beside is None:
+            return torch.cat([between(branches[at : at + block], branches) for at in starts]).cpu().numpy()
+        shared_NN, own_N = (torch.from_numpy(lengths).to(device_of(network)) for lengths in beside)
+        parts = [
+            between(branches[at : at + block], branches, (shared_NN[at : at + block], own_N[at : at + block], own_N))
+            for at in starts
+        ]
         return torch.cat(parts).cpu().numpy()
 
     def ensemble_outputs(

@@ -15,9 +15,11 @@ from q2_aam.errors import MachineError, UserError
 from .limits import available_memory_gb, held_memory_gb, is_out_of_memory
 
 BYTES_PER_FLOAT = 4
-# The least with which a step of 64 ECAM samples at the size of docs/performance.md computes next to nothing twice. Rich
-# samples train faster with 1 GB; the measurements are there.
-CPU_GB = 0.25
+# What a chunk may take on a CPU: as much as makes a step of rich samples no slower, and less where the machine has less
+# than so many times that. The measurements are in docs/performance.md.
+CPU_GB, PARTS_OF_MEMORY = 1.0, 8
+# The least of it: a step of 64 ECAM samples at the size there computes next to nothing twice.
+LEAST_CPU_GB = 0.25
 # Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.
 SHARE_FOR_ACTIVATIONS = 0.5
 SHARE_OF_FREE_GPU_MEMORY = 0.8
@@ -34,10 +36,15 @@ def floats_per_chunk(max_memory_gb: float | str, device: torch.device) -> int:
     if max_memory_gb != AUTO:
         available = float(max_memory_gb) * 1e9
     elif device.type == 'cuda':
-        available = SHARE_OF_FREE_GPU_MEMORY * torch.cuda.mem_get_info()[0]
+        available = SHARE_OF_FREE_GPU_MEMORY * torch.cuda.mem_get_info(device)[0]
     else:
-        available = CPU_GB * 1e9
+        available = cpu_gb() * 1e9
     return int(SHARE_FOR_ACTIVATIONS * available / BYTES_PER_FLOAT)
+
+
+def cpu_gb() -> float:
+    """Return how much memory a chunk of work on a CPU may take; the same in each process of a machine."""
+    return min(CPU_GB, max(LEAST_CPU_GB, available_memory_gb() / PARTS_OF_MEMORY))
 
 
 def check_room(
@@ -65,7 +72,7 @@ def check_room(
     weights = sum(parameter.numel() for parameter in module.parameters())
     # a chunk may hold more, but need not
     copies = COPIES_OF_WEIGHTS if processes == 1 else 1 + COPIES_OF_WEIGHTS / processes
-    floats = copies * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * CPU_GB * 1e9 / BYTES_PER_FLOAT))
+    floats = copies * weights + min(max_floats, int(SHARE_FOR_ACTIVATIONS * LEAST_CPU_GB * 1e9 / BYTES_PER_FLOAT))
     needed = (BYTES_PER_FLOAT * floats + more_bytes) / 1e9
     room, where = room_gb(device)
     if needed > room:
@@ -78,7 +85,7 @@ def check_room(
 def room_gb(device: torch.device) -> tuple[float, str]:
     """Return how many GB there are for more on a device, and the words for a sentence that says so."""
     if device.type == 'cuda':
-        return torch.cuda.mem_get_info()[0] / 1e9, 'are free on the GPU'
+        return torch.cuda.mem_get_info(device)[0] / 1e9, 'are free on the GPU'
     # what is held already counts: the arrays of the study, and the libraries themselves
     return max(0.0, available_memory_gb() - held_memory_gb()), 'are left for this process'
 

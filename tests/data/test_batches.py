@@ -183,6 +183,21 @@ def test_work_is_cut_where_one_would_cut_it(floats, maximum, chunks):
     assert cut(np.array(floats), maximum) == chunks
 
 
+def test_no_chunk_is_larger_than_is_fast_although_all_of_it_fits():
+    assert cut(np.array([2, 2, 2, 2, 9]), 100, 4) == [(0, 2, True), (2, 4, True), (4, 5, True)]
+    # where little fits, chunks are as small as without that
+    assert cut(np.ones(15), 8, 100) == cut(np.ones(15), 8)
+
+
+def test_sequences_and_samples_are_cut_by_tokens_too(study):
+    budget = dataclasses.replace(BUDGET, max_floats=2**62, max_tokens=5)
+    batch = make_batch(draw_samples(study, np.arange(4), sequences=True), budget)
+    # five tokens at most in padded sequences, three tokens in each of the first two samples and two in the others
+    assert [len(chunk.tokens) for chunk in batch.sequences] == [1, 1, 1, 1]
+    assert [chunk.richness.tolist() for chunk in batch.samples] == [[2], [2, 1], [1]]
+    assert all(chunk.kept for chunk in batch.sequences + batch.samples)
+
+
 def test_what_tokens_pairs_and_asvs_keep_decides_where_a_batch_is_cut(study):
     drawn = draw_samples(study, [0, 1, 2, 3], sequences=True)
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from q2_aam.data.layouts import layout_of
+from q2_aam.model import fused_block, layers
+from q2_aam.model.fused_block import can_fuse
 from q2_aam.model.layers import Block, all_recomputed, ragged_attention, recomputed
 from q2_aam.model.network import KEPT_PER_TOKEN
 
@@ -158,10 +160,50 @@ def kept(block, x, of_sizes):
 
 
 @pytest.mark.parametrize('ratio', [1, 4])
-def test_a_block_keeps_for_its_gradient_what_memory_is_reckoned_with(ratio):
+def test_a_block_keeps_for_its_gradient_what_memory_is_reckoned_with(ratio, monkeypatch):
     block = Block(64, 2, ratio)
     alike, unlike = layout(*[20] * 20), layout(*[20] * 10, *[10] * 20)
     x = torch.randn(400, 64).requires_grad_()
+    # a norm keeps 2 floats a token, and attention one for each head
+    assert kept(block, x, unlike) == pytest.approx(KEPT_PER_TOKEN - 1 + ratio, abs=0.1)
+    monkeypatch.setattr(layers, 'can_fuse', lambda x: False)
     # where there is one bucket, attention's outputs need not be joined
     assert kept(block, x, alike) == pytest.approx(KEPT_PER_TOKEN - 1 + ratio, abs=0.1)
     assert kept(block, x, unlike) == pytest.approx(KEPT_PER_TOKEN + ratio, abs=0.1)
+
+
+@pytest.mark.parametrize('activation', layers.ACTIVATIONS)
+@pytest.mark.parametrize('sizes', [(3, 3, 3), (5, 1, 3, 4, 9)])
+def test_a_fused_block_is_that_of_autograd(sizes, activation, scrambled, monkeypatch):
+    block, of_sizes = scrambled(Block(12, 3, 2, activation).double()), layout(*sizes)
+    x_ND = torch.randn(sum(sizes), 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for fused in (True, False):
+        monkeypatch.setattr(layers, 'can_fuse', lambda x, fused=fused: fused)
+        inputs = x_ND.clone().requires_grad_()
+        y_ND = of_sizes.to_tokens(block(of_sizes.to_places(inputs), of_sizes))
+        gradients = torch.autograd.grad(y_ND.sin().sum(), [inputs, *block.parameters()])
+        found.append([y_ND, *gradients])
+        assert ('FusedBlock' in str(y_ND.grad_fn.next_functions) + str(y_ND.grad_fn)) == fused
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_fused_block_computes_no_gradient_of_weights_that_do_not_learn(scrambled, monkeypatch):
+    products = []
+    monkeypatch.setattr(fused_block, 'of_linear', lambda learns, *_: products.append(learns) or (None, None))
+    block, of_sizes = scrambled(Block(8, 2, 2)).requires_grad_(False), layout(2, 2)
+    x_ND = torch.ones(4, 8).requires_grad_()
+    torch.autograd.grad(block(x_ND, of_sizes).sum(), x_ND)
+    assert products == [False] * 4
+
+
+def test_a_block_without_a_gradient_or_in_half_precision_is_not_fused():
+    x = torch.ones(2, 4)
+    assert can_fuse(x)
+    with torch.no_grad():
+        assert not can_fuse(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not can_fuse(x)
+    assert not can_fuse(x.bfloat16())
+    assert not can_fuse(x.to('meta'))

@@ -79,7 +79,7 @@ def test_without_room_for_the_embeddings_it_is_said_before_the_first_is_computed
     work, study, reader, network, encoded, monkeypatch
 ):
     # 30 ASVs of 16 numbers; what is held already takes the rest
-    monkeypatch.setattr(encode, 'CPU_GB', 1e-6)
+    monkeypatch.setattr(encode, 'LEAST_CPU_GB', 1e-6)
     monkeypatch.setattr(memory, 'available_memory_gb', lambda: 2.0)
     monkeypatch.setattr(memory, 'held_memory_gb', lambda: 2.0 - 1e-6)
     with pytest.raises(MachineError) as error:

@@ -12,6 +12,7 @@ import torch
 from q2_aam.config import AUTO
 from q2_aam.errors import MachineError, UserError
 from q2_aam.runtime import memory
+from q2_aam.runtime import memory
 from q2_aam.runtime.memory import MAX_HALVINGS, floats_per_chunk, with_less_memory
 
 
@@ -23,9 +24,11 @@ class Network(torch.nn.Linear):
 
 def test_memory_is_counted_in_floats(monkeypatch):
     cpu, cuda = types.SimpleNamespace(type='cpu'), types.SimpleNamespace(type='cuda')
-    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (10e9, 20e9))
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (10e9, 20e9))
     assert floats_per_chunk(2.0, cpu) == floats_per_chunk(2.0, cuda) == 250_000_000
-    assert floats_per_chunk(AUTO, cpu) == 31_250_000
+    for machine_gb, floats in ((64.0, 125_000_000), (4.0, 62_500_000), (1.0, 31_250_000)):
+        monkeypatch.setattr(memory, 'available_memory_gb', lambda gb=machine_gb: gb)
+        assert floats_per_chunk(AUTO, cpu) == floats
     assert floats_per_chunk(AUTO, cuda) == 1_000_000_000
 
 
@@ -91,20 +94,20 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_needs_and_what_there_
 
 
 def test_weights_that_are_divided_take_less_of_each_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (2e9, 20e9))
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (2e9, 20e9))
     with torch.device('meta'):
         model = torch.nn.Linear(10_000, 15_000, bias=False)
     gpu = types.SimpleNamespace(type='cuda')
     # all of them once, and of four copies a quarter each
     memory.check_room(model, gpu, 0, processes=4)
     for processes, needed in ((1, 2.4), (2, 1.8)):
-        monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda needed=needed: ((needed - 0.01) * 1e9, 20e9))
+        monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device, needed=needed: ((needed - 0.01) * 1e9, 20e9))
         with pytest.raises(UserError, match=f'takes at least {needed} GB of memory'):
             memory.check_room(model, gpu, 0, processes=processes)
 
 
 def test_on_a_gpu_its_free_memory_counts(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (1e9, 20e9))
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (1e9, 20e9))
     with torch.device('meta'):
         model = torch.nn.Linear(10_000, 12_000)
     with pytest.raises(UserError, match='but 1.0 GB are free on the GPU; '):
