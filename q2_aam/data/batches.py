@@ -8,6 +8,7 @@ Shapes: B samples, N non-zeros of the table, U distinct ASVs, L nucleotides, T t
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -192,17 +193,29 @@ class Batch:
         """Return the batch on another device."""
         return moved(self, device)
 
+    def pinned(self) -> 'Batch':
+        """Return the batch in memory from which a GPU copies while it computes."""
+        return with_tensors(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
 
 def moved(value: Any, device: torch.device) -> Any:
     """Return tensors, and whatever holds some, on `device`."""
+    # only pinned tensors are copied in the background, in the order of what the device is given to do
+    return with_tensors(value, lambda tensor: tensor.to(device, non_blocking=tensor.device.type == 'cpu'))
+
+
+def with_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Return tensors, and whatever holds some, with `function` of each tensor in its place."""
     if isinstance(value, torch.Tensor):
-        return value.to(device)
+        return function(value)
     if isinstance(value, list):
-        return [moved(item, device) for item in value]
+        return [with_tensors(item, function) for item in value]
     if isinstance(value, dict):
-        return {name: moved(item, device) for name, item in value.items()}
+        return {name: with_tensors(item, function) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: moved(getattr(value, f.name), device) for f in dataclasses.fields(value)})
+        return type(value)(
+            **{f.name: with_tensors(getattr(value, f.name), function) for f in dataclasses.fields(value)}
+        )
     return value
 
 

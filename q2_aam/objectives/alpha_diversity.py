@@ -58,7 +58,7 @@ class AlphaDiversity:
 
     def loss(self, outputs, batch):
         loss = known_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'alpha_diversity_loss': loss.item()}
+        return loss, {'alpha_diversity_loss': loss.detach()}
 
     def metrics(self, network, reader):
         if not len(self.validation_rows):

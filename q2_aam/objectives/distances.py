@@ -1,6 +1,6 @@
 """The objective of distances: how far apart samples are, from a distance matrix or from a phylogeny.
 
-Shapes: B samples of a batch, P pairs.
+Shapes: B samples of a batch or of the validation split, P pairs.
 """
 
 import dataclasses
@@ -8,12 +8,14 @@ import dataclasses
 import numpy as np
 import torch
 
-from q2_aam.config import HeadConfig
+from q2_aam.bundle.token_branches import TokenBranches
+from q2_aam.config import HeadConfig, ResolvedModel
 from q2_aam.data.augmentation import make_augmentation
 from q2_aam.data.batches import Drawn, draw_samples
 from q2_aam.data.distance_matrix import read_distances
 from q2_aam.data.pairs import align_distances
 from q2_aam.data.phylogeny import read_phylogeny
+from q2_aam.data.readable import draw_readable
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.data.study import Study
 from q2_aam.data.unifrac import UnifracDistances
@@ -38,10 +40,13 @@ class Distances:
         What they are, in words.
     drawn : bool
         Whether true distances are those of the reads that were drawn for a batch, not of all reads of its samples.
+    tokens : Tokens or None
+        Branches of tokens that count with memberships, where an encoder has them; else ASVs have branches.
     """
 
     name = 'distances'
     head = HeadConfig('own_branches')
+    tokens: 'Tokens | None' = None
 
     def __init__(self, context, pairs, source, drawn):
         self.weight = context.config.training.distance_weight
@@ -61,13 +66,21 @@ class Distances:
             return cls(context, *_from_phylogeny(context))
         return None
 
+    def use(self, branches: TokenBranches, form: ResolvedModel) -> None:
+        """Learn memberships beside these branches of tokens, which do not change; `form` is that of the network."""
+        # memberships alone have weights that are learned
+        self.head = HeadConfig('distances')
+        self.tokens = self.scored.tokens = Tokens(branches, form)
+
     def label(self, batch, drawn, budget, generator):
         true_BB = self.pairs.of(drawn) if self.drawn else self.pairs.among(drawn.rows)
         batch.labels[self.name] = torch.from_numpy(true_BB)
+        if self.tokens is not None:
+            batch.given[self.name] = [torch.from_numpy(lengths) for lengths in self.tokens.among(drawn)]
 
     def loss(self, outputs, batch):
         loss = distance_loss(outputs.heads[self.name], batch.labels[self.name], self.pairs.variance)
-        return loss, {'distance_loss': loss.item()}
+        return loss, {'distance_loss': loss.detach()}
 
     def metrics(self, network, reader):
         pairs = self.scored.pairs(network, reader)
@@ -85,6 +98,21 @@ class Distances:
     def describe(self):
         mean, deviation = self.pairs.mean, self.pairs.variance**0.5
         return f'Distances: {self.source}; between training samples {mean:.3f} +- {deviation:.3f}.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Branches of tokens as a network of this form reads tokens."""
+
+    branches: TokenBranches
+    form: ResolvedModel
+
+    def among(self, drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
+        """Return how long the branches are that two samples share, float32 [B, B], and that each has, [B]."""
+        size = self.form.nucleotides_per_token
+        tokens = self.form.max_sequence_length // size
+        codes: np.ndarray = drawn.codes  # type: ignore[assignment]
+        return self.branches.among(codes, drawn.inverse, drawn.offsets, size, tokens)
 
 
 def _from_phylogeny(context):
@@ -130,6 +158,7 @@ class _Scored:
         generator = numpy_generator(context.seed, Stream.SCORED)
         self.rows = np.sort(generator.permutation(known)[:MAX_SCORED_SAMPLES])
         self.source, self.reader, self.true, self.last = pairs, None, None, None
+        self.tokens, self.beside = None, None
         if drawn and len(self.rows) > 1:
             # their reads are drawn once: prediction and truth are then of the same
             augment = rarefaction(context.config, numpy_generator(context.seed, Stream.DRAWN))
@@ -145,7 +174,11 @@ class _Scored:
         if self.true is None:
             # once and not after each epoch: from a large phylogeny they take a minute
             self.true = _upper(self.source.among(self.rows))
-        predicted = (self.reader or reader).distances(network, Distances.name, self.rows)
+        reader = self.reader or reader
+        if self.tokens is not None and self.beside is None:
+            # they are the same after each epoch, too
+            self.beside = self.tokens.among(draw_readable(reader.study, self.rows, reader.augment, sequences=True))
+        predicted = reader.distances(network, Distances.name, self.rows, self.beside)
         self.last = _upper(predicted), self.true
         return self.last
 

@@ -109,8 +109,8 @@ class ExtraTargets:
     def loss(self, outputs, batch):
         weights = batch.labels.get(f'{self.name}_weights')
         losses = known_losses(self.losses, outputs.heads[self.name], batch.labels[self.name], weights)
-        each = {f'loss_of_{target.name}': value for target, value in zip(self.targets, losses.tolist())}
-        return losses.mean(), {'extra_target_loss': losses.mean().item(), **each}
+        each = {f'loss_of_{target.name}': value for target, value in zip(self.targets, losses.detach().unbind())}
+        return losses.mean(), {'extra_target_loss': losses.mean().detach(), **each}
 
     def metrics(self, network, reader):
         """Return nothing: the target alone is scored after each epoch."""

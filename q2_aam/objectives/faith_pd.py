@@ -57,7 +57,7 @@ class FaithPD:
 
     def loss(self, outputs, batch):
         loss = known_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'faith_pd_of_reads_loss': loss.item()}
+        return loss, {'faith_pd_of_reads_loss': loss.detach()}
 
     def metrics(self, network, reader):
         if not len(self.validation_rows):

@@ -20,6 +20,8 @@ from q2_aam.model.sample_encoder import MIN_SHARE
 from q2_aam.runtime.encode import device_of
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .protocol import read
+
 # Share of the samples of a batch that is read again.
 SHARE_OF_SAMPLES = 0.25
 
@@ -67,7 +69,7 @@ class MaskedAbundances:
 
     def loss(self, outputs, batch):
         loss = known_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'abundance_loss': loss.item()}
+        return loss, {'abundance_loss': loss.detach()}
 
     def _validation(self, network, reader):
         """Return outputs and labels of the validation split; the same abundances are hidden in every epoch."""
@@ -81,7 +83,7 @@ class MaskedAbundances:
             return network(batch), batch
 
     def metrics(self, network, reader):
-        return self.loss(*self._validation(network, reader))[1] if len(self.validation_rows) else {}
+        return read(self.loss(*self._validation(network, reader))[1]) if len(self.validation_rows) else {}
 
     def points(self, network, reader):
         """Yield logarithms to the base of 10."""

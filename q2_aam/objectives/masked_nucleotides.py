@@ -14,6 +14,8 @@ from q2_aam.model.losses import nucleotide_loss
 from q2_aam.runtime.encode import device_of
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .protocol import read
+
 
 class MaskedNucleotides:
     """Masks tokens of some ASVs of a batch, which are read a second time for it: other objectives read them whole."""
@@ -51,7 +53,7 @@ class MaskedNucleotides:
 
     def loss(self, outputs, batch):
         loss, accuracy = nucleotide_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'nucleotide_loss': loss.item(), 'nucleotide_accuracy': accuracy.item()}
+        return loss, {'nucleotide_loss': loss.detach(), 'nucleotide_accuracy': accuracy.detach()}
 
     def metrics(self, network, reader):
         if not len(self.validation_rows):
@@ -62,7 +64,7 @@ class MaskedNucleotides:
             # the same masks in every epoch
             self.label(batch, drawn, network.budget(), numpy_generator(self.seed, Stream.VALIDATION_MASK))
             batch = batch.to(device_of(network))
-            return self.loss(network(batch), batch)[1]
+            return read(self.loss(network(batch), batch)[1])
 
     def points(self, network, reader):
         yield from ()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 
 from q2_aam.bundle import ClassTarget, NumericTarget
@@ -22,6 +23,11 @@ from .context import Context
 
 # Labels of a batch: the weights of its samples.
 WEIGHTS = 'sample_weights'
+
+
+def read(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Return metrics of a loss as numbers."""
+    return {name: value.item() for name, value in metrics.items()}
 
 
 class Objective(Protocol):
@@ -53,8 +59,11 @@ class Objective(Protocol):
     def label(self, batch: Batch, drawn: Drawn, budget: Budget, generator: np.random.Generator) -> None:
         """Put into the batch, under its name, what the loss compares outputs with."""
 
-    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the loss of a batch (about 1 for knowing nothing) and its metrics."""
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of a batch (about 1 for knowing nothing) and its metrics.
+
+        Metrics are tensors of one number each and stay where they are: to read one waits for the device.
+        """
 
     def metrics(self, network: Network, reader: StudyReader) -> dict[str, float]:
         """Return metrics of the validation split; none where it has no samples.
@@ -149,10 +158,10 @@ class TargetObjective(Objective, Protocol):
         elif kept is not None:
             batch.given[self.name] = [kept]
 
-    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss of a batch and its metric."""
         loss = self.outputs_loss(outputs.heads[self.name], batch.labels[self.name], batch.labels.get(WEIGHTS))
-        return loss, {'target_loss': loss.item()}
+        return loss, {'target_loss': loss.detach()}
 
     def points(self, network: Network, reader: StudyReader) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield (plot, predicted, true) of the validation split."""
@@ -160,10 +169,17 @@ class TargetObjective(Objective, Protocol):
         yield from self.points_of(self.target, outputs, self.validation_rows)
 
     @staticmethod
-    def resolved(training: Any, labels: Labels, rows: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> Any:
+    def resolved(
+        training: Any,
+        labels: Labels,
+        rows: np.ndarray,
+        predict: Callable[[np.ndarray], np.ndarray],
+        scale_by: pd.Series | None = None,
+    ) -> Any:
         """Return the training configuration with each 'auto' that depends on the labels of `rows` resolved.
 
-        `predict` takes numbers for `rows`, float64 [N], and returns out-of-fold predictions of them.
+        `predict` takes numbers for `rows`, float64 [N], and returns out-of-fold predictions of them; `scale_by` has the
+        category by sample id, where the target is scaled by one.
         """
 
     @staticmethod

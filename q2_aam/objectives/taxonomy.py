@@ -14,6 +14,8 @@ from q2_aam.errors import UserError, counted, shown
 from q2_aam.model.losses import clade_loss
 from q2_aam.runtime.encode import device_of
 
+from .protocol import read
+
 # Names of no clade in particular.
 UNKNOWN = ('uncultured', 'unidentified', 'unknown', 'metagenome', 'ambiguous', 'incertae', 'unclassified')
 
@@ -68,7 +70,7 @@ class Taxonomy:
 
     def loss(self, outputs, batch):
         loss, accuracy = clade_loss(outputs.heads[self.name], batch.labels[self.name])
-        return loss, {'taxonomy_loss': loss.item(), 'taxonomy_accuracy': accuracy.item()}
+        return loss, {'taxonomy_loss': loss.detach(), 'taxonomy_accuracy': accuracy.detach()}
 
     def metrics(self, network, reader):
         if not len(self.validation_rows):
@@ -80,7 +82,7 @@ class Taxonomy:
             batch = make_batch(drawn, network.budget(), (self.name,))
             self.label(batch, drawn, None, None)
             batch = batch.to(device_of(network))
-            return self.loss(network(batch), batch)[1]
+            return read(self.loss(network(batch), batch)[1])
 
     def points(self, network, reader):
         yield from ()

@@ -12,6 +12,7 @@ import os
 import pathlib
 import time
 import warnings
+from collections.abc import Callable
 
 import torch
 from safetensors import SafetensorError
@@ -101,10 +102,17 @@ class Checkpoint:
         self.seed = seed
         self.timer = Timer(self.seconds_between)
 
-    def save(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
+    def save(
+        self,
+        module: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: State,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         """Write everything that resuming needs, if it is time; a kill while writing leaves the save before intact.
 
-        That is: parameters and buffers of `module`, the tensors of `optimizer`, and `state`.
+        That is: parameters and buffers of `module`, the tensors of `optimizer`, and `state`, once `settle` has put into
+        it what is not there yet.
 
         Warns
         -----
@@ -112,6 +120,7 @@ class Checkpoint:
             If the folder cannot be written: then, and from then on, nothing is saved.
         """
         if self.is_due():
+            settle()
             self.write(tensors_of(module, optimizer, state), state)
 
     def is_due(self) -> bool:

@@ -82,9 +82,11 @@ class Ranks:
         Its number, and how many there are.
     strategy : str
         SINGLE, DDP or FSDP.
+    nodes : int
+        How many machines they are on.
     """
 
-    rank, size, strategy = 0, 1, SINGLE
+    rank, size, strategy, nodes = 0, 1, SINGLE, 1
 
     def share(self) -> Alone:
         """Return the share of this process in the next batch."""
@@ -295,16 +297,17 @@ class _Shared(Checkpoint):
         super().__init__(checkpoint.folder, checkpoint.seconds_between, checkpoint.seed)
         self.ranks = ranks
 
-    def save(self, module, optimizer, state) -> None:
+    def save(self, module, optimizer, state, settle=lambda: None) -> None:
         if self.ranks.strategy == FSDP:
-            self._save_divided(module, optimizer, state)
+            self._save_divided(module, optimizer, state, settle)
         elif not self.ranks.rank:
-            super().save(module, optimizer, state)
+            super().save(module, optimizer, state, settle)
 
-    def _save_divided(self, module, optimizer, state):
+    def _save_divided(self, module, optimizer, state, settle):
         """Save what one process would save, so that any number of processes can go on."""
         if not self.ranks.on_first(self.is_due)():
             return
+        settle()
         # each is whole on a device for a moment only
         tensors = {}
         for name, tensor in tensors_of(module, optimizer, state).items():

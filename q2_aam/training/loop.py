@@ -4,8 +4,10 @@ Everything random in it follows from (seed, stream, step).
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -18,7 +20,7 @@ from q2_aam.runtime.ranks import ONE, Ranks
 from q2_aam.runtime.recorder import Recorder
 
 from .optimizer import set_learning_rate
-from .steps import average, averaged, batches_of_steps, clone, find_rate, make_scaler, take_step
+from .steps import Unread, average, averaged, batches_of_steps, clone, find_rate, make_scaler, take_step
 
 # Freed memory goes back to the operating system so often.
 SECONDS_BETWEEN_GIVING_BACK = 10.0
@@ -40,7 +42,11 @@ class Task:
     batches : callable
         (epoch from 1, batches to skip) -> iterator of what `loss` takes, at least for the rest of the epoch.
     loss : callable
-        (batch, number of it) -> (loss, {metric: value}, samples it is the mean of).
+        (batch, number of it) -> (loss, {metric: value}, samples it is the mean of); values are tensors.
+    make : callable, optional
+        (batch, number of it) -> what `loss` takes in its place.
+    ahead : bool
+        Whether the next one is made while the last one is learned from.
     accumulation : int
         Batches per step, of a length that is known where they are more than one.
     validate : callable, optional
@@ -81,6 +87,8 @@ class Task:
     epochs: int
     batches: Callable[[int, int], Iterator]
     loss: Callable[..., tuple[torch.Tensor, dict[str, float], int]]
+    make: Callable[[Any, int], Any] | None = None
+    ahead: bool = False
     accumulation: int = 1
     validate: Callable[[], dict[str, float]] = dict
     outputs: Callable[[], torch.Tensor] | None = None
@@ -124,7 +132,7 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
         find_rate(module, task, recorder)
     state = _resume(module, task, recorder, checkpoint, steps)
     clock, tidy = Clock(recorder, state.step, steps), Timer(SECONDS_BETWEEN_GIVING_BACK)
-    scaler = make_scaler(module, task, state)
+    scaler, unread = make_scaler(module, task, state), Unread(state, device_of(module))
     for epoch in range(state.epoch + 1, epochs + 1):
         if reason := _reason_to_stop(task, state):
             recorder.say(f'Stopped after epoch {epoch - 1}: {reason}.')
@@ -134,23 +142,26 @@ def run_loop(module: torch.nn.Module, task: Task, recorder: Recorder, checkpoint
         first, end = (epoch - 1) * task.steps_per_epoch, min(epoch * task.steps_per_epoch, steps)
         skipped = 0
         # batches that an interrupted run has learned from are skipped
-        for step, batches in zip(range(state.step, end), batches_of_steps(task, epoch, state.step - first)):
+        numbers = itertools.count(state.step * task.accumulation)
+        for step, batches in zip(range(state.step, end), batches_of_steps(task, epoch, state.step - first, numbers)):
             share, beta = task.schedule(step, steps)
             share *= state.plateau_share
             set_learning_rate(task.optimizer, share, beta)
             metrics, samples, stepped = take_step(module, task, scaler, batches, step)
             skipped += not stepped
             average(module, task, state)
-            _add(state, metrics, samples)
+            unread.add(step, metrics, samples)
             state.step, state.scale = step + 1, scaler.state_dict()
             if tidy.rings():
                 give_back_memory()
             draw_bar(state.step - first, end - first, task.name or f'epoch {epoch}')
             if state.step < end:
                 if clock.is_time():
+                    unread.read()
                     where = task.name or f'epoch {epoch}/{epochs}'
                     clock.tell(f'{where}, step {state.step - first:,}/{end - first:,}', _means(state)['loss'], step + 1)
-                checkpoint.save(module, task.optimizer, state)
+                checkpoint.save(module, task.optimizer, state, unread.read)
+        unread.read()
         if skipped:
             recorder.say(f'Skipped {counted(skipped, "step")} of epoch {epoch}: the gradient overflowed float16.')
         _end_epoch(module, task, recorder, state, epoch, share)
@@ -229,13 +240,6 @@ def _judge(module, task, state, epoch, score):
     state.waited += 1
     if task.plateau and state.waited >= task.plateau[1]:
         state.plateau_share, state.waited = state.plateau_share * task.plateau[0], 0
-
-
-def _add(state, metrics, samples):
-    """Add the metrics of a step, which are means over its samples, to those of the epoch."""
-    for name, value in metrics.items():
-        state.sums[name] = state.sums.get(name, 0.0) + value * samples
-    state.samples += samples
 
 
 def _means(state):

@@ -18,6 +18,7 @@ from q2_aam.runtime.encode import device_of
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.recorder import Recorder
 
+from .batch import made_ahead
 from .optimizer import set_learning_rate
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # The scale of the loss in float16: where it begins, and how many steps in a row it must hold before it is doubled.
 FIRST_LOSS_SCALE, STEPS_TO_DOUBLE = 2.0**10, 100
+# Steps of a GPU whose losses are read together.
+STEPS_UNREAD = 16
 # The range test: its rates, how many there are, how much of the mean loss is of those before, and the loss, as a
 # multiple of the least, at which it ends.
 MIN_RATE, MAX_RATE, STEPS_TO_FIND, SMOOTHING, DIVERGED = 1e-7, 1.0, 80, 0.9, 3.0
@@ -44,30 +47,31 @@ def make_scaler(module, task, state):
     return scaler
 
 
-def batches_of_steps(task, epoch, skip):
-    """Yield the batches of each step, a list of them."""
+def batches_of_steps(task, epoch, skip, numbers):
+    """Yield the batches of each step, a list of them; each batch takes one of `numbers`."""
     batches = task.batches(epoch, skip * task.accumulation)
+    if task.make is not None:
+        batches = made_ahead(task.make, batches, numbers, task.ahead)
     while together := list(itertools.islice(batches, task.accumulation)):
         yield together
 
 
 def take_step(module, task, scaler, batches, step):
-    """Learn from batches; return their metrics, their number of samples, and whether the optimizer made a step."""
+    """Learn from batches; return their metrics, their number of samples, and whether the optimizer made a step.
+
+    Metrics stay on the device: see :class:`Unread`.
+    """
     shares = [1.0] if len(batches) == 1 else [len(batch) / sum(map(len, batches)) for batch in batches]
 
     def forward_and_backward():
         means, total = {}, 0
         for number, (batch, share) in enumerate(zip(batches, shares), step * task.accumulation):
             loss, metrics, samples = task.loss(batch, number)
-            # what is decided by it must be the same in all processes
-            value = task.ranks.on_first(loss.item)()
-            if not math.isfinite(value):
-                raise UserError(f'The loss is {value} in step {step + 1}; lower learning_rate.')
             if not total:
                 task.optimizer.zero_grad()
             scaler.scale(loss if share == 1 else share * loss).backward()
-            for name, metric in {'loss': value, **metrics}.items():
-                means[name] = means.get(name, 0.0) + share * metric
+            for name, metric in {'loss': loss.detach(), **metrics}.items():
+                means[name] = means.get(name, 0.0) + share * metric.double()
             total += samples
         task.ranks.average(module)
         return means, total
@@ -87,6 +91,54 @@ def take_step(module, task, scaler, batches, step):
             'learning_rate.'
         )
     return metrics, samples, stepped
+
+
+class Unread:
+    """Metrics of steps that are still on the device, which are added to those of the epoch when they are read.
+
+    To read one waits for all that a GPU has been given to do, so that it stands still until it is given more.
+
+    Parameters
+    ----------
+    state : q2_aam.runtime.checkpoint.State
+        Its `sums` and `samples` are added to.
+    device : torch.device
+    """
+
+    def __init__(self, state: State, device: torch.device):
+        self.state, self.most = state, STEPS_UNREAD if device.type == 'cuda' else 1
+        self.steps: list[tuple[int, dict[str, torch.Tensor], int]] = []
+
+    def add(self, step: int, metrics: dict[str, torch.Tensor], samples: int) -> None:
+        """Note the metrics of a step, which are means over its samples."""
+        self.steps.append((step, metrics, samples))
+        if len(self.steps) >= self.most:
+            self.read()
+
+    def read(self) -> None:
+        """Add to the epoch what is noted.
+
+        Raises
+        ------
+        UserError
+            If a loss is not finite.
+        """
+        if not self.steps:
+            return
+        values = iter(torch.stack([value for _, metrics, _ in self.steps for value in metrics.values()]).tolist())
+        steps, self.steps = self.steps, []
+        for step, metrics, samples in steps:
+            for name, value in zip(metrics, values):
+                if name == 'loss':
+                    check_loss(value, step)
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value * samples
+            self.state.samples += samples
+
+
+def check_loss(value: float, step: int) -> None:
+    """Refuse to learn on from a loss that is not finite, of a step from 0."""
+    if not math.isfinite(value):
+        raise UserError(f'The loss is {value} in step {step + 1}; lower learning_rate.')
 
 
 def clone(module):
@@ -122,7 +174,8 @@ def find_rate(module: torch.nn.Module, task: Task, recorder: Recorder) -> float:
     it was.
     """
     weights, peaks = clone(module), [group['peak'] for group in task.optimizer.param_groups]
-    epochs = itertools.chain.from_iterable(batches_of_steps(task, epoch, 0) for epoch in itertools.count(1))
+    numbers = itertools.count()
+    epochs = itertools.chain.from_iterable(batches_of_steps(task, epoch, 0, numbers) for epoch in itertools.count(1))
     scaler, smooth, best, found = make_scaler(module, task, State()), 0.0, math.inf, MIN_RATE
     module.train()
     for step, batches in zip(range(STEPS_TO_FIND), epochs):
@@ -130,10 +183,12 @@ def find_rate(module: torch.nn.Module, task: Task, recorder: Recorder) -> float:
         set_learning_rate(task.optimizer, rate)
         try:
             metrics, _, _ = take_step(module, task, scaler, batches, step)
+            # what is decided by it must be the same in all processes
+            value = task.ranks.on_first(metrics['loss'].item)()
+            check_loss(value, step)
         except UserError:
-            # the loss is not finite any more
             break
-        smooth = SMOOTHING * smooth + (1 - SMOOTHING) * metrics['loss']
+        smooth = SMOOTHING * smooth + (1 - SMOOTHING) * value
         loss = smooth / (1 - SMOOTHING ** (step + 1))
         recorder.log(step + 1, 0, 'range_test', learning_rate=rate, loss=loss)
         if loss < best:

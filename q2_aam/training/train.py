@@ -13,24 +13,24 @@ import torch
 
 from q2_aam.config import HeadConfig
 from q2_aam.config.runtime import FSDP
-from q2_aam.data.augmentation import make_augmentation, vary_sequences
-from q2_aam.data.batches import Batch, make_batch
+from q2_aam.data.batches import make_batch
 from q2_aam.data.epochs import batches_of_epoch
 from q2_aam.data.readable import draw_readable
-from q2_aam.data.shares import ALONE, Alone
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import counted
 from q2_aam.model.covariates import CovariateForm
-from q2_aam.model.heads import HEADS
 from q2_aam.model.initialise import initialise_memberships
 from q2_aam.model.network import Network, build_network
 from q2_aam.objectives.distances import rarefaction
 from q2_aam.runtime.device import device_name, place
-from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
+from q2_aam.runtime.encode import StudyReader, embed_asvs
+from q2_aam.runtime.kept_embeddings import keeping
+from q2_aam.runtime.limits import available_cpus
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
+from .batch import loss_of_made, make, reads_samples
 from .effort import TRIAL_SHARE, Trial
 from .ensemble import FittedEnsemble, fit_ensemble
 from .loop import Task, run_loop
@@ -121,7 +121,8 @@ def train_fit(
     if target.given_to_head is not None:
         reader.given[target.name] = target.given_to_head
     if prepared.freezes_asvs:
-        with_less_memory(network, lambda: run.ranks.together(lambda: reader.remember(network, run.ranks)))
+        with keeping():
+            with_less_memory(network, lambda: run.ranks.together(lambda: reader.remember(network, run.ranks)))
     run.ranks.divide(network)
     slow_ratio = 1.0 if prepared.source is None else training.encoder_learning_rate_ratio
     task = task_of(network, prepared, run, reader, slow_ratio, FROZEN[training.freeze])
@@ -178,7 +179,7 @@ def start(prepared: Prepared, run: Run) -> Network:
         drawn, known = network.state_dict(), source.network.state_dict()
         known = with_new_tokens(known, drawn)
         # a head of another form begins anew
-        known = {name: value for name, value in known.items() if value.shape == drawn[name].shape}
+        known = {name: value for name, value in known.items() if name in drawn and value.shape == drawn[name].shape}
         network.load_state_dict(drawn | known)
     network = place(network, config.runtime, run.device)
     if source is None:
@@ -212,7 +213,7 @@ def _initialise_memberships(network, prepared, run):
         augment = rarefaction(prepared.config, numpy_generator(run.seed, Stream.DRAWN, 1))
     drawn = draw_readable(prepared.study, rows, augment)
     # in one piece: a chunk of the batch, without its sequences
-    budget = dataclasses.replace(network.budget(), max_floats=2**62)
+    budget = dataclasses.replace(network.budget(), max_floats=2**62, max_tokens=2**62)
     (chunk,) = make_batch(drawn, budget, embeddings=()).to(run.device).samples
     asvs_UD = embed_asvs(network, prepared.study, drawn.distinct)
     mean = USUAL_MEAN_DISTANCE if distances is None else distances.pairs.mean
@@ -232,10 +233,15 @@ def task_of(
         generator = numpy_generator(run.seed, Stream.SHUFFLE, epoch)
         return itertools.islice(batches_of_epoch(rows, training.batch_size, generator), skip, None)
 
-    def loss(batch_rows, step):
+    def made(batch_rows, number):
         # a generator of its own, so that a batch that is done again for want of memory is the same batch
-        generator = numpy_generator(run.seed, Stream.STEP, step)
-        return loss_of(network, prepared, reader, batch_rows, generator, run.ranks.share())
+        generator = numpy_generator(run.seed, Stream.STEP, number)
+        return make(network, prepared, reader, batch_rows, generator, run.ranks.share())
+
+    def loss(batch, number):
+        # for want of memory in smaller chunks
+        batch = batch if batch.max_floats == network.max_floats else made(batch.rows, number)
+        return loss_of_made(network, prepared, batch)
 
     def validate():
         return {name: value for one in prepared.scored for name, value in one.metrics(network, reader).items()}
@@ -256,6 +262,9 @@ def task_of(
         steps_per_epoch=max(1, -(-len(rows) // (training.batch_size * training.accumulation_steps))),
         epochs=training.epochs,
         batches=batches,
+        make=made,
+        # processes among which weights are divided talk while they make batches; and one CPU has enough to do
+        ahead=run.ranks.strategy != FSDP and (run.device.type == 'cuda' or available_cpus() > 1),
         loss=loss,
         accumulation=training.accumulation_steps,
         plateau=(training.plateau_factor, training.plateau_patience) if training.schedule == 'plateau' else None,
@@ -267,49 +276,6 @@ def task_of(
         precision=network.precision,
         ranks=run.ranks,
     )
-
-
-def loss_of(network: Network, prepared: Prepared, reader: StudyReader, rows, generator, share: Alone = ALONE):
-    """Return the loss of a batch, the metrics of its objectives, and its number of samples.
-
-    All of it is computed here but what other processes, each with its `share`, compute of the network.
-    """
-    training, objectives = prepared.config.training, prepared.objectives
-    augment = make_augmentation(prepared.config.data, training, generator)
-    drawn = draw_readable(prepared.study, rows, augment, sequences=reader.asvs is None)
-    drawn = vary_sequences(drawn, training, generator)
-    if drawn.covariates is not None:
-        # so that the network can do without
-        dropout = prepared.config.covariates.covariate_dropout
-        drawn = dataclasses.replace(drawn, covariates=drawn.covariates.dropped(dropout, generator))
-    batch, budget = _batch(network, objectives, reader, drawn, share)
-    for objective in objectives:
-        objective.label(batch, drawn, budget, generator)
-    share.divide_masked(batch, budget)
-    batch = batch.to(device_of(network))
-    outputs = network(batch, share)
-    total, metrics = 0.0, {}
-    for objective in objectives:
-        loss, logged = objective.loss(outputs, batch)
-        total, metrics = total + objective.weight * loss, metrics | logged
-    return total, metrics, len(rows)
-
-
-def _batch(network, objectives, reader, drawn, share):
-    heads, budget = [objective.name for objective in objectives], network.budget()
-    if not reads_samples(objectives):
-        # ASVs are read for the sake of their masked tokens only
-        return Batch(tuple(heads)), budget
-    embeddings = None
-    if reader.asvs is not None:
-        distinct = torch.from_numpy(drawn.distinct.astype(np.int64))
-        embeddings = reader.asvs[distinct.to(reader.asvs.device)]
-    return share.make_batch(drawn, budget, heads, embeddings), budget
-
-
-def reads_samples(objectives) -> bool:
-    """Tell whether any of the objectives reads samples or their ASVs, and not only masked ones."""
-    return any(HEADS[objective.head.kind].reads != 'masked' for objective in objectives)
 
 
 def describe(network: Network, prepared: Prepared, run: Run) -> None:

@@ -25,9 +25,9 @@ from q2_aam.objectives import Context, Distances, Inputs, MaskedNucleotides
 from q2_aam.runtime.device import deterministic, place
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.seeds import Stream, torch_generator
+from q2_aam.training.batch import loss_of
 from q2_aam.training.optimizer import make_optimizer, peak_learning_rate
 from q2_aam.training.prepare import MASKED_BESIDE_DISTANCES, Prepared
-from q2_aam.training.train import loss_of
 
 ECAM = pathlib.Path(__file__).resolve().parents[1] / 'data' / 'ecam'
 # The size at which speeds are judged: the reference implementation's widths differ, its numbers of layers are these.

@@ -12,6 +12,7 @@ from q2_aam.data import batches
 from q2_aam.data.splits import TRAINING
 from q2_aam.errors import UserError
 from q2_aam.objectives import Inputs
+from q2_aam.objectives.protocol import read
 from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.ranks import ONE, OthersFailed
 from q2_aam.runtime.recorder import Recorder
@@ -33,8 +34,9 @@ def to_float64(patch):
     moved = batches.moved
 
     def move(value, device):
-        is_float32 = isinstance(value, torch.Tensor) and value.dtype == torch.float32
-        return value.to(device, torch.float64) if is_float32 else moved(value, device)
+        return batches.with_tensors(
+            moved(value, device), lambda tensor: tensor.double() if tensor.dtype == torch.float32 else tensor
+        )
 
     placed = train.place
     patch.setattr(train, 'place', lambda *values: placed(*values).double())
@@ -92,8 +94,8 @@ def learn(prepared, ranks, steps, spoil=None, remember=False, divide=False):
     scaler, losses = make_scaler(network, task, None), []
     for step in range(steps):
         rows = generator.permutation(prepared.rows[TRAINING])[: SIZES[step % len(SIZES)]]
-        metrics, samples, _ = take_step(network, task, scaler, [rows], step)
-        losses.append([samples, *metrics.values()])
+        metrics, samples, _ = take_step(network, task, scaler, [task.make(rows, step)], step)
+        losses.append([samples, *read(metrics).values()])
     weights = torch.cat([whole(weight.detach()).flatten() for weight in network.parameters()]).numpy()
     return np.array(losses), weights, network.max_floats
 
