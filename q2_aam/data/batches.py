@@ -8,8 +8,6 @@ Shapes: B samples, N non-zeros of the table, U distinct ASVs, L nucleotides, T t
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ import torch
 from .covariates import Covariates
 from .layouts import Layout, cut, layout_of
 from .study import Study
+from .tensors import moved, with_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +78,8 @@ class Budget:
         attention holds for each pair of tokens.
     max_tokens : int
         Tokens of a chunk, where there is room for more: see :meth:`q2_aam.model.network.Network.budget`.
+    ragged : bool
+        Whether attention needs no buckets of sequences of like length.
     """
 
     max_floats: int
@@ -88,6 +89,7 @@ class Budget:
     per_asv: int
     per_pair: int
     max_tokens: int = 2**62
+    ragged: bool = False
 
 
 @dataclasses.dataclass
@@ -198,27 +200,6 @@ class Batch:
         return with_tensors(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
 
-def moved(value: Any, device: torch.device) -> Any:
-    """Return tensors, and whatever holds some, on `device`."""
-    # only pinned tensors are copied in the background, in the order of what the device is given to do
-    return with_tensors(value, lambda tensor: tensor.to(device, non_blocking=tensor.device.type == 'cpu'))
-
-
-def with_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Return tensors, and whatever holds some, with `function` of each tensor in its place."""
-    if isinstance(value, torch.Tensor):
-        return function(value)
-    if isinstance(value, list):
-        return [with_tensors(item, function) for item in value]
-    if isinstance(value, dict):
-        return {name: with_tensors(item, function) for name, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value)(
-            **{f.name: with_tensors(getattr(value, f.name), function) for f in dataclasses.fields(value)}
-        )
-    return value
-
-
 def draw_samples(study: Study, rows, augment=None, sequences=False) -> Drawn:
     """Read samples of a study.
 
@@ -288,12 +269,15 @@ def sequence_chunks(codes: np.ndarray, lengths: np.ndarray, budget: Budget, mask
     tokens = int(tokens_U.max())
     floats = np.full(len(codes), budget.per_sequence_token * tokens + budget.per_pair * tokens**2)
     return [
-        _sequence_chunk(codes[a:b], lengths[a:b], tokens_U[a:b], None if masked is None else masked[a:b], kept)
+        _sequence_chunk(
+            *(codes[a:b], lengths[a:b], tokens_U[a:b], None if masked is None else masked[a:b]),
+            *(kept, budget.ragged),
+        )
         for a, b, kept in cut(floats, budget.max_floats, budget.max_tokens * budget.per_sequence_token)
     ]
 
 
-def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept):
+def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept, ragged):
     tokens = int(tokens_U.max())
     real_N = np.flatnonzero(np.arange(tokens) < tokens_U[:, None])
     masked_M = None
@@ -304,7 +288,7 @@ def _sequence_chunk(codes_UL, lengths_U, tokens_U, masked_UT, kept):
         codes=torch.from_numpy(np.ascontiguousarray(codes_UL[:, : int(lengths_U.max())])),
         tokens=torch.from_numpy(tokens_U),
         real=torch.from_numpy(real_N),
-        layout=layout_of(tokens_U),
+        layout=layout_of(tokens_U, ragged),
         masked=None if masked_UT is None else torch.from_numpy(masked_UT),
         masked_tokens=masked_M,
         kept=kept,
@@ -339,7 +323,7 @@ def sample_chunks(
                 source=torch.from_numpy(np.where(is_summary, 0, np.cumsum(~is_summary))),
                 summaries=torch.from_numpy(summaries),
                 members=torch.from_numpy(np.flatnonzero(~is_summary)),
-                layout=layout_of(tokens_B[first:end]),
+                layout=layout_of(tokens_B[first:end], budget.ragged),
                 kept=kept,
                 codes=None if codes_BC is None else torch.from_numpy(codes_BC[first:end]),
                 numbers=None if numbers_BR2 is None else torch.from_numpy(numbers_BR2[first:end]),

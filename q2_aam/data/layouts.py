@@ -35,11 +35,17 @@ class Layout:
         The token at each place of the buckets, one bucket after the other; padding repeats a token of its sequence.
     place : int64 [N], or None likewise
         The place of each token.
+    ends : int32 [R + 1], or None
+        Where the tokens are left as they stand, without buckets: where each of R sequences ends, and 0 before them.
+    longest : int
+        Tokens of the longest of these.
     """
 
     buckets: list[Bucket]
     gather: torch.Tensor | None
     place: torch.Tensor | None
+    ends: torch.Tensor | None = None
+    longest: int = 0
 
     def to_places(self, x_ND: torch.Tensor) -> torch.Tensor:
         """Put tokens into their places, [Q, D]."""
@@ -51,14 +57,19 @@ class Layout:
         return x_QD if self.place is None else x_QD.index_select(0, self.place)
 
 
-def layout_of(sizes: np.ndarray) -> Layout:
+def layout_of(sizes: np.ndarray, ragged: bool = False) -> Layout:
     """Sort sequences into buckets of like length.
 
     Parameters
     ----------
     sizes : int64 [sequences]
         Number of tokens of each sequence; those of a sequence follow one another, in the order of the sequences.
+    ragged : bool
+        Whether to leave all tokens as they stand, for a kernel that needs no buckets.
     """
+    if ragged:
+        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        return Layout([], None, None, torch.from_numpy(ends), int(sizes.max()))
     if (sizes == sizes[0]).all():
         return Layout([Bucket((len(sizes), int(sizes[0])), None)], None, None)
     offsets = np.concatenate([[0], np.cumsum(sizes)])

@@ -5,6 +5,7 @@ F = E / 2, R sequences in a bucket, S its longest sequence.
 """
 
 import contextvars
+import importlib.util
 from collections.abc import Callable
 
 import torch
@@ -36,6 +37,8 @@ def ragged_attention(qkv_Q3HE: torch.Tensor, layout: Layout) -> torch.Tensor:
     -------
     [Q, D]
     """
+    if layout.ends is not None:
+        return _without_buckets(qkv_Q3HE, layout)
     if qkv_Q3HE.device.type == 'cpu' and qkv_Q3HE.requires_grad and qkv_Q3HE.dtype in (torch.bfloat16, torch.float16):
         # there the gradient in half precision takes some 15 times as long as in float32
         with torch.autocast('cpu', enabled=False):
@@ -51,13 +54,37 @@ def ragged_attention(qkv_Q3HE: torch.Tensor, layout: Layout) -> torch.Tensor:
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
+def _without_buckets(qkv_Q3HE, layout):
+    """Return the same of tokens that are left as they stand: one kernel instead of some for each bucket."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    q_QHE, k_QHE, v_QHE = qkv_Q3HE.unbind(1)
+    out_QHE = varlen_attn(q_QHE, k_QHE, v_QHE, layout.ends, layout.ends, layout.longest, layout.longest)
+    return out_QHE.flatten(1)
+
+
+def needs_no_buckets(device: torch.device, precision: torch.dtype, head_width: int) -> bool:
+    """Tell whether attention on a device reads sequences of any length at once, in half precision only.
+
+    The kernels are those of FlashAttention (Dao 2023, arXiv:2307.08691), for GPUs from Ampere on.
+    """
+    return (
+        device.type == 'cuda'
+        and precision in (torch.bfloat16, torch.float16)
+        and head_width % 8 == 0
+        and head_width <= 256
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and importlib.util.find_spec('torch.nn.attention.varlen') is not None
+    )
+
+
 def recomputed(function, x):
     """Return `function(x)`; what it makes on the way to its last product is made again for the gradient, not kept.
 
     The second run ends as soon as it has what the gradient needs: of `linear(norm(x))` it runs the norm alone. A
-    compiler decides by itself what to keep.
+    compiler decides by itself what to keep; and a GPU waits longer for Python than it computes, so there all is kept.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or _keeps_all.get():
+    if not torch.is_grad_enabled() or x.is_cuda or torch.compiler.is_compiling() or _keeps_all.get():
         return function(x)
     return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False)
 

@@ -11,20 +11,23 @@ import torch
 from torch import nn
 
 from q2_aam.config import HeadConfig, ResolvedModel
-from q2_aam.data.batches import Batch, Budget, SampleChunk, moved
+from q2_aam.data.batches import Batch, Budget, SampleChunk
 from q2_aam.data.shares import ALONE, Alone
+from q2_aam.data.tensors import moved
 
 from .asv_encoder import ASVEncoder, NamedFeatureEncoder
 from .covariates import CovariateEncoder, CovariateForm, floats_per_asv
 from .heads import DistanceHead, OwnBranchDistanceHead, SampleEmbeddings, make_head
 from .initialise import initialise
-from .layers import Block, all_recomputed
+from .layers import Block, all_recomputed, needs_no_buckets
 from .sample_encoder import Memberships, SampleEncoder, features_of
 from .segments import mean_of
 
 # Floats that a layer keeps for its gradient, for each token and unit of width, beside those of the MLP: its input and
 # that of the MLP, q k v, attention's output as it comes and joined.
 KEPT_PER_TOKEN = 7
+# The same on a GPU, where norms and activations are kept too: beside twice those of the MLP.
+KEPT_ON_GPU = 9
 # The largest tensor of a chunk on a CPU, in floats. Beyond 32 MB glibc asks the system for fresh memory each time, and
 # its pages cost more than a matrix product that fills them.
 LARGEST_ON_CPU = 6 * 2**20
@@ -148,9 +151,11 @@ class Network(nn.Module):
 
     def budget(self) -> Budget:
         """Return how a batch is to be cut; without a gradient a layer is gone when the next is done."""
-        config, floats = self.config, (KEPT_PER_TOKEN + self.config.mlp_ratio) * self.config.width
+        config = self.config
         learns, widest = torch.is_grad_enabled(), max(3, config.mlp_ratio) * config.width
-        on_cpu = next(self.parameters()).device.type == 'cpu'
+        device = next(self.parameters()).device
+        kept = KEPT_PER_TOKEN + config.mlp_ratio if device.type != 'cuda' else KEPT_ON_GPU + 2 * config.mlp_ratio
+        floats = kept * config.width
         return Budget(
             max_floats=self.max_floats,
             nucleotides_per_token=config.nucleotides_per_token,
@@ -160,7 +165,9 @@ class Network(nn.Module):
             # memberships are computed for each non-zero too
             per_asv=4 * config.memberships + floats_per_asv(config, self.covariates and self.covariates.form),
             per_pair=config.attention_heads,
-            max_tokens=max(1, LARGEST_ON_CPU // widest) if on_cpu else 2**62,
+            max_tokens=max(1, LARGEST_ON_CPU // widest) if device.type == 'cpu' else 2**62,
+            # what explains attention reads its weights bucket by bucket, without a gradient
+            ragged=learns and needs_no_buckets(device, self.precision, config.width // config.attention_heads),
         )
 
     def compile_blocks(self) -> None:

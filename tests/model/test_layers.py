@@ -1,6 +1,7 @@
 """Attention over ragged sequences is plain attention, sequence by sequence; little is kept for the gradient."""
 
 import gc
+import types
 
 import numpy as np
 import pytest
@@ -207,3 +208,38 @@ def test_a_block_without_a_gradient_or_in_half_precision_is_not_fused():
         assert not can_fuse(x)
     assert not can_fuse(x.bfloat16())
     assert not can_fuse(x.to('meta'))
+
+
+def dense_varlen(q_QHE, k_QHE, v_QHE, ends, other_ends, longest, other_longest):
+    """What the kernel of PyTorch computes, one sequence after the other."""
+    assert ends is other_ends and ends.dtype == torch.int32 and longest == other_longest == int(ends.diff().max())
+    parts = [part.split(ends.diff().tolist()) for part in (q_QHE, k_QHE, v_QHE)]
+    one = F.scaled_dot_product_attention
+    return torch.cat([one(*(x.transpose(0, 1) for x in sequence)).transpose(0, 1) for sequence in zip(*parts)])
+
+
+def test_without_buckets_a_block_gives_the_same(scrambled, monkeypatch):
+    from torch.nn.attention import varlen
+
+    monkeypatch.setattr(varlen, 'varlen_attn', dense_varlen)
+    monkeypatch.setattr(layers, 'can_fuse', lambda x: False)
+    block, sizes = scrambled(Block(12, 3, 2)), (5, 1, 3, 9)
+    x_ND = torch.randn(18, 12, generator=torch.Generator().manual_seed(1))
+    found = []
+    for of_sizes in (layout(*sizes), layout_of(np.array(sizes), ragged=True)):
+        inputs = x_ND.clone().requires_grad_()
+        y_ND = of_sizes.to_tokens(block(of_sizes.to_places(inputs), of_sizes))
+        found.append((y_ND, *torch.autograd.grad(y_ND.sin().sum(), [inputs, *block.parameters()])))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_only_recent_gpus_in_half_precision_need_no_buckets(monkeypatch):
+    gpu = types.SimpleNamespace(type='cuda')
+    for capability, needed in (((8, 0), True), ((9, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device, capability=capability: capability)
+        assert layers.needs_no_buckets(gpu, torch.bfloat16, 32) == needed
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    assert not layers.needs_no_buckets(gpu, torch.float32, 32)
+    assert not layers.needs_no_buckets(gpu, torch.bfloat16, 12)
+    assert not layers.needs_no_buckets(torch.device('cpu'), torch.bfloat16, 32)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from q2_aam import bundle
-from q2_aam.data.batches import Batch, moved, with_tensors
+from q2_aam.data.batches import Batch
+from q2_aam.data.tensors import moved, with_tensors
 from q2_aam.errors import UserError
 from q2_aam.runtime.checkpoint import Checkpoint, State
 from q2_aam.training import train

@@ -10,6 +10,7 @@ import torch
 
 from q2_aam.data import batches
 from q2_aam.data.splits import TRAINING
+from q2_aam.data.tensors import with_tensors
 from q2_aam.errors import UserError
 from q2_aam.objectives import Inputs
 from q2_aam.objectives.protocol import read
@@ -34,7 +35,7 @@ def to_float64(patch):
     moved = batches.moved
 
     def move(value, device):
-        return batches.with_tensors(
+        return with_tensors(
             moved(value, device), lambda tensor: tensor.double() if tensor.dtype == torch.float32 else tensor
         )
 
