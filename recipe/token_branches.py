@@ -14,14 +14,6 @@ from q2_aam import bundle
 from q2_aam.bundle.token_branches import TokenBranches
 from q2_aam.data.sequences import encode, sequences_of
 from q2_aam.data.table import read_table
-from q2_aam.data.tokens import token_keys
-
-
-def tokens_of(table, fasta, size):
-    """Return the keys of the tokens of `size` nucleotides that the sequences of a table have, int64, ascending."""
-    codes, _ = encode(sequences_of(read_table(table).feature_ids, fasta))
-    keys = np.unique(token_keys(codes, size))
-    return keys[keys >= 0]
 
 
 def with_token_branches(encoder, folder, known_length, new_length, table, fasta):
@@ -41,10 +33,9 @@ def with_token_branches(encoder, folder, known_length, new_length, table, fasta)
     """
     model = bundle.load(encoder, bundle.ENCODER)
     form = model.config.call.model
-    codes = tokens_of(table, fasta, form.nucleotides_per_token)
-    # what is behind the longest sequence that the encoder reads is in no token
-    last = form.max_sequence_length // form.nucleotides_per_token
-    known = codes[codes < last * 4**form.nucleotides_per_token]
-    branches = TokenBranches(known, np.array([known_length, new_length]))
+    sequences = sequences_of(read_table(table).feature_ids, fasta)
+    codes, _ = encode([sequence[: form.max_sequence_length] for sequence in sequences])
+    none = TokenBranches(np.zeros(0, np.int64), np.array([known_length, new_length]))
+    branches = none.learned_from(codes, form.nucleotides_per_token)
     card = json.loads((pathlib.Path(encoder) / bundle.CARD_FILE).read_text(encoding='utf-8'))
     bundle.save(folder, dataclasses.replace(model, token_branches=branches), card)

@@ -81,8 +81,8 @@ def register(plugin):
             'phylogeny': 'Rooted tree with all features of the table, instead of a distance matrix: the UniFrac '
             'distances of each batch are then computed during training, so that no matrix of all samples is needed. '
             'With rarefaction_depth, they are those of the resampled reads.',
-            'initial_encoder': 'Encoder to go on from, such as one from load-encoder: the new one has its form, and it '
-            'is said how much of what it knew is kept.',
+            'initial_encoder': 'Encoder to go on from, such as one from load-encoder: the new one has its form and its '
+            'branches of tokens, and it is said how much of what it knew is kept.',
             'taxonomy': 'Taxonomy of the features: the clade of each ASV at taxonomy_level is learned from its '
             'sequence. Features without sequences share what is learned of their clades instead.',
             'alpha_diversity': 'Alpha diversities of the samples, one or several, which are learned.',

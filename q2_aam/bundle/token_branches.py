@@ -1,6 +1,7 @@
 """Branches of tokens, which samples share if both have these nucleotides at this place; memberships are beside them.
 
-Importable without torch. Shapes: U sequences, T tokens of a sequence, B samples, K distinct tokens, N non-zeros.
+Importable without torch. Shapes: U sequences, L nucleotides, T tokens of a sequence, B samples, K distinct tokens, N
+non-zeros.
 """
 
 import dataclasses
@@ -8,8 +9,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse
 
-from q2_aam.data.study import Study
-from q2_aam.data.tokens import token_keys
+from q2_aam.data.tokens import distinct_keys, token_keys
 
 # Names of the arrays of a bundle.
 KEYS, LENGTHS = 'token_branches.keys', 'token_branches.lengths'
@@ -54,13 +54,18 @@ class TokenBranches:
             )
 
     def of_samples(
-        self, study: Study, size: int, tokens: int
+        self, codes_UL: np.ndarray, asvs_N: np.ndarray, offsets: np.ndarray, size: int, tokens: int
     ) -> tuple[scipy.sparse.csr_matrix, np.ndarray, np.ndarray]:
-        """Return the branches that the samples of a study have.
+        """Return the branches that samples have.
 
         Parameters
         ----------
-        study : Study
+        codes_UL : uint8 [U, L]
+            Their sequences (:func:`q2_aam.data.sequences.encode`).
+        asvs_N : int [N]
+            Which sequences each sample has, one sample after another.
+        offsets : int64 [B + 1]
+            Where each sample begins in `asvs_N`.
         size : int
             Nucleotides of a token.
         tokens : int
@@ -74,21 +79,45 @@ class TokenBranches:
         scale_B : float32
             What the lengths count: more in a sample whose sequences are shorter and have fewer tokens, 1 in others.
         """
-        tokens_UT = token_keys(study.codes, size)
+        tokens_UT = token_keys(codes_UL, size)
         whole_UT = tokens_UT >= 0
         tokens_K, columns = np.unique(tokens_UT[whole_UT], return_inverse=True)
         shape = len(tokens_UT), len(tokens_K)
         rows_U = np.concatenate([[0], np.cumsum(whole_UT.sum(axis=1))])
         of_asvs_UK = scipy.sparse.csr_matrix((np.ones(len(columns), np.float32), columns.ravel(), rows_U), shape=shape)
-        present = np.ones(len(study.asvs), np.float32), np.asarray(study.asvs), np.asarray(study.offsets)
-        samples_BU = scipy.sparse.csr_matrix(present, shape=(len(study), len(tokens_UT)))
+        present = np.ones(len(asvs_N), np.float32), np.asarray(asvs_N), np.asarray(offsets)
+        samples_BU = scipy.sparse.csr_matrix(present, shape=(len(offsets) - 1, len(tokens_UT)))
         lengths_BK = samples_BU @ of_asvs_UK
-        held_B = samples_BU @ whole_UT.sum(axis=1, dtype=np.float32) / np.diff(study.offsets).clip(1)
+        held_B = samples_BU @ whole_UT.sum(axis=1, dtype=np.float32) / np.diff(offsets).clip(1)
         scale_B = np.clip(tokens / held_B.clip(1), 1, MAX_SHORTER).astype(np.float32) ** POWER
         lengths_BK.sort_indices()
         lengths_K = self.lengths[np.where(np.isin(tokens_K, self.keys), 0, 1)].astype(np.float32)
         lengths_BK.data = lengths_K[lengths_BK.indices]
         return lengths_BK, _mixed(tokens_K), scale_B
+
+    def among(
+        self, codes_UL: np.ndarray, asvs_N: np.ndarray, offsets: np.ndarray, size: int, tokens: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return how long the branches are that two samples share, float32 [B, B], and those that each has, [B].
+
+        Parameters are those of :meth:`of_samples`.
+        """
+        lengths_BK, _, scale_B = self.of_samples(codes_UL, asvs_N, offsets, size, tokens)
+        root_BK = lengths_BK.sqrt().multiply(np.sqrt(scale_B)[:, None]).tocsr()
+        shared_BB = (root_BK @ root_BK.T).toarray()
+        return shared_BB, np.ascontiguousarray(np.diagonal(shared_BB))
+
+    def learned_from(self, codes_UL: np.ndarray, size: int) -> 'TokenBranches':
+        """Return the branches of an encoder that has learned from these sequences, too: their tokens are new no more.
+
+        Parameters
+        ----------
+        codes_UL : uint8 [U, L]
+            As far as the encoder reads them.
+        size : int
+            Nucleotides of a token.
+        """
+        return dataclasses.replace(self, keys=np.union1d(self.keys, distinct_keys(codes_UL, size)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return {name: array} as a bundle has them."""

@@ -41,3 +41,9 @@ def token_keys(codes_UL: np.ndarray, size: int) -> np.ndarray:
         keys_UT = keys_UT * NUCLEOTIDES + (codes_UT.astype(np.int64) - A)
     keys_UT += np.arange(tokens, dtype=np.int64) * NUCLEOTIDES**size
     return np.where(whole_UT, keys_UT, NOT_WHOLE)
+
+
+def distinct_keys(codes_UL: np.ndarray, size: int) -> np.ndarray:
+    """Return the keys of the whole tokens that sequences have (:func:`token_keys`), int64, ascending, none twice."""
+    keys = np.unique(token_keys(codes_UL, size))
+    return keys[keys != NOT_WHOLE]

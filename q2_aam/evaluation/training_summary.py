@@ -12,6 +12,17 @@ from q2_aam.errors import UserError, counted
 RUN, WARNING = 'run', 'warning'
 LOSS, BEST_EPOCH, FINAL = 'loss', 'best_epoch', 'final_'
 LEARNING_RATE = 'learning_rate_share'
+# What is kept of the encoder that pretraining went on from, by metrics of the whole run.
+KEPT_DISTANCES = 'kept_distances_r2'
+KEPT = {
+    KEPT_DISTANCES: 'R2 of distances with those of before, between samples made of its sequences',
+    'kept_distances_mae': 'mean absolute difference of these distances from before',
+    'kept_of_initial_encoder': 'r of distances between embeddings of its sequences with those of before',
+    'kept_in_untrained_network': 'the same r of an untrained network: what that figure begins at',
+    'kept_beyond_untrained_network': 'the first r without what an untrained network tells, too',
+}
+# Distances of an R2 below that are others than those of before.
+FEW_KEPT = 0.95
 # What an epoch took.
 SECONDS, MEMORY = 'seconds', 'memory_gb'
 # What epochs are chosen by, the first that is there; of a run with a best epoch, the first that is best in it.
@@ -172,6 +183,8 @@ def verdict(summary, planned=None, patience=None):
         sentences += said
         advice += change
     sentences += _readers(summary) + _forest(summary)
+    said, change = _kept(summary)
+    sentences, advice = sentences + said, advice + change
     if advice:
         sentences.append(f'What to change: {"; ".join(advice)}.')
     else:
@@ -272,6 +285,18 @@ def _readers(summary):
         f'In its predictions, the network has a share of {100 * share:.0f} % and the abundance ensemble one of '
         f'{100 * (1 - share):.0f} %, by their out-of-fold errors.'
     ]
+
+
+def _kept(summary):
+    if KEPT_DISTANCES not in summary.run:
+        return [], []
+    r2 = summary.run[KEPT_DISTANCES]
+    what = 'Distances between samples made of what the initial encoder learned from have an R2 of'
+    if r2 < FEW_KEPT:
+        return [f'{what} {r2:.2f} with those that it predicted: much of them is not kept.'], [
+            'keep the initial encoder for samples like those that it learned from'
+        ]
+    return [f'{what} {r2:.2f} with those that it predicted: they are kept.'], []
 
 
 def _forest(summary):

@@ -18,7 +18,8 @@ from q2_aam.data.names import check_ids_of_matrix
 from q2_aam.data.splits import NEW
 from q2_aam.encoders.choice import choose_to_read, share_near
 from q2_aam.errors import UserError
-from q2_aam.model.branches import Branches, sketched
+from q2_aam.model.branches import sketched
+from q2_aam.runtime.branches import branches_of
 from q2_aam.runtime.copies import place_copies
 from q2_aam.runtime.device import choose_device, device_name, use_threads
 from q2_aam.runtime.encode import StudyReader
@@ -252,32 +253,10 @@ def _of_each_sample(model, study, take):
 
 
 def _branches(model, study):
-    """Return what the distances of samples are computed from, by rows of the study, on the network's device.
-
-    Beside it, int64, the key of each number that branches have.
-    """
-    order, back = _orders(study)
-    reader = StudyReader(study, make_augmentation(model.config.call.data))
-    branches = reader.branches(model.network, 'distances', order)
-    memberships = branches if isinstance(branches, torch.Tensor) else branches.memberships
-    back = back.to(memberships.device)
-    _checked(memberships[back], study)
-    branches = branches[back]
-    if model.token_branches is not None:
-        return _with_tokens(model, study, memberships[back])
-    if model.known_asvs is not None and not isinstance(branches, torch.Tensor):
-        factors_A = torch.from_numpy(model.known_asvs.factors(study.keys)).to(memberships.device)
-        branches = dataclasses.replace(branches, lengths=branches.lengths * factors_A[branches.asvs])
-    return branches, study.keys
-
-
-def _with_tokens(model, study, memberships_BK):
-    """Return what :func:`_branches` does, where tokens have branches and ASVs have none."""
-    form = model.config.call.model
-    tokens = form.max_sequence_length // form.nucleotides_per_token
-    lengths_BT, keys, scale_B = model.token_branches.of_samples(study, form.nucleotides_per_token, tokens)
-    given = lengths_BT.indices.astype(np.int64), lengths_BT.data, np.diff(lengths_BT.indptr).astype(np.int64), scale_B
-    return Branches(memberships_BK, *(torch.from_numpy(part).to(memberships_BK.device) for part in given)), keys
+    """Return what :func:`q2_aam.runtime.branches.branches_of` does, of samples whose memberships are finite."""
+    branches, keys = branches_of(model, study)
+    _checked(branches if isinstance(branches, torch.Tensor) else branches.memberships, study)
+    return branches, keys
 
 
 def _orders(study):

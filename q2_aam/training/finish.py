@@ -29,6 +29,7 @@ from .beside_target import extra_outputs, with_categories
 from .blend import Blended, blend, thinned_outputs
 from .prepare import Prepared, PreparedFit
 from .skill import check_skill
+from .token_branches import token_branches_of
 from .train import Trained
 
 # Samples by which an encoder is tried that may have no validation split.
@@ -56,7 +57,8 @@ def finish_pretraining(prepared: Prepared, trained: Trained, run: Run, folder) -
     metrics = {VALIDATION: recorder.history.last(VALIDATION)}
     references = references_of(prepared, run.seed)
     config = _config(prepared, trained, references)
-    model = bundle.Bundle(config, trained.network, references, known_features=prepared.known)
+    tokens = token_branches_of(prepared)
+    model = bundle.Bundle(config, trained.network, references, known_features=prepared.known, token_branches=tokens)
     _save(folder, model, prepared, run, metrics, None)
 
 
@@ -156,7 +158,7 @@ def _save(folder, model, prepared, run, metrics, target):
         model.network.precision,
         target,
         run.ranks.size,
-        getattr(prepared.config.runtime, 'nodes', 1),
+        run.ranks.nodes,
         run.ranks.strategy,
     )
     run.save_bundle(folder, lambda into: bundle.save(into, model, card))
@@ -216,10 +218,12 @@ def _compare_with_forest(prepared: PreparedFit, run: Run, metrics: dict) -> None
     ours = metrics[TEST][target.headline]
     metrics[TEST] |= {f'random_forest_{name}': value for name, value in baseline.items()}
     run.recorder.log(0, 0, TEST, **{f'final_random_forest_{name}': value for name, value in baseline.items()})
+    # of samples or categories; those of classes it has anyway
+    alike = ' with the same weights' if target.weights is not None else ''
     doubt = ' One split of few samples proves little: use cross-validate.' if len(tested) < MANY_SAMPLES else ''
     run.recorder.say(
         f'Test samples: {target.headline.replace("_", " ")} {ours:.3g}; a random forest'
-        f'{f" on {limits}" if limits else ""}: {baseline[target.headline]:.3g}.{doubt}'
+        f'{alike}{f" on {limits}" if limits else ""}: {baseline[target.headline]:.3g}.{doubt}'
     )
 
 

@@ -20,10 +20,12 @@ from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.seeds import Stream, numpy_generator
 from q2_aam.runtime.tracking import parameters_of
 
+from .batch_size import with_batch_size
 from .continued import tell_what_is_kept
 from .finish import finish_pretraining
 from .job import Job, done
 from .prepare import Prepared, prepare_pretraining
+from .token_branches import keep_token_branches
 from .train import train
 
 # Groups whose samples share a batch: with 4, a quarter of its pairs are of the same group, and with one group no pair
@@ -109,11 +111,17 @@ def pretrain(
 def train_encoder(job: Job, run: Run) -> Result:
     """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
     groups = job.inputs.groups
-    prepared = run.ranks.in_turn(lambda: prepare_pretraining(job.inputs, job.config, run))
+
+    def prepare(config, run):
+        prepared = run.ranks.in_turn(lambda: prepare_pretraining(job.inputs, config, run))
+        keep_token_branches(prepared, run.recorder)
+        return prepared
+
+    prepared = with_batch_size(prepare, job.config, run)
     run.recorder.parameters(**parameters_of(prepared.config, run.hashes, job.inputs))
     trained = train(prepared, run, None if groups is None else _balanced(prepared, groups, run))
     run.ranks.part()
-    tell_what_is_kept(prepared.source, trained.network, run.recorder)
+    tell_what_is_kept(prepared, trained.network, run.recorder)
     finish_pretraining(prepared, trained, run, job.folder)
     return run.keep()
 

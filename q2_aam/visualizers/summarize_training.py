@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from q2_aam.evaluation.training_summary import MEMORY, SECONDS, words
+from q2_aam.evaluation.training_summary import KEPT, MEMORY, SECONDS, words
 from q2_aam.types import (
     AAMClassifier,
     AAMEncoder,
@@ -199,7 +199,12 @@ def _final(summary):
     if not summary.final.empty:
         caption = 'Metrics of the finished model, network and abundance ensemble together.'
         blocks.append(Table('final', 'The finished model', caption, summary.final, beside=True))
-    shares = {name: value for name, value in summary.run.items() if name != SEED}
+    kept = {what: summary.run[name] for name, what in KEPT.items() if name in summary.run}
+    if kept:
+        frame = pd.DataFrame({'what': list(kept), 'value': list(kept.values())})
+        caption = 'Of the encoder that pretraining went on from; its sequences stand for what it learned from.'
+        blocks.append(Table('kept', 'Kept of the initial encoder', caption, frame, beside=True))
+    shares = {name: value for name, value in summary.run.items() if name not in (SEED, *KEPT)}
     if shares:
         frame = pd.DataFrame({'what': list(shares), 'value': list(shares.values())})
         caption = 'Shares in the predictions and the errors that they follow from: each part earns its share.'

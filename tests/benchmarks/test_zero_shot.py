@@ -1,6 +1,8 @@
 """The benchmarks of encoders: what they call agreement, a reading and itself; they run on what is made here."""
 
+import dataclasses
 import importlib
+import json
 import pathlib
 import sys
 
@@ -22,7 +24,7 @@ def load(monkeypatch):
 
 @pytest.fixture
 def out(load, tiny, tmp_path):
-    """What recipe/train_encoder.py writes, of two studies of the same samples, without a tree program."""
+    """What recipe/train_encoder.py writes, of three studies of the same samples, without a tree program."""
     train_encoder, bench = load('train_encoder'), load('bench')
     files = tiny.write(tmp_path / 'inputs')
     study, _ = bench.read_study(files.table, files.sequences)
@@ -31,9 +33,9 @@ def out(load, tiny, tmp_path):
     names = {sequence: f'asv{i}' for i, sequence in enumerate(sequences)}
     folder = tmp_path / 'out'
     folder.mkdir()
-    for file, name in (('table.biom', 'learned'), ('left-out.biom', 'left')):
-        ids = [f'{name}.{one}' for one in study.sample_ids]
-        train_encoder.write_table(folder / file, [(ids, sequences, matrix)], names)
+    for file, studies in (('table.biom', ['learned']), ('left-out.biom', ['left', 'other'])):
+        parts = [([f'{name}.{one}' for one in study.sample_ids], sequences, matrix) for name in studies]
+        train_encoder.write_table(folder / file, parts, names)
     (folder / 'sequences.fasta').write_text(''.join(f'>{name}\n{one}\n' for one, name in names.items()))
     ladder = 'asv0:1'
     for i in range(1, len(names)):
@@ -105,6 +107,25 @@ def test_studies_that_were_left_out_are_scored_with_the_encoder_that_was_trained
     zero_shot.main()
     said = capsys.readouterr().out
     assert 'left: 8 samples' in said and 'start +8, N in front' in said and 'Aim: r 0.9 on average' in said
+    monkeypatch.setattr(sys, 'argv', ['continued_encoder.py', str(out), '--quick', '--scratch', '--studies', 'left'])
+    load('continued_encoder').main()
+    said = capsys.readouterr().out
+    for what in ('held-out, before', 'held-out, after', 'held-out, from scratch', 'other, before', 'other, after'):
+        assert f'"{what}": [' in said
+    assert 'kept_distances_r2' in said and said.count('\nleft ') == 2
+
+
+def test_an_encoder_can_go_on_without_branches_of_tokens(load, tiny_encoder, tmp_path):
+    from q2_aam import bundle
+    from q2_aam.bundle.token_branches import TokenBranches
+
+    model, folder = bundle.load(tiny_encoder.folder), tmp_path / 'tokens'
+    folder.mkdir()
+    card = json.loads((tiny_encoder.folder / bundle.CARD_FILE).read_text())
+    branches = TokenBranches(np.array([1]), np.array([0.06, 0.15]))
+    bundle.save(folder, dataclasses.replace(model, token_branches=branches), card)
+    without = load('continued_encoder').without_tokens(folder, tmp_path / 'without')
+    assert bundle.load(folder).token_branches is not None and bundle.load(without).token_branches is None
 
 
 def test_tokens_tell_samples_apart_without_an_encoder(load):

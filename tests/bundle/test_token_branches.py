@@ -51,6 +51,10 @@ def files(tiny, tmp_path):
     return tiny.write(tmp_path / 'inputs')
 
 
+def rows_of(study):
+    return study.codes, study.asvs, study.offsets
+
+
 def all_tokens(sequences, size):
     keys = np.unique(token_keys(encode(list(sequences))[0], size))
     return keys[keys >= 0]
@@ -61,7 +65,7 @@ def test_samples_have_the_tokens_of_their_asvs_once(tiny, files):
     sequences = list(tiny.sequences.values())
     known = all_tokens(sequences[:3], 10)
     branches = TokenBranches(known, np.array([0.25, 2.0]))
-    lengths, keys, _ = branches.of_samples(study, 10, 6)
+    lengths, keys, _ = branches.of_samples(*rows_of(study), 10, 6)
     assert len(np.unique(keys)) == len(keys) == lengths.shape[1] == len(all_tokens(sequences, 10))
     for row, ids in enumerate(study.sample_ids):
         held = [tiny.sequences[name] for name in tiny.counts.columns[tiny.counts.loc[ids] > 0]]
@@ -75,15 +79,37 @@ def test_samples_have_the_tokens_of_their_asvs_once(tiny, files):
 def test_tokens_of_shorter_sequences_count_more(tiny, files):
     study, _ = read_study(files.table, files.sequences)
     branches = TokenBranches(np.zeros(0, np.int64), np.ones(2))
-    *_, scale = branches.of_samples(study, 10, 4)
+    *_, scale = branches.of_samples(*rows_of(study), 10, 4)
     # all of them have so many tokens
     assert (scale == 1).all()
-    *_, scale = branches.of_samples(study, 10, 6)
+    *_, scale = branches.of_samples(*rows_of(study), 10, 6)
     for number, name in zip(scale, study.sample_ids):
         held = [len(tiny.sequences[asv]) // 10 for asv in tiny.counts.columns[tiny.counts.loc[name] > 0]]
         assert number == pytest.approx((6 / np.mean(held)) ** 2, rel=1e-5)
-    *_, scale = branches.of_samples(study, 10, 1000)
+    *_, scale = branches.of_samples(*rows_of(study), 10, 1000)
     assert (scale == MAX_SHORTER**POWER).all()
+
+
+def test_what_two_samples_share_is_what_both_have_and_counts_more_where_sequences_are_short(files):
+    study, _ = read_study(files.table, files.sequences)
+    branches = TokenBranches(np.zeros(0, np.int64), np.array([1.0, 0.5])).learned_from(study.codes[:7], 10)
+    lengths, _, scale = branches.of_samples(*rows_of(study), 10, 6)
+    shared, own = branches.among(*rows_of(study), 10, 6)
+    assert len(np.unique(scale)) > 1 and shared.dtype == own.dtype == np.float32
+    dense = lengths.toarray()
+    for i, j in ((0, 0), (0, 1), (2, 5)):
+        both = dense[i][(dense[i] > 0) & (dense[j] > 0)].sum()
+        assert shared[i, j] == pytest.approx(both * np.sqrt(scale[i] * scale[j]), rel=1e-5)
+    np.testing.assert_allclose(own, dense.sum(axis=1) * scale, rtol=1e-5)
+
+
+def test_tokens_that_are_learned_from_join_those_that_were():
+    first, second = (encode([sequence])[0] for sequence in ('ACGT' * 6, 'ACGTACGTAC' + 'T' * 14))
+    branches = TokenBranches(np.zeros(0, np.int64), np.array([0.06, 0.15])).learned_from(first, 10)
+    more = branches.learned_from(second, 10)
+    # the end of a sequence is no token
+    assert len(branches.keys) == 2 and set(branches.keys) < set(more.keys) and len(more.keys) == 3
+    assert more.lengths is branches.lengths
 
 
 @pytest.fixture

@@ -96,6 +96,23 @@ def test_shares_and_the_forest_are_told():
     assert 'it is ahead of a random forest (mean absolute error 3 against 3.5)' in rest
 
 
+@pytest.mark.parametrize(
+    'r2, sentence, change',
+    [
+        (0.98, '0.98 with those that it predicted: they are kept.', 'Nothing needs to be changed.'),
+        (
+            0.59, '0.59 with those that it predicted: much of them is not kept.',
+            'What to change: keep the initial encoder for samples like those that it learned from.',
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_kept_of_the_distances_of_an_initial_encoder_is_told(r2, sentence, change):
+    more = [(0, 0, 'run', 'kept_distances_r2', r2)]
+    rest = said(FLAT, best=10, more=more)[1]
+    what = 'Distances between samples made of what the initial encoder learned from have an R2 of '
+    assert what + sentence in rest and rest.endswith(change) and what not in said(FLAT, best=10)[1]
+
+
 def test_the_score_is_the_metric_whose_lowest_epoch_is_the_best_one():
     rows = history([1.0, 2.0, 3.0], best=3)
     losses = pd.DataFrame(

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from q2_aam import bundle
 from q2_aam.errors import AAMWarning, UserError
+from q2_aam.model import network
 from q2_aam.runtime import checkpoint, memory
 from q2_aam.training import loop
 
@@ -269,6 +270,13 @@ def test_memory_cuts_the_work_and_not_the_result(tiny, pretrained, monkeypatch):
     )
     for before, after in zip(complete.history.points, chunks.history.points):
         assert before[2] == pytest.approx(after[2], abs=1e-4)
+
+
+def test_memberships_begin_from_all_samples_however_small_chunks_are(tiny, pretrained, monkeypatch):
+    # of a study of many samples, chunks that are as large as is fast do not hold all
+    monkeypatch.setattr(network, 'LARGEST_ON_CPU', 2**9)
+    run = pretrained(tiny, epochs=1)
+    assert np.isfinite(run.history.series('training', 'loss')).all()
 
 
 def test_letters_that_are_no_single_nucleotide_and_unequal_lengths_are_learned_from(tiny, pretrained):

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from q2_aam.errors import UserError
 from q2_aam.runtime import checkpoint
 from q2_aam.runtime.content import hash_files
 from q2_aam.training import loop
+from q2_aam.training.continued import SAMPLES, made_of, partial_correlation
 from q2_aam.training.pretrain import pretrain
 
 QUICK = {'epochs': 2, 'batch_size': 8, 'random_seed': 7, 'threads': 1, 'device': 'cpu'}
@@ -48,11 +50,48 @@ def test_training_begins_with_the_weights_of_the_encoder_and_says_what_is_kept(g
     (line,) = [line for line in lines if line.startswith('Kept of the initial encoder')]
     assert re.fullmatch(
         r'Kept of the initial encoder: distances between embeddings of \d+ sequences that stand for what it learned '
-        r'from correlate with those of before at r = 1\.000\.',
+        r'from correlate with those of before at r = 1\.000; those of an untrained network do at 0\.\d{3}, and without '
+        r'what these tell r is 1\.000\.',
         line,
     )
+    numbers = history.last('run')
+    # some of the figure needs no training, and that is the same whatever was learned
+    floor = numbers['kept_in_untrained_network']
+    assert 0 < floor < 1 and f'do at {floor:.3f}' in line
+    assert numbers['kept_distances_r2'] == pytest.approx(1, abs=1e-3) and numbers['kept_distances_mae'] < 1e-3
+    assert any(
+        line.startswith('Kept of its distances: between 64 samples that are made of these sequences, distances are ')
+        and line.endswith('from those of before on average, R2 = 1.000 (1: unchanged, 0: no better than their mean).')
+        for line in lines
+    )
     _, changed, _ = go_on('far', learning_rate=0.05)
-    assert kept(changed) < 0.99
+    other = changed.last('run')
+    assert kept(changed) < 0.99 and other['kept_in_untrained_network'] == pytest.approx(floor)
+    assert other['kept_beyond_untrained_network'] < kept(changed) and other['kept_distances_r2'] < 0.99
+
+
+def test_a_figure_that_an_untrained_network_has_too_is_nothing_that_was_kept():
+    assert partial_correlation(0.9, 0.9, 1.0) == 0
+    assert partial_correlation(0.81, 0.9, 0.9) == pytest.approx(0, abs=1e-12)
+    assert partial_correlation(1.0, 0.8, 0.8) == pytest.approx(1)
+    generator = np.random.default_rng(1)
+    floor, one, other = generator.normal(size=(3, 500))
+    one, other = one + 2 * floor, other + one + floor
+    r = np.corrcoef([one, other, floor])
+    rest = [values - np.polyval(np.polyfit(floor, values, 1), floor) for values in (one, other)]
+    assert partial_correlation(r[0, 1], r[0, 2], r[1, 2]) == pytest.approx(np.corrcoef(rest)[0, 1])
+
+
+def test_samples_that_are_made_of_sequences_are_near_and_far_and_always_the_same():
+    codes = np.random.default_rng(1).integers(1, 5, size=(300, 20), dtype=np.uint8)
+    study, again = (made_of(codes, np.random.default_rng(2)) for _ in range(2))
+    assert len(study) == SAMPLES and np.array_equal(study.asvs, again.asvs)
+    assert study.richness.min() >= 1 and study.richness.max() > 5 * study.richness.min()
+    shares = np.add.reduceat(study.abundances, study.offsets[:-1])
+    np.testing.assert_allclose(shares, 1, rtol=1e-5)
+    held = [set(study.asvs[start:stop]) for start, stop in zip(study.offsets, study.offsets[1:])]
+    shared = [len(held[i] & held[j]) / len(held[i] | held[j]) for i in range(SAMPLES) for j in range(i)]
+    assert min(shared) == 0 and max(shared) > 0.2
 
 
 def test_the_encoder_is_among_what_a_run_is_known_by(go_on, tiny_encoder):

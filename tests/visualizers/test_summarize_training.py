@@ -38,6 +38,15 @@ def test_the_page_begins_with_whether_it_converged(tmp_path, history):
     assert 'With the model, this page also shows its parameters' in text
 
 
+def test_what_is_kept_of_an_initial_encoder_has_a_table_with_its_floor(tmp_path, history):
+    history.log(0, 0, 'run', kept_of_initial_encoder=0.998, kept_in_untrained_network=0.83, random_seed=1.0)
+    summarize_training(str(tmp_path), as_format(history))
+    table = pd.read_csv(tmp_path / 'tables' / 'kept.tsv', sep='\t', index_col='what')['value']
+    assert table['the same r of an untrained network: what that figure begins at'] == 0.83 and len(table) == 2
+    # it is no share of network and ensemble
+    assert not (tmp_path / 'tables' / 'shares.tsv').exists()
+
+
 def test_every_epoch_is_drawn_and_in_the_table(tmp_path, history, specs):
     summarize_training(str(tmp_path), as_format(history))
     found = specs(tmp_path)
