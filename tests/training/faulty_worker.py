@@ -4,19 +4,25 @@ import os
 import pathlib
 import signal
 import sys
+import time
+
+from torch._dynamo.utils import counters
 
 from q2_aam.errors import UserError
 from q2_aam.runtime import checkpoint
 from q2_aam.training import loop, worker
 
+# What is compiled of layers at least, beside the sum that tries the compiler.
+COMPILED = 3
 
-def after(steps_taken, fault):
-    """Let rank 1 have a fault before a step."""
+
+def after(steps_taken, fault, ranks='1'):
+    """Let some ranks have a fault before a step."""
     take_step, taken = loop.take_step, []
 
     def taking(*inputs):
         taken.append(None)
-        if len(taken) == steps_taken and os.environ['RANK'] == '1':
+        if len(taken) == steps_taken and os.environ['RANK'] in ranks:
             fault()
         return take_step(*inputs)
 
@@ -37,7 +43,16 @@ def main(arguments):
     def killed():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if what in ('wrong', 'broken'):
+    def waiting():
+        # whichever rank this machine has; once, because it is done again
+        folder = pathlib.Path(arguments[0])
+        (folder / 'waits').touch()
+        while not (folder / 'goes-on').exists():
+            time.sleep(0.1)
+
+    if what == 'waiting':
+        after(5, waiting, '01')
+    elif what in ('wrong', 'broken'):
         after(2, wrong if what == 'wrong' else broken)
     elif what == 'killed' and first:
         after(5, killed)
@@ -47,6 +62,8 @@ def main(arguments):
         pathlib.Path(arguments[0], f'pid-{os.environ["RANK"]}').write_text(str(os.getpid()))
         after(2, signal.pause)
     status = worker.main(arguments)
+    if what == 'compiled' and counters['frames']['ok'] < COMPILED:
+        return 8
     # a process of a training has nothing of QIIME 2
     return 9 if {'qiime2', 'rachis', 'q2cli'} & set(sys.modules) else status
 

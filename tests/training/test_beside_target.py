@@ -235,3 +235,33 @@ def test_samples_of_weight_0_teach_nothing(tiny, fitted, alone):
         assert again.predictions.equals(run.predictions)
         even = fitted(tiny, 'even', **given | {'more': None})
         assert even.history.series('training', 'loss') != losses
+
+
+def test_an_extra_target_that_is_not_learned_is_said(tiny, fitted):
+    with pytest.warns(AAMWarning) as warned:
+        fitted(tiny, more={'extra_targets': extra_of(tiny)}, extra_target_weight=0.0, **ALONE | {'epochs': 1})
+    assert (
+        'Input extra_targets is given, but extra_target_weight is 0, so that the model learns nothing from it; raise '
+        'it, or leave extra_targets out.'
+    ) in [str(one.message) for one in warned]
+
+
+def test_the_scaling_of_a_target_is_chosen_within_categories(tiny, fitted, monkeypatch):
+    from q2_aam.objectives import regression
+
+    seen = []
+    monkeypatch.setattr(regression, 'choose_scaling', lambda *given: seen.append(given[-1]) or 'sqrt')
+    run = fitted(tiny, more={'scale_by': sites_of(tiny)}, **ALONE | {'epochs': 1})
+    assert seen[0].equals(sites_of(tiny)) and bundle.read_config(run.folder).target.sqrt
+
+
+def test_the_forest_of_a_weighted_fit_is_said_to_have_the_weights(tiny, fitted):
+    weights = pd.Series(np.linspace(0.5, 2, 24), tiny.counts.index, name='w')
+    lines = [
+        next(line for line in run.lines if line.startswith('Test samples: mae '))
+        for run in (
+            fitted(tiny, name, more=more, random_forest=True, **ALONE | {'epochs': 1})
+            for name, more in (('one', {'sample_weights': weights}), ('two', None))
+        )
+    ]
+    assert '; a random forest with the same weights: ' in lines[0] and '; a random forest: ' in lines[1]

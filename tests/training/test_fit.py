@@ -154,11 +154,11 @@ def test_an_interrupted_run_is_found_again_and_gives_the_same_model(
 
     with pytest.raises(KeyboardInterrupt):
         fitted(tiny, 'interrupted', random_seed=seed, say=interrupt, **call)
-    assert len(list(work_dir.iterdir())) == 1
+    assert len(list(work_dir.glob('fit-*'))) == 1
     resumed = fitted(tiny, 'resumed', random_seed=seed, **call)
     assert any(line.startswith('Resumed after ') for line in resumed.lines)
     assert sum(line.startswith('epoch ') for line in resumed.lines) == 2
-    assert list(work_dir.iterdir()) == []
+    assert list(work_dir.glob('fit-*')) == []
     drawn = json.loads((resumed.folder / bundle.CARD_FILE).read_text())['seed']
     assert seed in (0, drawn)
     complete = fitted(tiny, 'complete', random_seed=drawn, **call)

@@ -87,8 +87,16 @@ def test_another_machine_starts_as_many_processes_as_it_is_told(monkeypatch, cap
 
     monkeypatch.setattr(node, 'launch_beside', launch_beside)
     given = ['--rendezvous', 'one:29400', '--nodes', '2', '--devices', '3', '--device', 'cpu']
-    assert node.main(given) == 0 and started == [Processes(3, 2, 2, 'one:29400')]
+    assert node.main(given) == 0 and started == [Processes(3, 2, 2, 'one:29400', least_nodes=2)]
     assert node.main([*given, '--max-restarts', '0']) == 1 and capsys.readouterr().err == 'Rank 1 of 6 ended.\n'
+    assert node.main([*given, '--nodes', '2:4']) == 0
+    assert started[-1] == Processes(3, 2, 4, 'one:29400', least_nodes=2)
+    for nodes in ('1', '0', '4:2', 'two', '2:', '1.5'):
+        with pytest.raises(SystemExit):
+            node.main([*given, '--nodes', nodes])
+        assert capsys.readouterr().err.endswith(
+            '--nodes must be a number of machines above 1 or a range of it, such as 2 or 2:4\n'
+        )
     with pytest.raises(SystemExit):
         node.main([*given, '--rendezvous', 'one'])
     assert capsys.readouterr().err.endswith(

@@ -1,6 +1,7 @@
 """Trainings in several processes: what one process learns, and what happens where one of them fails or is killed."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -8,12 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from q2_aam import bundle
 from q2_aam.errors import MachineError, UserError
+from q2_aam.runtime import launch
+from q2_aam.runtime.device import _fault_of_compiler
 from q2_aam.training import job
 from tests.conftest import run_fit, run_fit_classifier, run_pretrain
 
@@ -114,6 +119,19 @@ def test_every_kind_of_model_is_learned_by_several_processes(tiny, tmp_path):
 
 @pytest.mark.slow
 @STRATEGIES
+def test_compiled_layers_learn_the_same_in_several_processes(tiny, tmp_path, with_fault, strategy):
+    if (fault := _fault_of_compiler(torch.device('cpu'))) is not None:
+        pytest.skip(f'PyTorch cannot compile here: {fault}')
+    one = run_fit(tiny, tmp_path / 'one', **FAST)
+    with_fault('compiled')
+    options = {'devices': 2, 'strategy': strategy, 'compile': True, **FAST}
+    two = run_fit(tiny, tmp_path / 'two', files=one.files, **options)
+    compare(two, one)
+    np.testing.assert_allclose(two.predictions, one.predictions, rtol=1e-3)
+
+
+@pytest.mark.slow
+@STRATEGIES
 def test_a_training_whose_process_is_killed_gives_the_model_of_one_that_is_not(tiny, tmp_path, with_fault, strategy):
     options = {'devices': 2, 'epochs': 3, 'strategy': strategy, 'ema_decay': 0.9, **FAST}
     undisturbed = run_fit(tiny, tmp_path / 'undisturbed', **options)
@@ -160,6 +178,101 @@ def test_two_machines_train_as_one_does(tiny, tmp_path):
     compare(two, one)
 
 
+# A machine whose processes, and which itself, are those of the tests.
+MACHINE = """
+import sys
+from q2_aam.runtime import launch
+from q2_aam.training import node
+launch.SECONDS_OF_SILENCE, launch.SECONDS_FOR_OTHERS = 12, 3
+node.WORKER = 'tests.training.faulty_worker'
+sys.exit(node.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def machines(monkeypatch, with_fault):
+    """Let machines find out in seconds that another one is gone; return what starts one: (rendezvous, nodes)."""
+    monkeypatch.setattr(launch, 'SECONDS_OF_SILENCE', 12)
+    monkeypatch.setattr(launch, 'SECONDS_FOR_OTHERS', 3)
+    started = []
+
+    def start(rendezvous, nodes):
+        call = [sys.executable, '-c', MACHINE, '--rendezvous', rendezvous, '--nodes', nodes, '--device', 'cpu']
+        started.append(subprocess.Popen(call, env=os.environ | {'FAULT': 'none'}))
+        return started[-1]
+
+    with_fault('waiting')
+    yield start
+    for machine in started:
+        machine.kill()
+        machine.wait()
+
+
+@pytest.fixture
+def rendezvous():
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        return f'localhost:{free.getsockname()[1]}'
+
+
+def meanwhile(work):
+    """Do work beside the test; return what waits for it and raises what it has raised."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    return lambda: future.result(timeout=60)
+
+
+@pytest.mark.slow
+def test_machines_go_on_without_one_that_leaves_for_good(tiny, tmp_path, work_dir, machines, rendezvous):
+    one = run_fit(tiny, tmp_path / 'one', epochs=4, **FAST)
+    other = machines(rendezvous, '1:2')
+
+    def leave():
+        folder = wait_for(work_dir, '*/processes/waits', size=0).parent
+        assert json.loads((folder / 'members.json').read_text())['processes'] == 2
+        other.kill()
+        other.wait()
+        (folder / 'goes-on').touch()
+
+    left = meanwhile(leave)
+    options = {'nodes': '1:2', 'rendezvous': rendezvous, 'epochs': 4, **FAST}
+    two = run_fit(tiny, tmp_path / 'two', files=one.files, **options)
+    left()
+    assert 'A machine has left: 1 process goes on from the last checkpoint.' in two.lines
+    assert (two.folder / bundle.CARD_FILE).exists()
+    compare_rows(two, one)
+
+
+@pytest.mark.slow
+def test_machines_take_in_one_that_comes_later(tiny, tmp_path, work_dir, machines, rendezvous):
+    one = run_fit(tiny, tmp_path / 'one', epochs=4, **FAST)
+
+    def join():
+        folder = wait_for(work_dir, '*/processes/waits', size=0).parent
+        machine = machines(rendezvous, '1:2')
+        deadline = time.monotonic() + 120
+        while json.loads((folder / 'members.json').read_text())['processes'] == 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (folder / 'goes-on').touch()
+        return machine
+
+    joined = meanwhile(join)
+    options = {'nodes': '1:2', 'rendezvous': rendezvous, 'epochs': 4, **FAST}
+    two = run_fit(tiny, tmp_path / 'two', files=one.files, **options)
+    machine = joined()
+    assert machine.wait(timeout=60) == 0
+    assert 'A machine has joined: 2 processes go on from the last checkpoint.' in two.lines
+    assert json.loads((two.folder / bundle.CARD_FILE).read_text())['nodes'] == 2
+    compare_rows(two, one)
+
+
+def compare_rows(several, one):
+    assert [row[:4] for row in several.history.rows] == [row[:4] for row in one.history.rows]
+    values = [[row[4] for row in run.history.rows] for run in (several, one)]
+    np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(several.predictions, one.predictions, rtol=1e-3)
+
+
 CALL = """
 import pathlib, sys
 from q2_aam.training import job
@@ -188,10 +301,10 @@ def test_a_call_that_is_interrupted_leaves_no_process(tmp_path, work_dir, with_f
     assert not any(map(is_running, pids))
 
 
-def wait_for(folder, pattern, seconds=120):
+def wait_for(folder, pattern, seconds=120, size=1):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := [path for path in folder.glob(pattern) if path.stat().st_size]:
+        if found := [path for path in folder.glob(pattern) if path.stat().st_size >= size]:
             return found[0]
         time.sleep(0.1)
     raise TimeoutError(pattern)

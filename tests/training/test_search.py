@@ -1,6 +1,7 @@
 """A search of parameters: trials follow from the seed, go on after a kill, are stopped where they cannot win."""
 
 import contextlib
+import importlib.util
 import threading
 import types
 import warnings
@@ -10,7 +11,6 @@ import pytest
 from q2_aam import bundle
 from q2_aam.actions.messages import warnings_given, warnings_to_user
 from q2_aam.config import TuneClassifierConfig, TuneRegressorConfig
-from q2_aam.config import search as config_search
 from q2_aam.config.search import SETTINGS_FILE, read_settings
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.objectives import Inputs
@@ -229,7 +229,7 @@ def test_trials_silence_no_warnings_of_other_work_in_the_process():
 
 
 def test_without_optuna_there_is_one_sentence(searched, monkeypatch):
-    monkeypatch.setattr(config_search.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(
         UserError, match=r"^The search needs the Python package optuna, .* pip install 'q2-aam\[tune\]'"
     ):
