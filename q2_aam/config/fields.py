@@ -1,11 +1,13 @@
 """How one parameter is written down: name, type, default, bounds and one-line help, once, as a dataclass field."""
 
 import dataclasses
+import re
 import typing
 
 from q2_aam.errors import shown
 
 AUTO = 'auto'
+RANGE = re.compile(r'([0-9]{1,9}):([0-9]{1,9})')
 
 
 def option(
@@ -18,6 +20,7 @@ def option(
     advanced: bool = False,
     absent: object = None,
     words: tuple[str, ...] = (),
+    ranges: bool = False,
 ) -> typing.Any:
     """Declare a parameter as a dataclass field.
 
@@ -38,6 +41,8 @@ def option(
         default means that.
     words : tuple of str, optional
         Words that are allowed beside numbers and 'auto'.
+    ranges : bool, optional
+        Whether, beside a whole number, a range of them is allowed, such as '2:4'; 'auto' is not.
     """
     metadata = {
         'help': help,
@@ -47,6 +52,7 @@ def option(
         'advanced': advanced,
         'absent': default if absent is None else absent,
         'words': tuple(words),
+        'ranges': ranges,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -55,7 +61,8 @@ def option(
 class Option:
     """A parameter as it was declared.
 
-    `kind` is int, float, bool or str, `auto` tells whether 'auto' is allowed too, `many` whether it is a list of them.
+    `kind` is int, float, bool or str, `auto` tells whether 'auto' is allowed too, `many` whether it is a list of them,
+    `ranges` whether a range of numbers is allowed.
     """
 
     group: str
@@ -71,6 +78,7 @@ class Option:
     absent: object
     words: tuple[str, ...] = ()
     many: bool = False
+    ranges: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,20 +113,35 @@ class Group:
     @classmethod
     def options(cls) -> list[Option]:
         """Return the declared parameters, an :class:`Option` each, in order."""
-        hints = typing.get_type_hints(cls)
-        options = []
-        for field in dataclasses.fields(cls):
-            kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
-            many = typing.get_origin(hints[field.name]) is tuple
-            auto = not many and len(kinds) > 1 and str in kinds
-            options.append(Option(cls.group, field.name, kinds[0], auto, field.default, **field.metadata, many=many))
-        return options
+        # read once: the actions of a plugin ask for each group a dozen times when it loads
+        if cls not in _OPTIONS:
+            _OPTIONS[cls] = _options_of(cls)
+        return list(_OPTIONS[cls])
+
+
+# Of each group that was asked for.
+_OPTIONS: dict[type[Group], tuple[Option, ...]] = {}
+
+
+def _options_of(group):
+    hints = typing.get_type_hints(group)
+    options = []
+    for field in dataclasses.fields(group):
+        kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
+        many = typing.get_origin(hints[field.name]) is tuple
+        auto = not many and len(kinds) > 1 and str in kinds and not field.metadata['ranges']
+        options.append(Option(group.group, field.name, kinds[0], auto, field.default, **field.metadata, many=many))
+    return tuple(options)
 
 
 def check_value(opt: Option, value: object) -> None:
     """Raise ValueError in one sentence if `value` is not allowed for the :class:`Option` `opt`."""
     if opt.auto and isinstance(value, str) and value in (AUTO, *opt.words):
         return
+    if opt.ranges and isinstance(value, str):
+        least, most = limits_of(value) if RANGE.fullmatch(value) else (1, 0)
+        if least < most and _is_in_bounds(opt, least) and _is_in_bounds(opt, most):
+            return
     if opt.many and not isinstance(value, tuple):
         raise ValueError(f'Parameter {opt.name} must be a list, but it is {shown(value)}.')
     values = value if isinstance(value, tuple) else (value,)
@@ -126,6 +149,12 @@ def check_value(opt: Option, value: object) -> None:
         if not (_is_of_kind(opt.kind, one) and _is_in_bounds(opt, one) and (not opt.choices or one in opt.choices)):
             each = 'Each of ' if opt.many else 'Parameter '
             raise ValueError(f'{each}{opt.name} must be {_allowed(opt)}, but it is {shown(one)}.')
+
+
+def limits_of(value: int | str) -> tuple[int, int]:
+    """Return the least and the most that a number, or a range such as '2:4', means."""
+    least, _, most = str(value).partition(':')
+    return int(least), int(most or least)
 
 
 def _is_of_kind(kind, value):
@@ -149,4 +178,6 @@ def _allowed(opt):
         words += f' from {opt.low} to {opt.high}'
     elif opt.low is not None:
         words += f' of at least {opt.low}'
+    if opt.ranges:
+        words += ", or a range of them such as '2:4'"
     return words + ''.join(f" or '{word}'" for word in (AUTO, *opt.words) if opt.auto)

@@ -5,7 +5,7 @@ import re
 
 from q2_aam.errors import shown
 
-from .fields import AUTO, Group, option
+from .fields import AUTO, Group, limits_of, option
 
 # Experiment trackers, which q2_aam.runtime.tracking knows.
 NO_TRACKER, TRACKERS = 'none', ('tensorboard', 'mlflow', 'wandb')
@@ -27,8 +27,8 @@ class RuntimeConfig(Group):
     max_memory_gb: float | str = option(
         AUTO,
         'Memory, in GB, for one batch. A larger batch is processed in chunks: slower, with the same results up to '
-        'rounding. auto: most of the free memory of a GPU, 0.25 on the CPU; where samples have hundreds of ASVs, 1 or '
-        'more trains up to a third faster there.',
+        'rounding. auto: most of the free memory of a GPU; on a CPU 1, or an eighth of the memory of a machine with '
+        'less than 8 GB.',
         low=0.05,
         high=1e6,
         advanced=True,
@@ -110,13 +110,16 @@ class TrainingRuntime(RuntimeConfig):
 
 @dataclasses.dataclass(frozen=True)
 class ClusterRuntime(TrainingRuntime):
-    nodes: int = option(
+    nodes: int | str = option(
         1,
         'Number of machines that train together, each with as many devices; on the others, q2-aam-worker is started '
-        'with the same rendezvous. They share the directory for working files.',
+        'with the same rendezvous. They share the directory for working files. A range, such as 2:4: training begins '
+        'with 2 and goes on, from its last checkpoint, whenever one of at most 4 leaves or joins; that of this command '
+        'must stay. Results stay the same up to rounding.',
         low=1,
         high=1024,
         advanced=True,
+        ranges=True,
     )
     rendezvous: str = option(
         '',
@@ -127,11 +130,12 @@ class ClusterRuntime(TrainingRuntime):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strategy == SINGLE and self.nodes > 1:
+        _, most = limits_of(self.nodes)
+        if self.strategy == SINGLE and most > 1:
             raise ValueError(
                 f'Parameter strategy is single, but nodes is {self.nodes}; set nodes to 1, or strategy to auto.'
             )
-        if self.nodes > 1 and not self.rendezvous:
+        if most > 1 and not self.rendezvous:
             raise ValueError(
                 f'Parameter nodes is {self.nodes}, but no rendezvous is given; give the name of this machine and a '
                 'free port of it, such as node-1:29400.'
@@ -141,5 +145,5 @@ class ClusterRuntime(TrainingRuntime):
                 f'Parameter rendezvous must be the name of a machine and a port, such as node-1:29400, but it is '
                 f'{shown(self.rendezvous)}.'
             )
-        if self.rendezvous and self.nodes == 1:
+        if self.rendezvous and most == 1:
             raise ValueError('Parameter rendezvous is of no use where nodes is 1; set nodes, or leave it out.')

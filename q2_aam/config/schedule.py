@@ -21,10 +21,13 @@ class Schedule(Group):
     max_steps: int = option(
         0, 'Maximum number of optimizer steps, reached even within an epoch; 0 sets no limit.', low=0, high=1000000000
     )
-    batch_size: int = option(
+    batch_size: int | str = option(
         64,
         'Samples per batch; distances are learned for all pairs of a batch. fit-regressor and fit-classifier use at '
-        'most a quarter of their training samples, and fewer where samples are rich in ASVs and epochs is auto.',
+        'most a quarter of their training samples, and fewer where samples are rich in ASVs and epochs is auto. auto: '
+        'on a GPU the largest whose work its memory holds at once, up to a quarter of the training samples, found by a '
+        'few steps on the richest of them; 64 on the CPU. It is for speed: learning_rate stays as it is, and the model '
+        'then depends on the memory of the GPU.',
         low=2,
         high=65536,
     )

@@ -19,6 +19,7 @@ from q2_aam.config.runtime import PredictionRuntime
 from q2_aam.model.network import Network
 
 from .device import place
+from .gpus import take_gpus
 from .launch import count_devices
 
 Part = TypeVar('Part')
@@ -41,12 +42,16 @@ def place_copies(network: Network, runtime: PredictionRuntime, device: torch.dev
     # before anything is compiled, which would stay bound to the original
     copies = [copy.deepcopy(network) for _ in range(number - 1)]
     network = place(network, runtime, device)
-    network.copies = [place(one, runtime, _device(device, index)) for index, one in enumerate(copies, 1)]
+    others = _others(device, len(copies))
+    network.copies = [place(one, runtime, other) for one, other in zip(copies, others)]
     return network
 
 
-def _device(first, index):
-    return torch.device(first.type, index) if first.type == 'cuda' else first
+def _others(first, number):
+    if first.type != 'cuda' or not number:
+        return [first] * number
+    gpus = take_gpus(number + 1, first.index or 0)
+    return [torch.device('cuda', gpu) for gpu in gpus[1:]]
 
 
 def part_of(things: int, at_once: int, network: Network) -> int:

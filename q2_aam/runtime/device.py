@@ -14,14 +14,17 @@ import torch
 from q2_aam.config import AUTO, RuntimeConfig
 from q2_aam.errors import AAMWarning, UserError
 
+from .gpus import count_gpus, take_gpus
 from .limits import available_cpus
 from .memory import floats_per_chunk
 
 Module = TypeVar('Module', bound=torch.nn.Module)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, gpu: int | None = None) -> torch.device:
     """Return the device that `name` ('auto', 'cpu' or 'cuda') means here.
+
+    Where there are several GPUs, it is one with the fewest runs (:func:`q2_aam.runtime.gpus.take_gpus`), or `gpu`.
 
     Raises
     ------
@@ -35,19 +38,25 @@ def choose_device(name: str) -> torch.device:
     """
     if name == 'cpu' or (name == AUTO and not torch.cuda.is_available()):
         return torch.device('cpu')
-    fault = _fault_of_gpu()
+    if gpu is None and count_gpus() > 1:
+        (gpu,) = take_gpus()
+    device = torch.device('cuda') if gpu is None else torch.device('cuda', gpu)
+    fault = _fault_of_gpu(device)
     if fault is None:
-        return torch.device('cuda')
+        return device
     if name == AUTO:
         warnings.warn(f'There is a GPU, but it does not work ({fault}); the CPU is used instead.', AAMWarning)
         return torch.device('cpu')
     raise UserError(f'Parameter device is cuda, but there is no working GPU ({fault}); use auto or cpu.')
 
 
-def _fault_of_gpu():
+def _fault_of_gpu(device):
     """Return None if the GPU multiplies two matrices correctly, else why not in a few words."""
     try:
-        ones = torch.ones(64, 64, device='cuda')
+        if device.index is not None:
+            # in this thread, whatever does not name its GPU is on it, too
+            torch.cuda.set_device(device)
+        ones = torch.ones(64, 64, device=device)
         return None if (ones @ ones).sum().item() == 64.0**3 else 'its results are wrong'
     except (RuntimeError, AssertionError) as error:
         return str(error).strip().splitlines()[0]
@@ -146,6 +155,8 @@ def place(network: Module, runtime: RuntimeConfig, device: torch.device) -> Modu
     network.precision = choose_precision(runtime.precision, device)
     # TF32: matrix products in float32 on a GPU with 10 bits of mantissa, as PyTorch advises for training
     torch.backends.cuda.matmul.allow_tf32 = True
+    # cuDNN's attention plans anew for each shape, and buckets differ from batch to batch: steps took 14 times as long
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if runtime.compile:
         fault = _fault_of_compiler(device)
         if fault is not None:

@@ -21,12 +21,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
+from q2_aam.config.fields import limits_of
 from q2_aam.config.runtime import SINGLE, ClusterRuntime
 from q2_aam.data.atomic import read_json
 from q2_aam.errors import MachineError, UserError, counted
 
+from .gpus import count_gpus, taken_gpus
 from .limits import available_cpus
 
 LINES, ERROR, LOGS = 'lines.jsonl', 'error-{}.json', 'logs'
@@ -37,8 +37,14 @@ DISCONNECTED = 1
 SECONDS_BETWEEN_LOOKS = 0.2
 # Where a machine waits for the others.
 SECONDS_TO_JOIN = 3600
-# The folder of a job that is launched on another machine.
+# A launcher that was silent for so long is taken for dead: by those who can do without it, and after many times as long
+# by those who cannot, on whose busy machines it may still be alive. Its processes are missed at once.
+SECONDS_OF_SILENCE, SIGNS_OF_LIFE, PATIENCE = 30, 6, 10
+# How long those that are enough wait for others.
+SECONDS_FOR_OTHERS = 30
+# The folder of a job that is launched on another machine, and GPUs where none are taken.
 UNKNOWN = '-'
+COUNTS_BY_DRIVER = 'PYTORCH_NVML_BASED_CUDA_CHECK'
 SIGNALS = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT')
 # What a process says last, of one that has no sentence for it.
 MAX_LAST_WORDS = 2000
@@ -55,20 +61,31 @@ class Processes:
     max_restarts : int
         How often all are started again after one was killed.
     nodes : int
-        Machines.
+        Machines; the most there may be.
+    least_nodes : int
+        With how many machines training begins and goes on; 0: with all of them.
     rendezvous : str
         Where several machines find each other, 'name:port'.
+    on_gpus : bool
+        Whether their devices are GPUs, if there are any.
     """
 
     devices: int
     max_restarts: int = 0
     nodes: int = 1
     rendezvous: str = ''
+    on_gpus: bool = False
+    least_nodes: int = 0
 
     @property
     def number(self) -> int:
-        """How many there are."""
+        """How many there are, at most."""
         return self.devices * self.nodes
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether machines may leave and join."""
+        return 0 < self.least_nodes < self.nodes
 
     @classmethod
     def of(cls, runtime: ClusterRuntime) -> Processes:
@@ -80,16 +97,15 @@ class Processes:
             If it asks for more than there are.
         """
         devices = 1 if runtime.strategy == SINGLE else count_devices(runtime.devices, runtime.device)
-        return cls(devices, runtime.max_restarts, runtime.nodes, runtime.rendezvous)
+        least, most = limits_of(runtime.nodes)
+        return cls(devices, runtime.max_restarts, most, runtime.rendezvous, runtime.device != 'cpu', least)
 
 
 def count_devices(devices: int | str, device: str) -> int:
     """Return how many devices of this machine the parameter `devices` means; UserError if it has not so many."""
     # counted by the driver: the caller itself is not to hold a GPU
-    os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
-    gpus = 0
-    if devices != 1 and device != 'cpu' and torch.cuda.is_available():
-        gpus = torch.cuda.device_count()
+    os.environ.setdefault(COUNTS_BY_DRIVER, '1')
+    gpus = count_gpus() if devices != 1 and device != 'cpu' else 0
     if isinstance(devices, str):
         return max(1, gpus)
     if gpus and devices > gpus:
@@ -126,13 +142,13 @@ def launch(module: str, folder: pathlib.Path, processes: Processes, say: Callabl
     Raises
     ------
     UserError, MachineError
-        The sentence of a process that has one; or that one was killed too often.
+        The sentence of a process that has one; or that one was killed too often, or machines are missing.
     RuntimeError
         Any other error of a process, with its traceback.
     """
     with _progress(folder / LINES, say):
         failed = _run(module, folder, processes, folder / LOGS, True)
-    _raise_errors(folder, processes.number)
+    _raise_errors(folder)
     if failed is not None:
         raise _killed(failed, folder / LOGS, processes)
 
@@ -143,7 +159,7 @@ def launch_beside(module: str, processes: Processes, logs: pathlib.Path) -> None
     Raises
     ------
     MachineError
-        If one was killed too often.
+        If one was killed too often, or no training is there to join.
     """
     failed = _run(module, UNKNOWN, processes, logs, False)
     if failed is not None:
@@ -154,12 +170,15 @@ def _run(module, folder, processes, logs, is_first):
     """Start and await the processes of this machine; return the launcher's error where one was killed too often."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher import LaunchConfig, elastic_launch
 
     logs.mkdir(exist_ok=True)
     alone = processes.nodes == 1
+    os.environ.setdefault(COUNTS_BY_DRIVER, '1')
+    gpus = taken_gpus(processes.devices if processes.on_gpus else 0)
     config = LaunchConfig(
-        min_nodes=processes.nodes,
+        min_nodes=processes.least_nodes or processes.nodes,
         max_nodes=processes.nodes,
         nproc_per_node=processes.devices,
         run_id='q2-aam',
@@ -167,21 +186,24 @@ def _run(module, folder, processes, logs, is_first):
         # alone: any free port
         rdzv_endpoint='localhost:0' if alone else processes.rendezvous,
         rdzv_configs={
-            'timeout': SECONDS_TO_JOIN,
+            'join_timeout': SECONDS_TO_JOIN,
             'read_timeout': SECONDS_TO_JOIN,
             'is_host': is_first,
-            # of 5 seconds: on a busy machine a launcher is not to be taken for dead; its processes are missed at once
-            'keep_alive_max_attempt': 60,
+            'keep_alive_interval': SECONDS_OF_SILENCE // SIGNS_OF_LIFE,
+            'keep_alive_max_attempt': SIGNS_OF_LIFE if processes.is_elastic else PATIENCE * SIGNS_OF_LIFE,
+            'last_call_timeout': SECONDS_FOR_OTHERS,
         },
         local_addr='localhost' if alone else None,
         max_restarts=processes.max_restarts,
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=Std.ALL),
     )
     try:
-        with _environment(alone), _signals_as_before(), _without_its_log():
-            elastic_launch(config, sys.executable)('-m', module, str(folder), str(os.getpid()))
+        with _environment(alone), _signals_as_before(), _without_its_log(), gpus as names:
+            elastic_launch(config, sys.executable)('-m', module, str(folder), str(os.getpid()), names or UNKNOWN)
     except ChildFailedError as error:
         return error
+    except RendezvousError as error:
+        raise _not_met(processes, is_first) from error
     except SignalException as error:
         # as this process would have taken it
         signal.raise_signal(error.sigval)
@@ -271,12 +293,13 @@ def _without_its_log():
             logger.setLevel(level)
 
 
-def _raise_errors(folder, processes):
+def _raise_errors(folder):
     """Raise the error of the first process that has one."""
     errors = [read_json(path) for path in sorted(folder.glob(ERROR.format('*')))]
     if not errors:
         return
     error = min(errors, key=lambda one: one['rank'])
+    processes = error['processes']
     everywhere = len([one for one in errors if one['text'] == error['text']]) == processes
     # what is wrong with an input or a parameter is wrong for all of them; rank 0 reads inputs before the others
     everywhere |= error['kind'] == 'UserError' and error['rank'] == 0
@@ -287,6 +310,19 @@ def _raise_errors(folder, processes):
     raise RuntimeError(f'{sentence}\n\n{error["traceback"]}')
 
 
+def _not_met(processes, is_first):
+    where, waited = processes.rendezvous, counted(SECONDS_TO_JOIN // 60, 'minute')
+    late = (
+        f'Fewer than {processes.least_nodes or processes.nodes} machines have come to {where} within {waited}; start '
+        'q2-aam-worker with this rendezvous on the others, and give the same command again.'
+    )
+    over = (
+        f'No training can be joined at {where}: it is over, or was not started there within {waited}; give the '
+        'rendezvous of the action, and start both together.'
+    )
+    return MachineError(late if is_first else over)
+
+
 def _killed(failed, logs, processes):
     # those that have only missed another one, or were ended then, come last
     follows = (DISCONNECTED, -signal.SIGTERM)
@@ -295,8 +331,9 @@ def _killed(failed, logs, processes):
     how = f'by signal {-failure.exitcode}' if failure.exitcode < 0 else f'with status {failure.exitcode}'
     written = sorted(logs.glob(f'*/attempt_*/{failure.local_rank}/stderr.log'))
     words = written[-1].read_text(errors='replace')[-MAX_LAST_WORDS:].strip() if written else ''
+    number = f'up to {processes.number}' if processes.is_elastic else processes.number
     return MachineError(
-        f'Rank {rank} of {processes.number} ended {how}{times}, without a word of its own: memory may have run out; '
-        'give more memory or fewer devices, and give the same command again: it resumes from its checkpoint.'
+        f'Rank {rank} of {number} ended {how}{times}, without a word of its own: memory may have run out; give more '
+        'memory or fewer devices, and give the same command again: it resumes from its checkpoint.'
         + (f'\n\n{words}' if words and failure.exitcode > 0 else '')
     )

@@ -19,13 +19,16 @@ import torch
 import torch.distributed as dist
 
 from q2_aam.config.runtime import FSDP
-from q2_aam.data.atomic import write_json
-from q2_aam.errors import MachineError, UserError
+from q2_aam.data.atomic import read_json, write_json
+from q2_aam.errors import MachineError, UserError, counted
 
+from .gpus import VISIBLE, count_gpus
 from .launch import DISCONNECTED, ERROR, LINES, UNKNOWN
 from .limits import available_cpus, is_out_of_memory
 from .ranks import OthersFailed, Parted, Ranks, Several
 
+# In the folder of the job: how many processes do it.
+MEMBERS = 'members.json'
 # Rank 0 validates and fits an ensemble while the others wait; a process that is gone is missed at once.
 TIMEOUT = datetime.timedelta(days=7)
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -59,7 +62,7 @@ def serve(given: str, caller: int, work: Callable[[pathlib.Path, Ranks, Callable
         if is_shared:
             _work(folder, ranks, work)
         elif given != UNKNOWN:
-            _report(folder, ranks.rank, _not_shared(folder))
+            _report(folder, ranks, _not_shared(folder))
     except (OthersFailed, Parted):
         return 0
     except Disconnected:
@@ -70,8 +73,8 @@ def serve(given: str, caller: int, work: Callable[[pathlib.Path, Ranks, Callable
 
 def _work(folder, ranks, work):
     say = (lambda line: None) if ranks.rank else _say_into(folder / LINES)
-    if restarts := int(os.environ['TORCHELASTIC_RESTART_COUNT']):
-        say(f'A process was killed: all go on from the last checkpoint (restart {restarts}).')
+    if not ranks.rank:
+        _tell_of_restart(folder, ranks.size, say)
     try:
         # what a process could not tell the others, it has written down before it ended
         if not ranks.on_first(lambda: any(folder.glob(ERROR.format('*'))))():
@@ -79,11 +82,24 @@ def _work(folder, ranks, work):
     except (OthersFailed, Parted, Disconnected):
         raise
     except Exception as error:
-        _report(folder, ranks.rank, error)
+        _report(folder, ranks, error)
         if ranks.strategy == FSDP and not ranks.parted:
             # others may be within an exchange of weights, which only the end of this process ends
             raise Disconnected from error
         ranks.fail()
+
+
+def _tell_of_restart(folder, size, say):
+    """Say why processes have begun again, if they have."""
+    path = folder / MEMBERS
+    before = read_json(path)['processes'] if path.exists() else size
+    write_json(path, {'processes': size})
+    if before != size:
+        what = 'left' if size < before else 'joined'
+        go = 'goes' if size == 1 else 'go'
+        say(f'A machine has {what}: {counted(size, "process", "processes")} {go} on from the last checkpoint.')
+    elif restarts := int(os.environ['TORCHELASTIC_RESTART_COUNT']):
+        say(f'A process was killed: all go on from the last checkpoint (restart {restarts}).')
 
 
 def _agreed(given):
@@ -115,10 +131,21 @@ def threads_of_process(threads: int) -> int:
     return max(1, (threads or available_cpus()) // int(os.environ['LOCAL_WORLD_SIZE']))
 
 
-def use_own_gpu(name: str) -> None:
-    """Let 'cuda' mean the GPU of this process, where the parameter device is `name`."""
-    if name != 'cpu' and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+def see_gpus(names: str) -> None:
+    """See those GPUs only that the launcher has taken for the processes of this machine, before anything asks for one.
+
+    Parameters
+    ----------
+    names : str
+        As in CUDA_VISIBLE_DEVICES; `UNKNOWN` where it has taken none.
+    """
+    if names != UNKNOWN:
+        os.environ[VISIBLE] = names
+
+
+def own_gpu() -> int | None:
+    """Return the number of the GPU of this process; None where there is none."""
+    return int(os.environ['LOCAL_RANK']) if count_gpus() else None
 
 
 def _end_with(caller):
@@ -135,12 +162,13 @@ def _say_into(path):
     return say
 
 
-def _report(folder, rank, error):
+def _report(folder, ranks, error):
     """Write what the caller needs to raise an error as its own."""
     kind = next((one.__name__ for one in (MachineError, UserError) if isinstance(error, one)), None)
     text = str(error) if kind else f'{type(error).__name__}: {error}'
     lines = '' if kind else traceback.format_exc()
-    write_json(folder / ERROR.format(rank), {'rank': rank, 'kind': kind, 'text': text, 'traceback': lines})
+    content = {'rank': ranks.rank, 'processes': ranks.size, 'kind': kind, 'text': text, 'traceback': lines}
+    write_json(folder / ERROR.format(ranks.rank), content)
 
 
 def _join() -> Several:
@@ -159,7 +187,9 @@ def _join() -> Several:
             dist.init_process_group(backend, store=_store_of_launcher(), rank=rank, world_size=size, timeout=TIMEOUT)
         else:
             dist.init_process_group(backend, timeout=TIMEOUT)
-    return Several(dist.get_rank(), dist.get_world_size(), _Distributed())
+    ranks = Several(dist.get_rank(), dist.get_world_size(), _Distributed())
+    ranks.nodes = int(os.environ['GROUP_WORLD_SIZE'])
+    return ranks
 
 
 def _store_of_launcher():

@@ -23,6 +23,7 @@ from q2_aam.runtime.run import Run
 from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.tracking import parameters_of
 
+from .batch_size import with_batch_size
 from .finish import finish_fit
 from .job import Job, done
 from .prepare import prepare_fit
@@ -159,7 +160,11 @@ def _fit(kind, inputs, folder, config, say, settings):
 
 def train_model(job: Job, run: Run) -> Result:
     """Do a job, alone or as one of its processes; the result is that of rank 0, which has it to itself."""
-    prepared = run.ranks.in_turn(lambda: prepare_fit(job.kind, job.inputs, job.config, run))
+
+    def prepare(config, run):
+        return run.ranks.in_turn(lambda: prepare_fit(job.kind, job.inputs, config, run))
+
+    prepared = with_batch_size(prepare, job.config, run)
     run.recorder.parameters(**parameters_of(prepared.config, run.hashes, job.inputs))
     trained = train_fit(prepared, run)
     run.ranks.part()

@@ -24,12 +24,14 @@ from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
 from . import perceptrons
+from .batch import loss_of
+from .batch_size import with_batch_size
 from .effort import TRIAL_SHARE
 from .ensemble import MANY_SAMPLES, MEMBERS_OF_FEW, MEMBERS_OF_MANY
 from .learning_curve import LearningCurve, learning_curve
 from .members import QUICK_TREES, TREES
 from .prepare import FOLDS_TO_CHOOSE, MAX_ASVS_TO_CHOOSE, prepare_fit, prepare_pretraining
-from .train import FROZEN, loss_of, start, task_of
+from .train import FROZEN, start, task_of
 
 SEED = 1
 # Steps that are timed; one more comes first, which takes longer.
@@ -100,7 +102,7 @@ def rehearse_fit(kind: str, inputs: Inputs, config) -> Rehearsal:
     """
     with _run(config) as run:
         began = time.monotonic()
-        prepared = prepare_fit(kind, inputs, config, run)
+        prepared = with_batch_size(lambda *call: prepare_fit(kind, inputs, *call), config, run)
         read = time.monotonic() - began
         curve = learning_curve(prepared)
         costs = _costs(prepared, run, read, _ensemble(prepared, run, curve), TRIAL_SHARE)
@@ -112,7 +114,7 @@ def rehearse_pretraining(inputs: Inputs, config) -> Rehearsal:
     """Rehearse pretraining; see :func:`rehearse_fit`."""
     with _run(config) as run:
         began = time.monotonic()
-        prepared = prepare_pretraining(inputs, config, run)
+        prepared = with_batch_size(lambda *call: prepare_pretraining(inputs, *call), config, run)
         read = time.monotonic() - began
         parts = {part: len(rows) for part, rows in prepared.rows.items()}
         return Rehearsal(_derived(config, prepared.config), parts, _costs(prepared, run, read, [], 1.0))
@@ -158,7 +160,7 @@ def _costs(prepared, run, read, more, least_share):
         with_less_memory(network, work)
         task.optimizer.step()
         if run.device.type == 'cuda':
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(run.device)
 
     network.train()
     step(0)
@@ -185,7 +187,7 @@ def _timed(work):
 
 def _memory_gb(device):
     if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated() / 1e9
+        return torch.cuda.max_memory_allocated(device) / 1e9
     # Linux counts in KiB, macOS in bytes
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

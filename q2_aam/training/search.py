@@ -32,6 +32,7 @@ from q2_aam.runtime.run import Run, open_run
 from q2_aam.runtime.screen import print_line
 from q2_aam.runtime.seeds import Stream, numpy_generator
 
+from .batch_size import with_batch_size
 from .blend import blend
 from .ensemble import FittedEnsemble
 from .fit import hashes_of, with_default_encoder
@@ -93,7 +94,7 @@ class _Trials:
         # nothing of it is kept, and it begins anew where it was interrupted
         run = dataclasses.replace(self.run, directory=folder, recorder=Recorder(lambda line: None))
         try:
-            prepared = prepare_fit(self.kind, self.inputs, config, run)
+            prepared = with_batch_size(lambda *call: prepare_fit(self.kind, self.inputs, *call), config, run)
             self.first = self.first or prepared
             given = self.ensemble if prepared.config.training.abundance_ensemble else None
             target = prepared.target

@@ -1,4 +1,4 @@
-"""The command that each process of a training runs: ``python -m q2_aam.training.worker FOLDER CALLER``.
+"""The command that each process of a training runs: ``python -m q2_aam.training.worker FOLDER CALLER GPUS``.
 
 See :mod:`q2_aam.runtime.launch`. Nothing of QIIME 2 is in it.
 """
@@ -14,7 +14,7 @@ from q2_aam import bundle
 from q2_aam.errors import AAMWarning
 from q2_aam.runtime.device import choose_device, deterministic, use_threads
 from q2_aam.runtime.heard import hear, hearing
-from q2_aam.runtime.member import serve, threads_of_process, use_own_gpu
+from q2_aam.runtime.member import own_gpu, see_gpus, serve, threads_of_process
 from q2_aam.runtime.ranks import Ranks
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run
@@ -27,13 +27,13 @@ from .pretrain import train_encoder
 
 def main(arguments: list[str]) -> int:
     """Do the job in a folder as one of its processes; return the exit status."""
-    given, caller = arguments
+    given, caller, gpus = arguments
+    see_gpus(gpus)
 
     def work(folder: pathlib.Path, ranks: Ranks, say: Callable[[str], Any]) -> None:
         job, of_run = read_job(folder)
         runtime = job.config.runtime
-        use_own_gpu(runtime.device)
-        device = choose_device(runtime.device)
+        device = choose_device(runtime.device, own_gpu())
         sinks = trackers_of(runtime.tracker, of_run['directory'], of_run['seed']) if ranks.rank == 0 else []
         recorder = Recorder(say, sinks=sinks)
         run = Run(device=device, recorder=recorder, ranks=ranks, **of_run)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from q2_aam.config import AUTO, FitRegressorConfig, Group, PredictConfig, PretrainConfig
-from q2_aam.config.fields import Option, option
+from q2_aam.config.fields import Option, limits_of, option
 
 # Options that need another one (tests/config/test_conflicts.py).
 NEEDS = ('nodes', 'momentum', 'restarts', 'plateau_factor', 'plateau_patience', 'over_penalty', 'under_penalty')
@@ -26,12 +26,13 @@ class Example(Group):
     numbers: tuple[float, ...] = option((), 'Numbers.', low=0.0, high=1.0)
     names: tuple[str, ...] = option((), 'Names.')
     found: float | str = option(AUTO, 'A number or a word.', low=0.1, high=9.0, words=('find',))
+    span: int | str = option(2, 'A number or a range.', low=1, high=10, ranges=True)
 
 
 def test_the_declared_parameters_are_listed_in_order():
     options = Example.options()
     assert [opt.name for opt in options] == [field.name for field in dataclasses.fields(Example)]
-    assert [opt.kind for opt in options] == [int, float, float, float, str, str, bool, float, str, float]
+    assert [opt.kind for opt in options] == [int, float, float, float, str, str, bool, float, str, float, int]
     assert [opt.name for opt in options if opt.auto] == ['derived', 'found']
     assert [opt.name for opt in options if opt.many] == ['numbers', 'names']
     assert options[0] == Option('example', 'number', int, False, 2, 'A whole number.', 1, 10, (), False, 2)
@@ -56,6 +57,8 @@ def test_the_declared_parameters_are_listed_in_order():
         {'numbers': (0.0, 1)},
         {'names': ('',)},
         {'found': 'find'},
+        {'span': 10},
+        {'span': '1:10'},
     ],
 )
 def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
@@ -89,12 +92,26 @@ def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
         ('names', ('a', 1), 'Each of names must be text, but it is 1.'),
         ('found', 'seek', "Parameter found must be a number from 0.1 to 9.0 or 'auto' or 'find', but it is 'seek'."),
         ('switch', 1, 'Parameter switch must be True or False, but it is 1.'),
+        *(
+            (
+                'span',
+                value,
+                "Parameter span must be a whole number from 1 to 10, or a range of them such as '2:4', but it is "
+                f'{value!r}.',
+            )
+            for value in (0, AUTO, '2', '4:2', '2:2', '0:4', '2:11', '2:', '2:4:6', '2:' + 10 * '9')
+        ),
     ],
 )
 def test_what_is_not_allowed_is_refused_in_one_sentence(name, value, sentence):
     with pytest.raises(ValueError) as error:
         Example(**{name: value})
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize('value, limits', [(3, (3, 3)), ('2:4', (2, 4))])
+def test_a_number_is_a_range_of_one(value, limits):
+    assert limits_of(value) == limits
 
 
 def test_a_group_cannot_be_changed():

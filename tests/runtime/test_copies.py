@@ -10,7 +10,7 @@ from q2_aam import bundle
 from q2_aam.config.runtime import PredictionRuntime
 from q2_aam.data.inputs import read_study
 from q2_aam.errors import UserError
-from q2_aam.runtime import encode, launch
+from q2_aam.runtime import encode
 from q2_aam.runtime.copies import dealt_out, part_of, place_copies
 from q2_aam.runtime.encode import StudyReader, embed_asvs
 from q2_aam.runtime.memory import with_less_memory
@@ -105,8 +105,8 @@ def test_each_device_has_a_part_as_long_as_there_are_enough(networks, things, pa
 
 
 def test_more_devices_than_gpus_are_refused(tiny_regressor, monkeypatch):
-    monkeypatch.setattr(launch.torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     network = bundle.load(tiny_regressor.folder).network
     with pytest.raises(UserError) as error:
         place_copies(network, PredictionRuntime(devices=2), CPU)

@@ -24,7 +24,7 @@ def gpu(monkeypatch):
 
     def pretend(fault=None, available=True):
         monkeypatch.setattr(torch.cuda, 'is_available', lambda: available)
-        monkeypatch.setattr(devices, '_fault_of_gpu', lambda: fault)
+        monkeypatch.setattr(devices, '_fault_of_gpu', lambda device: fault)
 
     return pretend
 
@@ -71,14 +71,14 @@ def test_the_test_calculation_says_in_one_line_what_fails(monkeypatch):
         raise RuntimeError('CUDA error: device-side assert\nCompile with TORCH_USE_CUDA_DSA\n')
 
     monkeypatch.setattr(torch, 'ones', fail)
-    assert devices._fault_of_gpu() == 'CUDA error: device-side assert'
+    assert devices._fault_of_gpu(torch.device('cuda')) == 'CUDA error: device-side assert'
 
 
 @pytest.mark.parametrize(('factor', 'fault'), [(1.0, None), (0.5, 'its results are wrong')])
 def test_the_test_calculation_looks_at_its_result(monkeypatch, factor, fault):
     ones = torch.ones
     monkeypatch.setattr(torch, 'ones', lambda *size, device: factor * ones(*size))
-    assert devices._fault_of_gpu() == fault
+    assert devices._fault_of_gpu(torch.device('cuda')) == fault
 
 
 def test_threads_are_those_asked_for_and_put_back_even_after_an_error():
@@ -179,6 +179,14 @@ def test_placing_sets_memory_and_precision():
     network = place(Network(), runtime, CPU)
     assert network.precision == torch.bfloat16
     assert network.max_floats == 125_000_000
+
+
+def test_attention_is_not_left_to_cudnn_which_plans_for_each_shape():
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    place(Network(), PretrainConfig().runtime, CPU)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    # what it has instead
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()
 
 
 def test_a_compiler_that_fails_is_one_sentence(monkeypatch):

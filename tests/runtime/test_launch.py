@@ -4,6 +4,7 @@ import json
 import types
 
 import pytest
+import torch
 
 from q2_aam.config.runtime import ClusterRuntime
 from q2_aam.data.atomic import write_json
@@ -15,8 +16,8 @@ from q2_aam.runtime.launch import Processes, count_devices
 @pytest.fixture
 def gpus(monkeypatch):
     def make(number):
-        monkeypatch.setattr(launch.torch.cuda, 'is_available', lambda: number > 0)
-        monkeypatch.setattr(launch.torch.cuda, 'device_count', lambda: number)
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: number > 0)
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: number)
 
     return make
 
@@ -55,6 +56,65 @@ def test_each_machine_has_its_devices(gpus):
     processes = Processes.of(ClusterRuntime(devices=3, nodes=2, rendezvous='one:29400'))
     assert (processes.number, processes.max_restarts) == (6, 2)
     assert Processes.of(ClusterRuntime()).number == 1
+
+
+def test_machines_may_be_a_range(gpus):
+    gpus(0)
+    processes = Processes.of(ClusterRuntime(devices=3, nodes='2:4', rendezvous='one:29400'))
+    assert (processes.number, processes.nodes, processes.least_nodes, processes.is_elastic) == (12, 4, 2, True)
+    assert not Processes.of(ClusterRuntime(nodes=2, rendezvous='one:29400')).is_elastic
+    assert not Processes.of(ClusterRuntime()).is_elastic
+
+
+@pytest.mark.parametrize('nodes, least, silence', [(3, 3, 300), ('2:3', 2, 30)])
+def test_who_can_do_without_a_machine_does_not_wait_long_for_it(gpus, monkeypatch, tmp_path, nodes, least, silence):
+    from torch.distributed import launcher
+
+    gpus(0)
+    configs = []
+    monkeypatch.setattr(launcher, 'elastic_launch', lambda config, _: configs.append(config) or (lambda *_: None))
+    processes = Processes.of(ClusterRuntime(nodes=nodes, rendezvous='one:29400'))
+    launch.launch_beside('module', processes, tmp_path)
+    (config,) = configs
+    assert (config.min_nodes, config.max_nodes) == (least, 3)
+    waits = config.rdzv_configs
+    assert waits['keep_alive_interval'] * waits['keep_alive_max_attempt'] == silence
+    assert waits['join_timeout'] == 3600
+
+
+def test_machines_that_do_not_come_are_missed(gpus, monkeypatch, tmp_path):
+    from torch.distributed import launcher
+    from torch.distributed.elastic.rendezvous import RendezvousTimeoutError
+
+    def late(*_):
+        raise RendezvousTimeoutError
+
+    gpus(0)
+    monkeypatch.setattr(launcher, 'elastic_launch', lambda *_: late)
+    processes = Processes(1, nodes=4, rendezvous='one:29400', least_nodes=2)
+    with pytest.raises(MachineError) as error:
+        launch.launch('module', tmp_path, processes, print)
+    assert str(error.value) == (
+        'Fewer than 2 machines have come to one:29400 within 60 minutes; start q2-aam-worker with this rendezvous on '
+        'the others, and give the same command again.'
+    )
+
+
+def test_a_training_that_is_over_cannot_be_joined(gpus, monkeypatch, tmp_path):
+    from torch.distributed import launcher
+    from torch.distributed.elastic.rendezvous import RendezvousClosedError
+
+    def closed(*_):
+        raise RendezvousClosedError
+
+    gpus(0)
+    monkeypatch.setattr(launcher, 'elastic_launch', lambda *_: closed)
+    with pytest.raises(MachineError) as error:
+        launch.launch_beside('module', Processes(1, nodes=2, rendezvous='one:29400'), tmp_path)
+    assert str(error.value) == (
+        'No training can be joined at one:29400: it is over, or was not started there within 60 minutes; give the '
+        'rendezvous of the action, and start both together.'
+    )
 
 
 def test_a_single_device_is_one_of_all(gpus):
@@ -111,7 +171,7 @@ def launched(tmp_path, monkeypatch):
                 with (folder / launch.LINES).open('a') as handle:
                     handle.write(json.dumps(line) + '\n')
             for error in errors:
-                write_json(folder / launch.ERROR.format(error['rank']), error)
+                write_json(folder / launch.ERROR.format(error['rank']), error | {'processes': 2})
             return failed
 
         monkeypatch.setattr(launch, '_run', run)

@@ -12,7 +12,6 @@ import torch
 from q2_aam.config import AUTO
 from q2_aam.errors import MachineError, UserError
 from q2_aam.runtime import memory
-from q2_aam.runtime import memory
 from q2_aam.runtime.memory import MAX_HALVINGS, floats_per_chunk, with_less_memory
 
 
