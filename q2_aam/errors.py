@@ -1,5 +1,8 @@
 """Errors and warnings for users: one sentence that says what is wrong, where, and what to do."""
 
+import importlib.util
+from collections.abc import Iterable
+
 # Characters of a name in a message, and names in a list.
 MAX_SHOWN, MAX_LISTED = 80, 10
 
@@ -17,6 +20,11 @@ class MachineError(UserError):
 
 class AAMWarning(UserWarning):
     """Some input is ignored or changed, and the call continues."""
+
+
+def missing_package(names: Iterable[str]) -> str | None:
+    """Return the first of these Python packages that is not installed, without importing any; None if all are."""
+    return next((name for name in names if importlib.util.find_spec(name) is None), None)
 
 
 def counted(number, singular, plural=None):

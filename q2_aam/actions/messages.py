@@ -10,7 +10,7 @@ import threading
 import warnings
 
 from q2_aam.errors import AAMWarning
-from q2_aam.runtime.heard import hear, heard, hearing, is_hearing, is_ignoring
+from q2_aam.runtime.heard import hear, heard, hearing, is_hearing, note
 
 try:
     from qiime2.core.exceptions import RachisWarning
@@ -36,7 +36,7 @@ class _Hook:
     def __call__(self, message, category, *where, **more):
         if not issubclass(category, AAMWarning) or not is_hearing():
             return self.show(message, category, *where, **more)
-        if is_ignoring():
+        if note(message):
             return None
         text = ' '.join(str(message).split())
         if hear(text):

@@ -41,6 +41,7 @@ def plan(
     # QIIME 2 loads this file to run any action of any plugin
     from q2_aam import bundle
     from q2_aam.evaluation.plan_study import Given, look
+    from q2_aam.runtime.heard import noting
     from q2_aam.visualizers.page import write_page
     from q2_aam.visualizers.plan import blocks_of
 
@@ -56,7 +57,7 @@ def plan(
         None if start is None else start.config.call.model.max_sequence_length,
         None if start is None else start.known_features,
     )
-    looked = look(given)
+    looked = look(given, noting)
     rehearsal, curve, more = _rehearse(looked, given, path_of(encoder), config)
     blocks = blocks_of(looked, [*looked.findings, *more], given, encoder is not None, rehearsal, curve)
     write_page(output_dir, 'Plan of a training', blocks)
@@ -66,20 +67,18 @@ def _rehearse(looked, given, encoder, config):
     """Return the rehearsal, its learning curve, and what both found; None where nothing can be trained."""
     if not (config.plan.rehearse and looked.may_train):
         return None, None, []
-    import warnings
-
     from q2_aam import bundle
-    from q2_aam.errors import AAMWarning, UserError
+    from q2_aam.errors import UserError
     from q2_aam.evaluation.plan import ERROR, from_message
     from q2_aam.evaluation.plan_curve import check_skill, summarize
     from q2_aam.objectives import Inputs
+    from q2_aam.runtime.heard import ignoring
     from q2_aam.training.rehearsal import rehearse_fit, rehearse_pretraining
 
     inputs = Inputs(given.table, given.sequences, given.target, given.groups, encoder, given.distance_matrix)
     try:
-        with warnings.catch_warnings():
-            # what it would warn of is among the findings
-            warnings.simplefilter('ignore', AAMWarning)
+        # what it would warn of is among the findings
+        with ignoring():
             if given.target is None:
                 return rehearse_pretraining(inputs, _with_runtime(PretrainConfig(), config)), None, []
             numbers = looked.labels.values.dtype != object

@@ -1,6 +1,7 @@
 """From a call's configuration to what QIIME 2 registers: types, defaults, descriptions and one flat signature."""
 
 import dataclasses
+import functools
 import inspect
 import operator
 
@@ -16,6 +17,7 @@ PIPELINE, VISUALIZER = 'ctx', 'output_dir'
 _NUMBERS = {int: Int, float: Float}
 
 
+@functools.cache
 def qiime_type(opt):
     """Return the QIIME 2 type of one :class:`~q2_aam.config.Option`, bounds and 'auto' included."""
     if opt.kind is bool:
@@ -29,6 +31,9 @@ def qiime_type(opt):
     number = _NUMBERS[opt.kind]
     if (opt.low, opt.high) != (None, None):
         number = number % Range(opt.low, opt.high, inclusive_end=opt.high is not None)
+    if opt.ranges:
+        # their form is no list of choices
+        return number | Str
     return number | Str % Choices([AUTO, *opt.words]) if opt.auto else number
 
 
@@ -129,7 +134,7 @@ def default_of(opt):
 def _annotation(opt):
     if opt.many:
         return opt.kind
-    return opt.kind | str if opt.auto else opt.kind
+    return opt.kind | str if opt.auto or opt.ranges else opt.kind
 
 
 def _no_annotation(opt):
@@ -144,6 +149,8 @@ def _plain(opt, value):
         return 0 if opt.name == 'threads' else AUTO
     if opt.many:
         return tuple(_plain(dataclasses.replace(opt, many=False), one) for one in value or ())
+    if opt.ranges and isinstance(value, str):
+        return value
     if opt.kind is float and value not in opt.words:
         return float(value)
     # numpy's whole numbers become Python's; a fraction is an error and not rounded

@@ -7,7 +7,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.feature_table import BIOMV210Format
 from q2_types.sample_data import SampleData
 from q2_types.tree import NewickFormat
-from qiime2.plugin import Bool, Categorical, List, Metadata, MetadataColumn, Numeric, Str
+from qiime2.plugin import Categorical, Int, List, Metadata, MetadataColumn, Numeric, Range, Str
 
 from q2_aam.config import TuneClassifierConfig, TuneRegressorConfig
 from q2_aam.data.details import PROBABILITY
@@ -43,70 +43,53 @@ OUTPUT_DESCRIPTIONS = {
 ENCODER_DESCRIPTION = 'Encoder from pretrain that every model starts from.'
 
 
-@flat(TuneRegressorConfig)
-def _search_regressor(
-    table: BIOMV210Format,
-    metadata: qiime2.NumericMetadataColumn,
-    sequences: DNAFASTAFormat = None,
-    encoder: AAMModelDirectoryFormat = None,
-    distance_matrix: LSMatFormat = None,
-    groups: qiime2.MetadataColumn = None,
-    covariates: qiime2.Metadata = None,
-    taxonomy: pd.Series = None,
-    phylogeny: NewickFormat = None,
-    whole: bool = True,
-    *,
-    config: TuneRegressorConfig,
-) -> (AAMSettingsDirectoryFormat, pd.DataFrame):
-    return _searched(
-        'regressor', config, whole, table, metadata, sequences, encoder, distance_matrix, groups, covariates, taxonomy,
-        phylogeny,
-    )  # fmt: skip
+def _search_of(kind, call, column):
+    """Return the step that searches parameters of models of one kind, whose target is a metadata column of one type."""
+
+    def search_step(
+        table: BIOMV210Format,
+        metadata: column,
+        sequences: DNAFASTAFormat = None,
+        encoder: AAMModelDirectoryFormat = None,
+        distance_matrix: LSMatFormat = None,
+        groups: qiime2.MetadataColumn = None,
+        covariates: qiime2.Metadata = None,
+        taxonomy: pd.Series = None,
+        phylogeny: NewickFormat = None,
+        fold: int = 0,
+        *,
+        config: call,
+    ) -> (AAMSettingsDirectoryFormat, pd.DataFrame):
+        # torch comes with them, and QIIME 2 loads this file to run any action of any plugin
+        from q2_aam.objectives import Inputs
+        from q2_aam.training.search import search
+
+        inputs = Inputs(
+            str(table),
+            path_of(sequences),
+            metadata.to_series(),
+            None if groups is None else group_names(groups),
+            path_of(encoder),
+            path_of(distance_matrix),
+            covariates=frame_of(covariates),
+            taxonomy=taxonomy,
+            phylogeny=path_of(phylogeny),
+        )
+        settings = AAMSettingsDirectoryFormat()
+        # where searches run in parallel, their lines may be between each other
+        where = f'Outer fold {fold} of {FOLDS}' if fold else 'All samples'
+        trials = search(
+            kind, inputs, str(settings), config, lambda line: print_line(f'{where}: {line}'), whole=not fold
+        )
+        # where searches run in parallel, nobody reads what they print
+        return settings, with_warnings(trials, warnings_given())
+
+    search_step.__name__ = f'_search_{kind}'
+    return flat(call)(search_step)
 
 
-@flat(TuneClassifierConfig)
-def _search_classifier(
-    table: BIOMV210Format,
-    metadata: qiime2.CategoricalMetadataColumn,
-    sequences: DNAFASTAFormat = None,
-    encoder: AAMModelDirectoryFormat = None,
-    distance_matrix: LSMatFormat = None,
-    groups: qiime2.MetadataColumn = None,
-    covariates: qiime2.Metadata = None,
-    taxonomy: pd.Series = None,
-    phylogeny: NewickFormat = None,
-    whole: bool = True,
-    *,
-    config: TuneClassifierConfig,
-) -> (AAMSettingsDirectoryFormat, pd.DataFrame):
-    return _searched(
-        'classifier', config, whole, table, metadata, sequences, encoder, distance_matrix, groups, covariates, taxonomy,
-        phylogeny,
-    )  # fmt: skip
-
-
-def _searched(
-    kind, config, whole, table, metadata, sequences, encoder, distance_matrix, groups, covariates, taxonomy, phylogeny
-):  # fmt: skip
-    # torch comes with them, and QIIME 2 loads this file to run any action of any plugin
-    from q2_aam.objectives import Inputs
-    from q2_aam.training.search import search
-
-    inputs = Inputs(
-        str(table),
-        path_of(sequences),
-        metadata.to_series(),
-        None if groups is None else group_names(groups),
-        path_of(encoder),
-        path_of(distance_matrix),
-        covariates=frame_of(covariates),
-        taxonomy=taxonomy,
-        phylogeny=path_of(phylogeny),
-    )
-    settings = AAMSettingsDirectoryFormat()
-    trials = search(kind, inputs, str(settings), config, whole=whole)
-    # where searches run in parallel, nobody reads what they print
-    return settings, with_warnings(trials, warnings_given())
+_search_regressor = _search_of('regressor', TuneRegressorConfig, qiime2.NumericMetadataColumn)
+_search_classifier = _search_of('classifier', TuneClassifierConfig, qiime2.CategoricalMetadataColumn)
 
 
 def _collate_search(
@@ -166,12 +149,12 @@ def register_steps(plugin):
         plugin.methods.register_function(
             function=function,
             inputs={**INPUTS, 'encoder': AAMEncoder, **CLADES},
-            parameters={**columns(kind), 'whole': Bool, **parameters(config)},
+            parameters={**columns(kind), 'fold': Int % Range(0, FOLDS, inclusive_end=True), **parameters(config)},
             outputs=[('settings', AAMSettings), ('tried', AAMMetrics)],
             input_descriptions={**INPUT_DESCRIPTIONS, 'encoder': ENCODER_DESCRIPTION, **CLADES_OF_TRAINING},
             parameter_descriptions={
                 **column_descriptions('a metadata column'),
-                'whole': 'Whether these are all samples, and not those outside of an outer fold.',
+                'fold': 'Number of the outer fold that the samples lie outside of; 0: these are all samples.',
                 **descriptions(config),
             },
             output_descriptions={'settings': 'The best parameters.', 'tried': 'One row a trial.'},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import math
 import typing
 import warnings
 
-from q2_aam.errors import AAMWarning, UserError, listed, shown
+from q2_aam.errors import AAMWarning, UserError, listed, missing_package, shown
 
 from .fields import Group, check_value, option
 
@@ -92,7 +91,7 @@ class SearchConfig(Group):
 
 def check_optuna() -> None:
     """Raise UserError, in one sentence, unless Optuna is installed."""
-    if importlib.util.find_spec('optuna') is None:
+    if missing_package(('optuna',)):
         raise UserError(
             "The search needs the Python package optuna, which is not installed; run pip install 'q2-aam[tune]'."
         )

@@ -114,8 +114,8 @@ def verdict(findings):
     titles = list(dict.fromkeys(one.title for one in sort(findings) if one.severity != NOTE))
     return (
         f'Found {" and ".join(grave)}: {listed(titles, 3)}.',
-        'Mend errors before you train: they end the training, or make its outcome worthless. A warning can be right '
-        'for your study; then go on.'
+        'Mend errors before you train: they end the training, or make its outcome worthless. If a warning is as '
+        'you intend, go on.'
         if numbers[ERROR]
-        else 'A warning can be right for your study; then go on.',
+        else 'If a warning is as you intend, go on.',
     )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from q2_aam.data.references import References
 from q2_aam.data.sequences import sequences_of
 from q2_aam.data.study import Study, build_study
 from q2_aam.data.table import read_table
-from q2_aam.errors import AAMWarning, UserError, counted, have, shown
+from q2_aam.errors import UserError, counted, have, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding, from_message, sort
 from .plan_design import DEPTH, check_confounding, check_duplicates, check_repeats, confounding
@@ -98,8 +99,15 @@ class Given:
     known: KnownFeatures | None = None
 
 
-def look(given: Given) -> Looked:
+def look(given: Given, noting: Callable[[], AbstractContextManager[list[str]]]) -> Looked:
     """Find what speaks against training on these inputs.
+
+    Parameters
+    ----------
+    given : Given
+    noting : callable
+        Begins a block whose warnings are not given, but written to the list that it returns. Those of other threads
+        must stay what they are, see :func:`q2_aam.runtime.heard.noting`.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def look(given: Given) -> Looked:
     table = read_table(given.table)
     labelled = [] if given.target is None else sorted(given.target.dropna().index)
     findings = [] if given.target is None else _check_ids(table.sample_ids, labelled, given.target)
-    study, without_reads, found = _read(table, given.sequences)
+    study, without_reads, found = _read(table, given.sequences, noting)
     findings += found
     if study is None:
         return Looked(sort(findings), None, None, None, given.groups is not None, _nothing())
@@ -126,7 +134,7 @@ def look(given: Given) -> Looked:
         findings += _check_matrix(given.distance_matrix, study, set(labelled), profiles)
     if given.target is None or not set(labelled) & set(study.sample_ids):
         return Looked(sort(findings), study, shared, None, given.groups is not None, _nothing())
-    labels, found = align(study.sample_ids, given.target, given.groups)
+    labels, found = align(study.sample_ids, given.target, given.groups, noting)
     findings += found
     tested = _nothing()
     if labels is not None:
@@ -157,10 +165,9 @@ def _check_ids(table_ids, labelled, target):
     return found
 
 
-def _read(table, sequences):
+def _read(table, sequences, noting):
     """Return the study or None, samples without reads, and findings."""
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter('always', AAMWarning)
+    with noting() as said:
         try:
             if sequences is None and are_names(table.feature_ids):
                 study, without_reads = build_study(table, stand_ins(table.feature_ids))
@@ -170,10 +177,7 @@ def _read(table, sequences):
             study, without_reads = build_study(table, of_features)
         except UserError as error:
             return None, [], [from_message(ERROR, 'sequences', 'sequences', error)]
-    for one in heard:
-        text = str(one.message)
-        if issubclass(one.category, AAMWarning) and not text.startswith('Ignored: '):
-            found.append(from_message(NOTE, 'sequences', 'sequences', text))
+    found += [from_message(NOTE, 'sequences', 'sequences', text) for text in said if not text.startswith('Ignored: ')]
     return study, without_reads, found
 
 

@@ -1,13 +1,11 @@
 """Whether the target can be learned: values that are missing, constant, skewed or no values, classes that are small."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
 from q2_aam.data.frames import is_number
 from q2_aam.data.labels import align_classes, align_numbers
-from q2_aam.errors import AAMWarning, UserError, counted, have, listed, shown
+from q2_aam.errors import UserError, counted, have, listed, shown
 
 from .plan import ERROR, NOTE, WARNING, Finding, from_message
 
@@ -29,7 +27,7 @@ MAX_IMBALANCE = 10
 _IGNORED = 'Ignored: '
 
 
-def align(sample_ids, target, groups):
+def align(sample_ids, target, groups, noting):
     """Find the labelled samples, as a fit does.
 
     Parameters
@@ -39,6 +37,8 @@ def align(sample_ids, target, groups):
     target : pandas.Series
         Numbers or classes by sample id.
     groups : pandas.Series or None
+    noting : callable
+        See :func:`q2_aam.evaluation.plan_study.look`.
 
     Returns
     -------
@@ -49,13 +49,11 @@ def align(sample_ids, target, groups):
     numeric = pd.api.types.is_numeric_dtype(target)
     function, found, labels = align_numbers if numeric else align_classes, [], None
     where = f'column {target.name}'
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter('always', AAMWarning)
+    with noting() as said:
         try:
             labels = function(sample_ids, target, groups)
         except UserError as error:
             found.append(from_message(ERROR, 'target', where, error))
-    said = [str(one.message) for one in heard if issubclass(one.category, AAMWarning)]
     found += [from_message(WARNING, 'target', where, text) for text in said if not text.startswith(_IGNORED)]
     return labels, found
 

@@ -64,7 +64,9 @@ def outputs_of(columns: list[str], model: bundle.Bundle) -> list[tuple[str, str,
         'distances': ('float32', ['samples'], 'Predicted distances among the samples given.'),
     }
     if config.kind == bundle.CLASSIFIER:
-        words['prediction'] = ('int64', [], 'Number of the most probable class, from 0 on.')
+        words['prediction'] = (
+            'int64', [], 'Number of the most probable class, from 0 on; -1 of a sample without reads.'
+        )  # fmt: skip
     words |= {
         EXTRA + one.name: ('float64', [], f'The prediction of {one.name}, in its unit, by the network alone.')
         for one in config.extra_targets

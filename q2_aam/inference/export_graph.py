@@ -28,6 +28,7 @@ from q2_aam.model.network import Network
 from .export_ensemble import EnsembleGraph
 from .export_target import ClassGraph, NumberGraph
 
+DISTANCES = 'distances'
 # What a graph gives of each sample besides its prediction, in the words of the details.
 SIGNS = ('vocabulary_coverage', 'share_of_reads_in_vocabulary', 'familiarity', 'disagreement')
 
@@ -124,7 +125,9 @@ class ModelGraph(nn.Module):
             given.categories = self._categories(given, covariate_categories)
             given.numbers = self._views(given, self.schema.numeric, covariate_numbers)
         batch = Batch(self.reads.heads, sequences=[self._sequences(given.codes)], samples=[self._samples(given)])
-        return self.reads(self.network(batch), given)
+        reads_B = given.real.any(1)
+        columns = self.reads(self.network(batch), given)
+        return tuple(_of_reads(name, values, reads_B) for name, values in zip(self.columns, columns))
 
     def _given(self, tokens_UL, vocabulary_U, index_BS, abundances_BS):
         real_BS = (index_BS >= 0) & (abundances_BS > 0)
@@ -132,7 +135,6 @@ class ModelGraph(nn.Module):
         # as a study has them: divided in double precision, kept in single
         counts_BS = torch.where(real_BS, abundances_BS, 0.0).double()
         shares_BS = (counts_BS / counts_BS.sum(1, keepdim=True)).float().double()
-        # 0 / 0 of a sample without reads stays NaN, and so does its prediction
         if self.limit:
             real_BS = real_BS & self._among_first(shares_BS)
             shares_BS = torch.where(real_BS, shares_BS, 0.0)
@@ -199,6 +201,14 @@ class ModelGraph(nn.Module):
         return torch.stack([away_BR, (~known_BR).float()], dim=-1)
 
 
+def _of_reads(name, values, reads_B):
+    """Return an output with NaN, or -1 for a whole number, where a sample has no reads."""
+    nothing = torch.nan if values.is_floating_point() else -1
+    values = torch.where(reads_B.unflatten(0, (-1, *[1] * (values.ndim - 1))), values, nothing)
+    # a distance is of two samples
+    return torch.where(reads_B, values, nothing) if name == DISTANCES else values
+
+
 def _padded(rows, length, real):
     return Layout([Bucket((rows, length), real)], None, None)
 
@@ -239,7 +249,7 @@ class _Encoder(nn.Module):
         if self.divisor is not None:
             self.head = model.network.heads['distances']
             self.has_own = isinstance(self.head, OwnBranchDistanceHead)
-            self.columns += ['distances'] if self.has_own else ['distances', 'memberships']
+            self.columns += [DISTANCES] if self.has_own else [DISTANCES, 'memberships']
             if model.known_asvs is not None:
                 self.own_factor = float(model.known_asvs.length[0])
 

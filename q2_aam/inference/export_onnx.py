@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import logging
@@ -19,10 +18,11 @@ from q2_aam.config import AUTO
 from q2_aam.data.atomic import hash_file, writing_output
 from q2_aam.data.depths import LOG_COUNTS
 from q2_aam.data.sequences import A, T
-from q2_aam.errors import UserError, counted
+from q2_aam.errors import UserError, counted, missing_package
 from q2_aam.runtime.screen import print_line
 
 from .export_described import described_of, inputs_of, vocabulary_lines
+from .export_empty import with_empty_axes
 from .export_graph import ModelGraph
 from .onnx_files import INPUTS_FILE, MODEL_FILE, README_FILE, VOCABULARY_FILE
 from .onnx_readme import readme
@@ -100,9 +100,9 @@ def export_onnx(model, folder, config, say=print_line):
 
 def check_packages(packages):
     """Raise UserError, which names it, if a package that exporting needs is not installed."""
-    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+    if missing := missing_package(packages):
         raise UserError(
-            f"Exporting a model as ONNX needs the package {missing[0]}; install it with: pip install 'q2-aam[onnx]'."
+            f"Exporting a model as ONNX needs the package {missing}; install it with: pip install 'q2-aam[onnx]'."
         )
 
 
@@ -196,7 +196,7 @@ def _traced(graph, model):
             external_data=False,
             verbose=False,
         )
-    return program.model_proto.SerializeToString()
+    return with_empty_axes(program.model_proto).SerializeToString()
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ Made by {made_by}. The model is one graph, `model.onnx`, for any runtime of ONNX
 
 - A sequence is read up to nucleotide {max_length} and no further; cut longer ones. Features with the same sequence are
   one ASV: add their reads.
-- Counts or shares will do, the graph divides by the sum of a sample. A sample without reads
-  gets NaN beside others that have some; by itself it cannot be given.
+- Counts or shares will do, the graph divides by the sum of a sample. A sample without reads has no place, or only
+  places with -1; all that is said of it is NaN. There may be no ASV at all.
 - Sequences must be of the same region, orientation and trimming as those of the training: what `harmonize` mends in
   `qiime aam predict` is not in the graph. The numbers are those of `predict --p-harmonize off`.
 {ties}
@@ -69,7 +69,7 @@ def inputs_of(samples, sequences, covariates=None):
     asvs = sorted({sequence for row in rows for sequence, _ in row})
     place = {sequence: number for number, sequence in enumerate(asvs)}
     spelled = [[codes.get(letter, 5) for letter in sequence] for sequence in asvs]
-    tokens = np.zeros((len(asvs), max(map(len, spelled))), np.int32)
+    tokens = np.zeros((len(asvs), max(map(len, spelled), default=1)), np.int32)
     for number, letters in enumerate(spelled):
         tokens[number, : len(letters)] = letters
     asv_index = np.full((len(rows), max(map(len, rows))), -1, np.int32)

@@ -18,8 +18,8 @@ OF_GUESSES = 'than by a guess'
 # Those before numbers of each fold: of intervals that are not guaranteed, and of long sequences.
 OF_INTERVALS, OF_LONG = ', but this model has ', ' nucleotides of a sequence: '
 
-# Whether warnings of this context are of no interest.
-_IGNORED: contextvars.ContextVar[bool] = contextvars.ContextVar('ignored', default=False)
+# Where the texts of warnings of this context go, which nobody else is to see or hear.
+_NOTED: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar('noted', default=None)
 # For each work that is going on, the outermost first: {what a warning is about: its text}. A dict, for its order.
 _HEARD: contextvars.ContextVar[tuple[dict[str, str], ...]] = contextvars.ContextVar('heard', default=())
 
@@ -35,22 +35,46 @@ def hearing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def noting() -> Iterator[list[str]]:
+    """Give a list that gets the texts of our warnings until the end of the block, which nobody else sees or hears.
+
+    Those of other threads are as ever.
+    """
+    texts: list[str] = []
+    token = _NOTED.set(texts)
+    try:
+        if is_hearing():
+            yield texts
+            return
+        # what catches them is that of all threads, which is why actions have a hook
+        with warnings.catch_warnings():
+            warnings.simplefilter('always', AAMWarning)
+            show = warnings.showwarning
+
+            def showwarning(message, category, *where, **more):
+                if not (issubclass(category, AAMWarning) and note(message)):
+                    show(message, category, *where, **more)
+
+            warnings.showwarning = showwarning
+            yield texts
+    finally:
+        _NOTED.reset(token)
+
+
+@contextlib.contextmanager
 def ignoring() -> Iterator[None]:
     """Let nobody see or hear our warnings until the end of the block; those of other threads are as ever."""
-    token = _IGNORED.set(True)
-    try:
-        # filters are those of all threads
-        with contextlib.nullcontext() if is_hearing() else warnings.catch_warnings():
-            if not is_hearing():
-                warnings.simplefilter('ignore', AAMWarning)
-            yield
-    finally:
-        _IGNORED.reset(token)
+    with noting():
+        yield
 
 
-def is_ignoring() -> bool:
-    """Tell whether warnings are to be ignored here."""
-    return _IGNORED.get()
+def note(message: object) -> bool:
+    """Keep the text of a warning where warnings are noted; return whether they are."""
+    texts = _NOTED.get()
+    if texts is None:
+        return False
+    texts.append(str(message))
+    return True
 
 
 def is_hearing() -> bool:

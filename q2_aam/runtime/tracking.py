@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import logging
 import os
 import pathlib
@@ -22,7 +21,7 @@ import numpy as np
 from q2_aam.config.runtime import NO_TRACKER
 from q2_aam.data.atomic import read_json, write_json
 from q2_aam.data.splits import TEST, TRAINING, VALIDATION
-from q2_aam.errors import AAMWarning, UserError
+from q2_aam.errors import AAMWarning, UserError, missing_package
 
 from .figures import confusion_png, confusion_table, scatter_png
 
@@ -97,10 +96,9 @@ def check_tracker(name: str) -> None:
     """Raise UserError, in one sentence, if the packages of a tracker are not installed; 'none' needs none."""
     if name == NO_TRACKER:
         return
-    missing = [package for package in TRACKERS[name].packages if importlib.util.find_spec(package) is None]
-    if missing:
+    if missing := missing_package(TRACKERS[name].packages):
         raise UserError(
-            f'Parameter tracker is {name}, but the Python package {missing[0]} is not installed; run pip install '
+            f'Parameter tracker is {name}, but the Python package {missing} is not installed; run pip install '
             f"'q2-aam[{name}]', or set tracker to {NO_TRACKER}."
         )
 

@@ -2,12 +2,11 @@
 
 import argparse
 import dataclasses
-import importlib.util
 import signal
 import socket
 import sys
 
-from q2_aam.errors import UserError
+from q2_aam.errors import UserError, missing_package
 
 from .limits import HELP, Limits
 
@@ -55,9 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(path, host: str, port: int, limits: Limits, runtime: dict) -> None:
     """Serve the model at a path; UserError if it cannot be read, a package is missing or the address cannot be had."""
-    for name in ('fastapi', 'uvicorn'):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"Serving needs the package {name}; install it with: pip install 'q2-aam[serve]'.")
+    if missing := missing_package(('fastapi', 'uvicorn')):
+        raise UserError(f"Serving needs the package {missing}; install it with: pip install 'q2-aam[serve]'.")
     import uvicorn
 
     from .app import make_app

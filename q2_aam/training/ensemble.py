@@ -5,7 +5,6 @@ covariates, O outputs.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -26,10 +25,8 @@ from q2_aam.data.thinning import thinned
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.model.abundance_ensemble import AbundanceEnsemble, Members
 from q2_aam.model.member_arrays import EXTRA_TREES, LINEAR, PERCEPTRONS
-from q2_aam.model.perceptrons import Perceptrons
 from q2_aam.runtime.encode import sums
 from q2_aam.runtime.limits import available_cpus
-from q2_aam.runtime.memory import with_less_memory
 from q2_aam.runtime.recorder import Recorder
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
@@ -37,11 +34,10 @@ from q2_aam.stats.familiarity import Familiarity
 from q2_aam.stats.separation import distance_quantiles
 
 from .members import MemberData, deal, fit_extra_trees, fit_linear
+from .out_of_fold import SAMPLES_AT_ONCE, out_of_fold
 from .perceptrons import fit_perceptrons
 from .prepare import PreparedFit
 
-# Samples whose outputs are computed at a time.
-SAMPLES_AT_ONCE = 256
 # Members of each kind. With more samples, fewer that leave out more do as well.
 MEMBERS_OF_FEW, MEMBERS_OF_MANY, MANY_SAMPLES = 10, 5, 1000
 # The vocabulary: those found in most samples. Other ASVs are left to the transformer.
@@ -98,7 +94,7 @@ class FittedEnsemble:
         whole = self.data.abundances
         for _, abundances in thinned(whole, generator):
             data = dataclasses.replace(self.data, abundances=abundances)
-            by_kind = {kind: _out_of_fold(members, data) for kind, members in self.model.members.items()}
+            by_kind = {kind: out_of_fold(members, data) for kind, members in self.model.members.items()}
             familiarity = np.full(len(self.totals), np.nan)
             if self.domain is not None:
                 outside = self.outside + squares_outside(whole, abundances)
@@ -132,7 +128,7 @@ def fit_ensemble(prepared: PreparedFit, run: Run) -> FittedEnsemble:
         made = FITS[kind](data, known_MF, prepared, run, by_kind, noises)
         if made is not None:
             members[kind], noises[kind] = made
-            by_kind[kind] = _out_of_fold(members[kind], data)
+            by_kind[kind] = out_of_fold(members[kind], data)
     noise = np.array(list(noises.values())) * (1 - 1 / data.members)
     weights = _weigh(prepared.target, rows, by_kind, noise, run.recorder)
     # one that had to leave out a large group knows less than the others
@@ -186,24 +182,9 @@ def _with_noise(members, noise):
     return None if members is None else (members, noise(members))
 
 
-def _out_of_fold(members, data):
-    """Return for each sample the outputs of its member, float64 [N, O]."""
-    # block by block: with thousands of classes, those of all members for all samples would be gigabytes
-    blocks = []
-    for start in range(0, len(data.fold), SAMPLES_AT_ONCE):
-        fold_B = data.fold[start : start + SAMPLES_AT_ONCE]
-        features = data.features[start : start + SAMPLES_AT_ONCE]
-        if isinstance(members, Perceptrons):
-            outputs_MBO = with_less_memory(members, functools.partial(members.outputs, features))
-        else:
-            outputs_MBO = members.outputs(features)
-        blocks.append(outputs_MBO[fold_B, np.arange(len(fold_B))])
-    return np.concatenate(blocks)
-
-
 def _disagreement(model, by_kind):
     """Return how far the kinds are apart in out-of-fold outputs, float64 [N]."""
-    # block by block, as above
+    # block by block, as the outputs are computed
     return np.concatenate(
         [
             model.disagreement({kind: outputs[start : start + SAMPLES_AT_ONCE] for kind, outputs in by_kind.items()})

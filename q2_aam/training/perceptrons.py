@@ -12,7 +12,7 @@ import torch
 
 from q2_aam.data.covariates import beside
 from q2_aam.model.perceptrons import PerceptronBatch, Perceptrons, dense
-from q2_aam.runtime.memory import floats_per_chunk, with_less_memory
+from q2_aam.runtime.memory import floats_per_chunk
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator, torch_generator
 
@@ -20,6 +20,7 @@ from .effort import gain_of_kind
 from .loop import Task, run_loop
 from .members import MemberData
 from .optimizer import one_cycle
+from .out_of_fold import out_of_fold
 from .prepare import PreparedFit
 
 
@@ -99,14 +100,15 @@ def _noise(model, tried, form, prepared, data, run):
     again = model.of(np.arange(data.members))
     again.initialise(torch_generator(seed, Stream.ENSEMBLE_WEIGHTS))
     _train(again, tried, form, prepared, data, run, seed)
-    _, one = _out_of_fold(model, tried, data)
-    _, other = _out_of_fold(again, tried, data)
+    samples = _left_out(tried, data)
+    one, other = out_of_fold(model, data, samples), out_of_fold(again, data, samples)
     return float(np.square(one - other).mean() / 2)
 
 
 def _gain(model, tried, prepared, data, by_kind, noises, noise):
     """Return the share of the error of other kinds that goes with members that were tried, and the number of groups."""
-    samples, outputs = _out_of_fold(model, tried, data)
+    samples = _left_out(tried, data)
+    outputs = out_of_fold(model, data, samples)
     others = [outputs[samples] for outputs in by_kind.values()]
     noise_K = np.array([*noises.values(), noise]) * (1 - 1 / data.members)
     rows = prepared.labelled[samples]
@@ -114,11 +116,9 @@ def _gain(model, tried, prepared, data, by_kind, noises, noise):
     return gain, len(np.unique(prepared.target.groups[rows]))
 
 
-def _out_of_fold(model, tried, data):
-    """Return the samples that the members that were tried have not learned from, and their outputs for them."""
-    samples = np.flatnonzero(np.isin(data.fold, tried))
-    outputs = with_less_memory(model, lambda: model.outputs(data.features[samples]))
-    return samples, outputs[data.fold[samples], np.arange(len(samples))]
+def _left_out(tried, data):
+    """Return the samples that one of the members that were tried has not learned from."""
+    return np.flatnonzero(np.isin(data.fold, tried))
 
 
 def _train(model, members, form, prepared, data, run, seed):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .chart_parts import Columns, finished
+from .chart_parts import Columns, finished, gradient
 from .importance_charts import COLOURS, LOWERS, NOTHING, RAISES
 
 # Nucleotides of a line: as many as a phone shows, and the height of a line.
@@ -44,7 +44,7 @@ def sequence(letters, effects, nearest=''):
     colours = alt.Scale(domain=[-most, 0, most], range=[COLOURS[LOWERS], NOTHING, COLOURS[RAISES]])
     colour = alt.Color(
         field=names['effect'], type='quantitative', title='effect', scale=colours,
-        legend=alt.Legend(gradientLength=180, gradientThickness=10, tickCount=5),
+        legend=gradient(alt),
     )  # fmt: skip
     is_other = f'test(/{NEAREST}/, datum.{names["line"]})'
     layers = [

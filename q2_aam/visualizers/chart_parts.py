@@ -19,6 +19,8 @@ HEIGHT = 320
 # Name of a chart's data.
 ROWS = 'rows'
 FONT = 'Helvetica Neue, Helvetica, Arial, sans-serif'
+# Pixels of a chart on a phone, and of the names beside its rows there.
+PHONE, LABEL_ON_PHONE = 480, 175
 _TEXT = {'labelColor': 'currentColor', 'titleColor': 'currentColor'}
 CONFIG = {
     'background': 'transparent',
@@ -40,7 +42,8 @@ CONFIG = {
     'legend': {
         **_TEXT,
         'orient': 'bottom',
-        'columns': 2,
+        # side by side they would be cut on a phone
+        'columns': {'expr': f'width < {PHONE} ? 1 : 2'},
         'labelFontSize': 12,
         'titleFontSize': 12,
         'titleFontWeight': 'normal',
@@ -114,6 +117,18 @@ def finished(chart, columns, description, height=HEIGHT):
     """Return the specification of a chart of `columns`, as wide as its place, with what is read aloud of it."""
     spec = chart.properties(width='container', height=height, description=description).to_dict()
     return spec | {'config': CONFIG, 'datasets': {**spec.get('datasets', {}), ROWS: columns.values}}
+
+
+def room_for_labels(pixels):
+    """Return how long names beside the rows of a chart may be: `pixels`, or less on a phone, to leave room for it."""
+    import altair as alt
+
+    return alt.ExprRef(expr=f'containerSize()[0] < {PHONE} ? {LABEL_ON_PHONE} : {pixels}')
+
+
+def gradient(alt):
+    """Return the legend of colours that follow from numbers, no wider than the chart."""
+    return alt.Legend(gradientLength=alt.ExprRef(expr='min(180, width)'), gradientThickness=10, tickCount=5)
 
 
 def few_values(column):

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 
 from .blocks import Variant
-from .chart_parts import OURS_COLOUR, PALETTE, ROWS, Columns, colour_variants, few_values, finished
+from .chart_parts import OURS_COLOUR, PALETTE, ROWS, Columns, colour_variants, few_values, finished, room_for_labels
 
 # Height of one row of a chart with rows.
 ROW = 26
+# Characters that are as wide as a chart on a phone.
+LEVEL = 36
 # Ends of an interval, as they are drawn.
 ENDS = ('from', 'to')
 
@@ -108,7 +110,7 @@ def intervals(frames, title, marked=None, shares=False):
     names = columns.names
     y = alt.Y(
         field=names['label'], type='nominal', title=None, sort=labels_of(columns),
-        axis=alt.Axis(labelLimit=220, grid=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=room_for_labels(220), grid=False, domain=False, ticks=False),
     )  # fmt: skip
     scale = alt.Scale(domain=[0, 1]) if shares else alt.Scale(zero=False)
     axis = alt.Axis(tickCount=5, titleAnchor='end', format='.0%' if shares else alt.Undefined)
@@ -186,10 +188,12 @@ def heatmap(frame, titles, formatted='d'):
         name: {'field': columns.names[title], 'type': 'nominal', 'title': title, 'sort': [str(one) for one in order]}
         for name, title, order in (('y', titles[0], frame.index), ('x', titles[1], frame.columns))
     }
+    # short names fit below their columns, also on a phone
+    level = len(frame.columns) * (max(len(str(name)) for name in frame.columns) + 1) <= LEVEL
     value = columns.names['value']
     highest = float(np.nanmax(frame.to_numpy(dtype=float))) or 1.0
     chart = columns.chart.encode(
-        x=alt.X(**places['x'], axis=alt.Axis(labelAngle=-40, grid=False, domain=False, ticks=False)),
+        x=alt.X(**places['x'], axis=alt.Axis(labelAngle=0 if level else -40, grid=False, domain=False, ticks=False)),
         y=alt.Y(**places['y'], axis=alt.Axis(grid=False, domain=False, ticks=False)),
         tooltip=columns.tooltip(list(long.columns)),
     )

@@ -6,9 +6,10 @@ import pandas as pd
 from q2_aam.evaluation.class_curves import curves_of_class, reliability
 from q2_aam.evaluation.comparison import paired_difference
 from q2_aam.evaluation.error_analysis import mean_with_interval
+from q2_aam.evaluation.evaluated import FLAG
 from q2_aam.evaluation.out_of_fold import MAJORITY, OURS, OutOfFold
 from q2_aam.evaluation.verdict import COMPARED
-from q2_aam.stats.metrics import classification_metrics
+from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics
 
 from . import charts
 from .blocks import Facts, Figure, Heading, Table, Text, Variant, percent
@@ -18,6 +19,7 @@ from .evaluate_page import (
     compared_with,
     error_analysis_blocks,
     errors_by_column,
+    extra_targets_blocks,
     samples_and_groups,
     verdict_of_metrics,
     with_colours,
@@ -31,6 +33,10 @@ CURVE_TITLES = {
     'roc': ('ROC', 'false positive rate', 'true positive rate'),
     'precision': ('Precision and recall', 'recall', 'precision'),
 }
+# Probabilities that are closer to the share that is right, on average, can be taken at their word.
+MAX_SURPLUS = 0.05
+# Classes are unbalanced where one has so many times the samples of another.
+UNBALANCED = 1.5
 
 
 def blocks_of_classes(seen, metrics):
@@ -48,6 +54,7 @@ def blocks_of_classes(seen, metrics):
         _by_class(seen),
         *_probabilities(seen),
         *baselines_blocks(metrics, [], 'balanced_error_rate', 'balanced error rate'),
+        *extra_targets_blocks(seen, metrics),
         Heading('Errors by column'),
         *(errors_by_column(seen, ERROR_RATE) or [Text('There is no column by which samples can be divided.')]),
         *error_analysis_blocks(seen),
@@ -145,24 +152,61 @@ def _probabilities(seen):
     spec = charts.curves(
         bins, ('probability of the predicted class', 'share that is right'), (0, 1), (0, 1), points=True
     )
+    surplus = float(np.average(bins['x'] - bins['y'], weights=bins['samples']))
     return [
         Heading('Probabilities'),
         *(_curves(seen, kind) for kind in CURVE_TITLES),
         Figure(
             'reliability', 'Reliability', 'Bins of as many samples each, by the probability of their predicted class; '
-            f'the band is a 95 % interval. {_trusted(bins)}', spec,
+            f'the band is a 95 % interval. {_trusted(surplus)}{_why(seen, surplus)}', spec,
         ),
         *_by_depth(seen),
     ]  # fmt: skip
 
 
-def _trusted(bins):
-    """Say whether probabilities can be taken at their word."""
-    surplus = float(np.average(bins['x'] - bins['y'], weights=bins['samples']))
-    if abs(surplus) < 0.05:
+def _trusted(surplus):
+    """Say whether probabilities can be taken at their word, by how much they exceed the share that is right."""
+    if abs(surplus) < MAX_SURPLUS:
         return 'Probabilities can be taken at their word, on average.'
     kind = 'overconfident: probabilities are higher' if surplus > 0 else 'underconfident: probabilities are lower'
     return f'Predictions are {kind} than the share that is right, by {abs(surplus):.2g} on average.'
+
+
+def _why(seen, surplus):
+    """Say that probabilities assume classes that are equally common, as training does by default, where that shows.
+
+    It shows where probabilities that are multiplied by the shares of their classes come nearer to these shares on
+    average and have a lower log loss. Those of a training by the classes as they are would take these shares twice.
+    """
+    # flags come with predictions of this package, which has the parameter
+    if FLAG not in seen.frame:
+        return ''
+    sizes = seen.frame['true'].value_counts().reindex(list(seen.classes), fill_value=0).to_numpy()
+    if sizes.max() < UNBALANCED * sizes.min():
+        return ''
+    share_C, given_NC = sizes / sizes.sum(), seen.probabilities.to_numpy()
+    common_NC = given_NC * np.maximum(sizes, 0.5)
+    common_NC /= common_NC.sum(axis=1, keepdims=True)
+    true_N = seen.frame['true'].map({name: number for number, name in enumerate(seen.classes)}).to_numpy()
+    away_C, left_C = (np.abs(shares_NC.mean(axis=0) - share_C) for shares_NC in (given_NC, common_NC))
+    nearer = left_C.max() <= away_C.max() / 2 and _log_loss(common_NC, true_N) < _log_loss(given_NC, true_N)
+    right = common_NC.argmax(axis=1) == true_N
+    rest = (common_NC.max(axis=1) - right).mean()
+    off = abs(surplus) >= MAX_SURPLUS
+    if away_C.max() < MAX_SURPLUS or not nearer or (off and abs(rest) > abs(surplus) / 2):
+        return ''
+    worst = away_C.argmax()
+    return (
+        f' {"The reason:" if off else "Not so those of single classes:"} class_weights balanced, the default of '
+        'fit-classifier, makes probabilities for samples among which all classes are equally common; that of '
+        f'{seen.classes[worst]} is {given_NC[:, worst].mean():.2g} on average, while its share of these samples is '
+        f'{share_C[worst]:.2g}. Train with class_weights none for probabilities at the shares of classes in the '
+        'training samples.'
+    )
+
+
+def _log_loss(shares_NC, true_N):
+    return -np.log(np.maximum(shares_NC[np.arange(len(true_N)), true_N], MIN_PROBABILITY)).mean()
 
 
 def _curves(seen, kind):

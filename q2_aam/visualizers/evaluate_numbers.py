@@ -18,6 +18,7 @@ from .evaluate_page import (
     compared_with,
     error_analysis_blocks,
     errors_by_column,
+    extra_targets_blocks,
     samples_and_groups,
     verdict_of_metrics,
     with_colours,
@@ -54,6 +55,7 @@ def blocks_of_numbers(seen, metrics, coverage):
         *baselines_blocks(
             metrics, [(name, one) for name, one in differences.items() if name in seen.baselines], 'mae', MEAN_ERROR
         ),
+        *extra_targets_blocks(seen, metrics),
         Heading('Errors by column'),
         *(errors_by_column(seen, MEAN_ERROR) or [Text('There is no column by which samples can be divided.')]),
         *error_analysis_blocks(seen),

@@ -18,8 +18,9 @@ from q2_aam.data.applicability import (
 from q2_aam.errors import counted
 from q2_aam.evaluation.error_analysis import bins_of, errors_by_category, explain_errors
 from q2_aam.evaluation.evaluated import FLAG, READ
+from q2_aam.evaluation.extra_targets import is_of_extra_target, table_of_metrics
 from q2_aam.evaluation.out_of_fold import GUESS, OURS
-from q2_aam.evaluation.verdict import ALL, DIFFERENCE
+from q2_aam.evaluation.verdict import ALL, DIFFERENCE, WEIGHTS
 
 from . import charts
 from .blocks import Figure, Heading, Table, Text
@@ -71,6 +72,22 @@ def verdict_of_metrics(metrics):
     notes = metrics.set_index('metric')['note'].dropna()
     warned = notes[notes.index == 'warning']
     return str(notes.get('verdict', '')), list(warned)
+
+
+def extra_targets_blocks(seen, metrics):
+    """Return the section on extra targets, or nothing where none were learned."""
+    table = seen.extra_targets if metrics is None else table_of_metrics(metrics)
+    if table.empty:
+        return []
+    caption = (
+        'Further columns that the network has learned beside the target, out of fold: mean absolute error (mae), R2 '
+        'and correlation (r), and the errors of guessing the median and, of the first 8 columns, of a random forest. '
+        'A difference is the 95 % interval of the error of the network minus the other one, and respects groups: '
+        'below 0, the network errs less.'
+        if metrics is not None
+        else 'Further columns that the network has learned beside the target, in samples with a true value.'
+    )
+    return [Heading('Extra targets'), Table('extra-targets', 'Every extra target', caption, table)]
 
 
 def colour_columns(seen):
@@ -151,11 +168,13 @@ def baselines_blocks(metrics, computed, first, words):
         Figure(
             'baselines', f'Difference in {words}',
             f'{OURS} minus each baseline, on the same samples, with a 95 % interval that respects groups: left of 0, '
-            f'{OURS} errs less.', charts.intervals({'': drawn}, f'{OURS} minus baseline: {words}', marked=0.0)[0],
+            f'{OURS} errs less.{_weights_of(metrics)}',
+            charts.intervals({'': drawn}, f'{OURS} minus baseline: {words}', marked=0.0)[0],
         ),
     ]  # fmt: skip
     if of_all is not None:
-        scores = of_all[of_all['against'].isna() & ~of_all['metric'].isin(['verdict', 'warning'])]
+        scores = of_all[of_all['against'].isna() & ~of_all['metric'].isin(['verdict', 'warning', WEIGHTS])]
+        scores = scores[~is_of_extra_target(scores)]
         wide = scores.pivot_table(index='method', columns='metric', values='value', sort=False)
         blocks.append(
             Table(
@@ -171,6 +190,13 @@ def baselines_blocks(metrics, computed, first, words):
             Table('methods', 'Differences', 'Computed from the details.', drawn.set_index('label'), beside=True)
         )
     return blocks
+
+
+def _weights_of(metrics):
+    """Return the sentence that says with which weights baselines have learned, if any."""
+    if metrics is None:
+        return ''
+    return ''.join(f' {note}' for note in metrics.loc[metrics['metric'] == WEIGHTS, 'note'])
 
 
 def _named(name, guesses):

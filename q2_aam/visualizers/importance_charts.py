@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .blocks import Variant
-from .chart_parts import OURS_COLOUR, PALETTE, ROWS, Columns, finished
+from .chart_parts import OURS_COLOUR, PALETTE, ROWS, Columns, finished, gradient, room_for_labels
 from .charts import height_of, labels_of, row_patches
 
 # What raises a prediction, and what lowers it: two colours that everyone tells apart, and a side of 0 each.
@@ -35,7 +35,7 @@ def bars(frames, unit):
     names = columns.names
     y = alt.Y(
         field=names['label'], type='nominal', title=None, sort=labels_of(columns),
-        axis=alt.Axis(labelLimit=210, grid=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=room_for_labels(210), grid=False, domain=False, ticks=False),
     )  # fmt: skip
     axis = alt.Axis(tickCount=5, titleAnchor='end')
     colour = alt.Color(
@@ -129,11 +129,11 @@ def signed_heatmap(long, rows, columns, titles, height=None, legend='effect'):
         ),
         y=alt.Y(
             field=by_row, type='nominal', title=titles[0], sort=list(rows),
-            axis=alt.Axis(labelLimit=210, ticks=False, domain=False, grid=False),
+            axis=alt.Axis(labelLimit=room_for_labels(210), ticks=False, domain=False, grid=False),
         ),
         color=alt.Color(
             field=value, type='quantitative', title=legend, scale=colours,
-            legend=alt.Legend(gradientLength=180, gradientThickness=10, tickCount=5),
+            legend=gradient(alt),
         ),
         tooltip=data.tooltip(list(long.columns)),
     )  # fmt: skip

@@ -15,6 +15,12 @@ TABLES = 'tables'
 # What could end the element that holds the JSON, or begin another: Altair leaves them as they are.
 ESCAPES = {ord('<'): '\\u003c', ord('>'): '\\u003e', ord('&'): '\\u0026'}
 DIGITS = 4
+# Characters from which on text gets room for half of it on a line, and the most that it gets: a column that is pressed
+# to one word a line makes its rows as tall as a screen.
+SHORT, MAX_ROOM = 16, 44
+# Characters from which on text is long. A table with such text behind its first column is wordy: on a phone, where that
+# text would be beyond the edge, its rows are cards.
+LONG = 33
 
 
 def write_page(output_dir, title, blocks):
@@ -132,17 +138,29 @@ def _cells(table):
     numeric = [pd.api.types.is_numeric_dtype(shown[column]) for column in shown]
     rows = [
         [
-            {'text': _written(value), 'sort': value if number else '', 'number': number}
-            for value, number in zip(row, numeric)
+            {
+                'text': (text := _written(value)),
+                'sort': value if number else '',
+                'number': number,
+                'room': _room(text) if place and not number else 0,
+                'long': bool(place) and not number and len(text) >= LONG and ' ' in text,
+            }
+            for place, (value, number) in enumerate(zip(row, numeric))
         ]
         for row in shown.itertuples(index=False)
     ]
     return {
+        'wordy': any(cell['long'] for row in rows for cell in row),
         'header': list(zip(map(str, shown.columns), numeric)),
         'rows': rows,
         'more': len(frame) - len(shown),
         'total': len(frame),
     }
+
+
+def _room(text):
+    """Return how many characters of a cell's text a line has to hold, 0 where none must be broken."""
+    return min(MAX_ROOM, len(text) // 2 + 2) if len(text) >= SHORT and ' ' in text else 0
 
 
 def _written(value):

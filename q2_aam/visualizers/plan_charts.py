@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from . import charts
-from .chart_parts import OURS_COLOUR, Columns, finished
+from .chart_parts import OURS_COLOUR, Columns, finished, room_for_labels
 
 MAX_BINS = 24
 
@@ -50,7 +50,7 @@ def class_sizes(values, groups):
         x=alt.X(field=names['samples'], type='quantitative', title='samples'),
         y=alt.Y(
             field=names['class'], type='nominal', title=None, sort=list(sizes['class']),
-            axis=alt.Axis(labelLimit=220, grid=False, domain=False, ticks=False),
+            axis=alt.Axis(labelLimit=room_for_labels(220), grid=False, domain=False, ticks=False),
         ),
         tooltip=columns.tooltip(list(names)),
     )  # fmt: skip

@@ -1,14 +1,20 @@
 """Faults that are planted in a study are found, each by its name, and nothing is found in the study without them."""
 
 import dataclasses
+import threading
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from q2_aam.actions.messages import warnings_given, warnings_to_user
 from q2_aam.data.sequences import encode, reverse_complement
+from q2_aam.errors import AAMWarning
+from q2_aam.evaluation import plan_study
 from q2_aam.evaluation.plan import ERROR, NOTE, TITLES, WARNING, Finding, as_frame, from_message, verdict
 from q2_aam.evaluation.plan_study import Given, look
+from q2_aam.runtime.heard import noting
 from tests.evaluation.planned import LENGTH, hashed, make_sequences, make_study
 
 
@@ -24,7 +30,7 @@ def found(tmp_path):
     def run(study, **more):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         given = {'target': study.target, 'groups': study.groups, 'batches': study.batches} | more
-        looked = look(Given(*study.write(folder), **given))
+        looked = look(Given(*study.write(folder), **given), noting)
         return {one.fault: one for one in looked.findings}
 
     return run
@@ -284,7 +290,11 @@ def test_features_without_sequences_are_told_with_what_an_encoder_knows_of_them(
     given = Given(table, target=study.target, groups=study.groups, batches=study.batches)
 
     def found(**more):
-        return {one.where: one for one in look(dataclasses.replace(given, **more)).findings if one.fault != 'few_near'}
+        return {
+            one.where: one
+            for one in look(dataclasses.replace(given, **more), noting).findings
+            if one.fault != 'few_near'
+        }
 
     assert set(found()) == {'table'}
     assert found()['table'].severity == NOTE and "(e.g. 'OTU" in found()['table'].what
@@ -296,12 +306,14 @@ def test_features_without_sequences_are_told_with_what_an_encoder_knows_of_them(
         'The encoder reads sequences, but the features of the table have none.'
     )
     table, fasta = study.write(tmp_path / 'sequences')
-    other = look(Given(table, fasta, target=study.target, groups=study.groups, max_length=16, known=known)).findings
+    other = look(
+        Given(table, fasta, target=study.target, groups=study.groups, max_length=16, known=known), noting
+    ).findings
     assert [one.severity for one in other if one.fault == 'names'] == [ERROR]
     # a third of the reads is known
     few = learn_features(read, np.arange(len(read)))
     few = dataclasses.replace(few, ids=[f'X{name}' for name in few.ids])
-    one = next(one for one in look(dataclasses.replace(given, max_length=16, known=few)).findings if
+    one = next(one for one in look(dataclasses.replace(given, max_length=16, known=few), noting).findings if
                one.fault == 'few_near')  # fmt: skip
     assert one.severity == ERROR and one.what.startswith('0% of the reads are in features that the encoder knows')
 
@@ -316,3 +328,30 @@ def test_every_fault_has_a_title_and_the_gravest_comes_first():
 def test_a_message_becomes_a_finding_whose_end_says_what_to_do():
     one = from_message(ERROR, 'target', 'column age', 'It is wrong; correct it, or leave it.')
     assert (one.what, one.action) == ('It is wrong.', 'Correct it, or leave it.')
+
+
+def test_warnings_of_other_threads_are_none_of_a_plan_and_reach_their_user(study, tmp_path, monkeypatch):
+    read, inside, warned, said = plan_study.sequences_of, threading.Event(), threading.Event(), []
+
+    def slowly(*given):
+        inside.set()
+        assert warned.wait(20)
+        warnings.warn('of the plan', AAMWarning)
+        return read(*given)
+
+    def run():
+        with warnings_to_user():
+            said.append(look(Given(*study.write(tmp_path / 'study'), target=study.target), noting))
+            said.append(warnings_given())
+
+    monkeypatch.setattr(plan_study, 'sequences_of', slowly)
+    thread = threading.Thread(target=run)
+    with warnings_to_user():
+        thread.start()
+        assert inside.wait(20)
+        warnings.warn('of another', AAMWarning)
+        warned.set()
+        thread.join()
+        assert warnings_given() == ['of another']
+    looked, given = said
+    assert [one.what for one in looked.findings if one.fault == 'sequences'] == ['of the plan'] and given == []

@@ -211,6 +211,21 @@ def test_a_sample_without_reads_has_no_prediction_and_padding_changes_nothing():
     assert beside['prediction'][1] == pytest.approx(alone['prediction'][0], abs=1e-6)
 
 
+@pytest.mark.parametrize('kind', ['regressor', 'classifier', 'encoder'])
+def test_nothing_is_said_of_a_sample_without_reads_whatever_the_model_is(tmp_path, kind):
+    # without a limit NaN would come from a division by no reads
+    model = bundle.load(changed(FROZEN / kind, tmp_path / 'model', max_asvs_per_sample=3))
+    samples, sequences = samples_of(FROZEN / 'table.biom')
+    first = next(iter(samples))
+    found = run_graph(model, {'empty': {}, first: samples[first]}, sequences)
+    for name, values in found.items():
+        nothing = np.isnan(values) if values.dtype.kind == 'f' else values == -1
+        assert nothing[0].all(), name
+        assert not nothing[1].all() or name == 'familiarity', name
+    if kind == 'encoder':
+        assert np.isnan(found['distances'][1]).tolist() == [True, False]
+
+
 def test_features_of_one_sequence_are_one_asv_and_long_ones_are_cut():
     model = bundle.load(FROZEN / 'regressor')
     samples, sequences = samples_of(FROZEN / 'table.biom')

@@ -65,6 +65,9 @@ def test_a_runtime_of_onnx_gives_what_predict_gives_as_the_page_says(tmp_path):
     # one sample of one ASV, and one letter
     alone = run({'one': {'x': 3}}, {'x': 'A'})
     assert alone['prediction'].shape == (1,) and np.isfinite(alone['prediction']).all()
+    # samples without reads have no prediction, also where there is no other sample, and no ASV at all
+    empty = run({'one': {}, 'other': {'x': 0}}, {'x': 'A'})
+    assert all(values.shape == (2,) and np.isnan(values).all() for values in empty.values())
     described = json.loads((tmp_path / 'onnx' / 'inputs.json').read_text('utf-8'))
     assert (
         described['weights_sha256']
@@ -81,6 +84,8 @@ def test_classes_and_their_probabilities_come_out_of_the_runtime(tmp_path):
     samples, sequences = samples_of(table)
     found = run({name: samples[name] for name in probabilities.index}, sequences)
     np.testing.assert_allclose(found['probabilities'], probabilities.to_numpy(), atol=1e-5)
+    empty = run({'one': {}}, {})
+    assert empty['prediction'].tolist() == [-1] and np.isnan(empty['probabilities']).all()
 
 
 @needs_onnx

@@ -74,7 +74,7 @@ def test_every_tracker_is_a_choice_an_extra_and_a_module():
 
 @pytest.mark.parametrize('name', TRACKERS)
 def test_a_package_that_is_missing_is_one_sentence_before_anything_begins(name, monkeypatch, work_dir):
-    monkeypatch.setattr(tracking.importlib.util, 'find_spec', lambda package: None)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda package: None)
     config = PretrainConfig.from_flat({'tracker': name, 'device': 'cpu'})
     package = TRACKERS[name].packages[0]
     expected = (

@@ -99,6 +99,12 @@ def test_a_matrix_has_a_cell_for_each_pair():
     assert marks(spec) == ['rect', 'text'] and [row['c2'] for row in spec['datasets']['rows']] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize('names, angle', [(['bd', 'fd'], 0), (['vaginal posterior fornix', 'vaginal introitus'], -40)])
+def test_names_of_columns_are_level_where_there_is_room_for_them_on_a_phone(names, angle):
+    spec = charts.heatmap(pd.DataFrame(np.eye(2), names, names), ('true class', 'predicted class'))
+    assert spec['layer'][0]['encoding']['x']['axis']['labelAngle'] == angle
+
+
 def test_lines_have_a_band_where_there_is_one():
     frame = pd.DataFrame({'x': [0, 1], 'y': [0, 1], 'series': 'a'})
     assert marks(charts.curves(frame, ('x', 'y'))) == ['line']

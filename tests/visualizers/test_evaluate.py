@@ -167,6 +167,56 @@ def test_the_page_of_classes_begins_with_the_share_that_is_right(classes, page):
     assert 'In the mean over classes, ' in made.text and 'always guessing the most frequent class' in made.text
 
 
+def of_two_classes(prior, of_cases):
+    """Return details and truth of 400 samples of which one in eight is a case.
+
+    A sign is seen in a share `of_cases` of the cases, and in one in five of the other samples. The probabilities follow
+    from it alone, and are right where a share `prior` of the samples are cases.
+    """
+    ids = pd.Index([f'S{number:03d}' for number in range(400)], name='id')
+    case, place = np.arange(400) % 8 == 0, np.arange(400) // 8
+    sign = np.where(case, place < of_cases * 50, place < 10)
+    odds = prior / (1 - prior) * np.where(sign, of_cases / 0.2, (1 - of_cases) / 0.8)
+    shares = pd.DataFrame({'case': odds / (1 + odds), 'control': 1 / (1 + odds)}, ids)
+    details = pd.DataFrame({'part': 'test', 'prediction': shares.idxmax(axis=1), 'flag': 'ok'}, ids)
+    truth = pd.Series(np.where(case, 'case', 'control'), ids, name='status').astype(object)
+    return details.join(shares.add_prefix('probability_')), truth
+
+
+@pytest.mark.parametrize(
+    'prior, of_cases, trusted, why',
+    [
+        (0.5, 0.8, True, 'Not so those of single classes: '),
+        (0.5, 0.3, False, 'The reason: '),
+        (0.125, 0.8, True, ''),
+    ],
+)
+def test_the_page_says_that_probabilities_are_off_since_the_training_was_balanced(page, prior, of_cases, trusted, why):
+    details, truth = of_two_classes(prior, of_cases)
+    made = page(
+        predictions=as_format(PredictionsFormat, details['prediction'].rename('status')),
+        details=details,
+        truth=qiime2.CategoricalMetadataColumn(truth),
+    )
+    caption = made.text.split('id="figure-reliability"')[1].split('</figcaption>')[0].split('<figcaption>')[1]
+    assert ('can be taken at their word' in caption) == trusted
+    assert ('underconfident: probabilities are lower' in caption) != trusted
+    assert (f'{why}class_weights balanced, the default of fit-classifier, makes' in caption) == bool(why)
+    assert ('its share of these samples is 0.' in caption) == bool(why)
+    assert ('Train with class_weights none' in caption) == bool(why)
+
+
+def test_probabilities_of_another_plugin_are_not_said_to_follow_from_our_parameter(page):
+    details, truth = of_two_classes(0.5, 0.3)
+    shares = details.filter(like='probability_').rename(columns=lambda name: name.removeprefix('probability_'))
+    made = page(
+        predictions=as_format(PredictionsFormat, details['prediction'].rename('status')),
+        probabilities=as_format(ProbabilitiesFormat, shares),
+        truth=qiime2.CategoricalMetadataColumn(truth),
+    )
+    assert 'underconfident' in made.text and 'class_weights' not in made.text
+
+
 def test_predictions_alone_are_enough(classes, page, specs):
     # as q2-sample-classifier gives them
     made = page(

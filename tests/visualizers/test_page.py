@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import subprocess
 import sys
 
@@ -42,8 +43,8 @@ def blocks(text):
 
 
 def test_text_from_metadata_adds_no_element_to_a_page():
-    # as long, so that it is laid out alike
-    harmless = 'x' * len(PAYLOAD)
+    # as long and with spaces, so that it is laid out alike
+    harmless = re.sub(r'\S', 'x', PAYLOAD)
     plain, attacked = Tags(body(harmless, blocks(harmless))), Tags(body(PAYLOAD, blocks(PAYLOAD)))
     assert attacked.counts == plain.counts
     assert attacked.attributes == plain.attributes and 'onerror' not in attacked.attributes
@@ -90,8 +91,36 @@ def test_a_column_of_sentences_is_not_pressed_to_one_word_a_line(tmp_path):
     frame = pd.DataFrame({'id': ['a'], 'said': ['It lies farther from the training samples than nearly all.']})
     write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame)])
     text = (tmp_path / 'index.html').read_text('ascii')
-    assert '<td>a</td><td class="aam-long">It lies farther' in text
-    assert '.aam-long { min-width: 44ch; }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
+    assert 'class="aam-roomy aam-long" style="--room: 31ch">It lies farther' in text
+    assert '.aam-roomy { min-width: var(--room); }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
+
+
+# Of each row of a table that is drawn: its height, and where the rightmost of its cells ends.
+ROWS = """
+  return [...document.querySelectorAll('tbody tr')].map((row) => [
+    row.getBoundingClientRect().height, Math.max(...[...row.cells].map((cell) => cell.getBoundingClientRect().right)),
+  ]);
+"""
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_row_with_a_sentence_is_a_card_that_is_read_without_scrolling_sideways(tmp_path, browser):
+    sentence = 'Errors are larger where it is higher, and samples of one group are permuted together.'
+    frame = pd.DataFrame({'column': ['age'], **{f'number {n}': [n / 3] for n in range(7)}, 'said': [sentence]})
+    write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame)])
+    for width, card in ((500, True), (1200, False)):
+        asked = browser(tmp_path, ROWS, width)
+        ((height, right),) = asked.answer
+        assert asked.faults == [] and right <= width and (height > 100) == card
+
+
+def test_cells_are_labelled_where_rows_become_cards_and_nowhere_else(tmp_path):
+    frame = pd.DataFrame({'id': ['a'], 'n': [3], 'said': ['It lies farther from the training samples than all.']})
+    write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame), Table('short', 'Short', '', frame[['id']])])
+    said, short = (tmp_path / 'index.html').read_text('ascii').split('id="table-short"')
+    assert '<td role="cell" data-label="n" class="aam-number" data-sort="3">3</td>' in said
+    assert 'aam-wordy' in said and said.count('role="row"') == 2
+    assert 'data-label' not in short and 'role="row"' not in short
 
 
 @pytest.mark.parametrize('ending, start', [('.svg', b'<svg'), ('.png', b'\x89PNG')])
