@@ -21,7 +21,7 @@ OF_AAM = {
     'asv_choice': 'asv-sampling',
     'asv_layers': 'attention-layers',
     'attention_heads': 'attention-heads',
-    'batch_size': 'batch-size',
+    'batch_size': 'batch-size, auto-batch-size',
     'category_weights': 'categorical-loss-weights',
     'class_weights': 'class-weights',
     'compile': 'compile-model',
@@ -75,7 +75,7 @@ OF_AAM = {
 }
 # Options of AAM that have no counterpart, and why.
 LEFT_OUT = {
-    'asv-chunk-size, gradient-checkpointing, auto-batch-size, target-effective-batch-size, use-expandable-segments': (
+    'asv-chunk-size, gradient-checkpointing, target-effective-batch-size, use-expandable-segments': (
         'Work is cut into chunks by max_memory_gb, and computed again where memory asks for it; results are the same.'
     ),
     'attn-implementation, tf32': 'PyTorch chooses; precision says what is given up.',
@@ -105,6 +105,17 @@ LEFT_OUT = {
     'target-layer-norm': 'What the head reads is always normalised.',
     'target-penalty': 'The weight of the target is 1; those of other losses are relative to it.',
     'val-prediction-passes': 'Epochs are compared by one reading of all ASVs, which is the same in each.',
+}
+# Options that change nothing by default, and what they brought on a study.
+TRIED = {
+    'abundance_weight': (
+        'It did not help. Encoders were pretrained on the 875 samples of recipe/demo.sh with weight 0 and with 1, '
+        'from the same seed, and the age of the infants was cross-validated from each in 3 folds (seeds 1, 2 and 3). '
+        'The mean absolute error of the network alone was 4.12, 5.00 and 4.27 months without, 4.57, 5.05 and 4.38 '
+        'with masked abundances; that of the default model was 3.59, 3.79 and 4.08 either way, since the network had '
+        'no share in it. Distances of held-out samples suffered: R2 0.98, 0.97 and 0.98 without, 0.96, 0.95 and 0.95 '
+        'with them.'
+    ),
 }
 ACTIONS = {
     'PretrainConfig': 'pretrain',
@@ -145,6 +156,8 @@ def allowed(opt) -> str:
         words = kind if opt.low is None else f'{kind}, {opt.low:g} to {opt.high:g}'
         if opt.auto:
             words += f', {", ".join((options.AUTO, *opt.words))}'
+        if opt.ranges:
+            words += ', or a range such as 2:4'
     return f'list of: {words}' if opt.many else words
 
 
@@ -174,6 +187,8 @@ def page() -> str:
         parts.append(f'\n## {group.capitalize()}\n\n| Option | Actions | Default | Allowed | What it does | AAM |\n')
         parts.append('|---|---|---|---|---|---|\n')
         parts += [f'| {" | ".join(line)} |\n' for line in sorted(lines)]
+    parts.append('\n## Options that were tried\n\n| Option | What it brought |\n|---|---|\n')
+    parts += [f'| `{name}` | {found} |\n' for name, found in sorted(TRIED.items())]
     parts.append('\n## Options of AAM that are left out\n\n| Option | Why |\n|---|---|\n')
     parts += [f'| {name} | {why} |\n' for name, why in sorted(LEFT_OUT.items())]
     return ''.join(parts)

@@ -24,11 +24,9 @@ from q2_aam.config import (
     PredictConfig,
 )
 from q2_aam.data.covariate_schema import select_covariates
-from q2_aam.data.given_splits import aligned_to, folds_of, plan_of
+from q2_aam.data.given_splits import aligned_to, folds_of
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
-from q2_aam.errors import UserError
-from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
-from q2_aam.evaluation.sites import plan_sites
+from q2_aam.evaluation.folds import check_classes, plan_folds
 from q2_aam.runtime.content import hash_files, hash_frame, hash_series
 from q2_aam.runtime.pipeline_seed import seed_of_pipeline
 from q2_aam.types import (
@@ -43,6 +41,7 @@ from q2_aam.visualizers.citations import cite
 
 from .clades import CLADES, CLADES_OF_TRAINING, hashes_of_clades
 from .cross_validate_baselines import with_column
+from .cross_validate_plan import extra_targets_of, given_plan, parts_of, sites_of, weights_of_part, words_of_weights
 from .cross_validate_steps import register_steps
 from .examples_cross_validate import cross_validate_classifier_example, cross_validate_example
 from .fit import group_names
@@ -83,6 +82,13 @@ SITES_DESCRIPTION = (
 
 OF_BASELINES = 'Random forest, extra trees and the linear baseline get them, too, one column a category.'
 
+OF_EXTRA_TARGETS = (
+    ' Metrics and details tell how well they are predicted out of fold, beside guessing the median and, of the first '
+    '8, a random forest.'
+)
+
+OF_WEIGHTS = ' Random forest, extra trees and the linear baseline learn with them, too.'
+
 OF_SCALE_BY = ' Random forest, extra trees and the linear baseline get it as a covariate.'
 
 SPLIT_DESCRIPTION = (
@@ -98,9 +104,9 @@ OUTPUT_DESCRIPTIONS = {
     'baseline, and the applicability of the models to it.',
     'metrics': 'One row per metric: the verdict, then the warnings (both in column note); the difference between this '
     'model and each baseline with its 95 % confidence interval (below 0: this model has the smaller error); the '
-    'metrics of each method (means over repeats) over all folds and in each fold; with sites, those on all sites '
-    'left out and on each (column fold), and the share of samples that are flagged there. It can be viewed as '
-    'metadata.',
+    'metrics of each method (means over repeats) over all folds and in each fold, and those of extra targets '
+    '(extra_mae and so on; their name in column note); with sites, those on all sites left out and on each '
+    '(column fold), and the share of samples that are flagged there. It can be viewed as metadata.',
 }
 
 
@@ -199,11 +205,12 @@ def _cross_validate(
     if named is None:
         plan = plan_folds(labels.values, labels.groups, how.folds, how.repeats, seed, how.leave_one_group_out)
     else:
-        plan = _given_plan(labels, named, how)
+        plan = given_plan(labels, named, how)
     if kind is CLASSES:
         check_classes(labels.values, labels.groups, plan)
     # after the folds, every site is left out once
-    site_folds = [] if places is None else _sites(places, labels, kind)
+    site_folds = [] if places is None else sites_of(places, labels, labels.values if kind is CLASSES else None)
+    extra = extra_targets_of(frame_of(more['extra_targets']), metadata.name, groups, config.training)
     target = pd.Series(labels.values, index=pd.Index(labels.sample_ids, name='id'), name=labels.name)
     fit, predict = ctx.get_action('aam', kind.fit), ctx.get_action('aam', '_predict_fold')
     filter_samples, score = ctx.get_action('aam', '_filter_samples'), ctx.get_action('aam', '_score_baselines')
@@ -212,16 +219,16 @@ def _cross_validate(
     # those of this function; those of the fits come with their histories
     warned = warnings_given()
     details, histories, baselines = [], [], []
-    for seed_of_fold, learned, tested in _parts(plan, site_folds, seed):
-        training = target[learned]
+    for part in parts_of(plan, site_folds, seed):
+        training = target[part.learned]
         column = kind.column(training)
-        (training_table,) = filter_samples(table, metadata=_ids(training))
+        (training_table,) = filter_samples(table, metadata=_ids(training), said=part.line)
         # without the labels of these samples
-        (test_table,) = filter_samples(table, metadata=_ids(target[tested]))
+        (test_table,) = filter_samples(table, metadata=_ids(target[part.tested]))
         model, *_, history = fit(
             table=training_table, metadata=column, sequences=sequences, encoder=encoder,
             distance_matrix=distance_matrix, groups=groups, covariates=covariates, **more,
-            **of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fold}),
+            **of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': part.seed}),
         )  # fmt: skip
         # predict, whose warnings nobody reads where folds are computed in parallel
         (predicted,) = predict(
@@ -233,7 +240,8 @@ def _cross_validate(
         if how.baselines:
             (scored,) = score(
                 training_table=training_table, test_table=test_table, distance_matrix=distance_matrix,
-                metadata=column, covariates=known, random_seed=seed_of_fold, threads=values['threads'],
+                metadata=column, covariates=known, random_seed=part.seed, threads=values['threads'],
+                sample_weights=weights_of_part(part, labels, columns, config.training), extra_targets=extra,
             )  # fmt: skip
             baselines.append(scored)
     collate = ctx.get_action('aam', kind.collate)
@@ -241,31 +249,9 @@ def _cross_validate(
         fold_details=details, histories=histories, baselines=baselines or None, metadata=kind.column(target),
         groups=groups, folds=int(plan.max()) + 1, random_seed=seed, pretrained=encoder is not None,
         warned=warned or None, sites=[site.name for site in site_folds] or None,
+        extra_targets=extra, weighted=words_of_weights(columns, config.training) if how.baselines else None,
     )  # fmt: skip
     return tuple(results)
-
-
-def _given_plan(labels, named, how):
-    """Return the folds that the user names."""
-    if how.repeats > 1 or how.leave_one_group_out:
-        other = f'repeats is {how.repeats}' if how.repeats > 1 else 'leave_one_group_out is True'
-        raise UserError(f'Folds are given as split, so that there are no others, but {other}; leave it at its default.')
-    return plan_of(labels, named)
-
-
-def _sites(places, labels, kind):
-    """Return what is left out, site by site."""
-    classes = labels.values if kind is CLASSES else None
-    return plan_sites(places.reindex(labels.sample_ids).to_numpy(dtype=object), labels.groups, classes)
-
-
-def _parts(plan, sites, seed):
-    """Yield the seed of each fit and which samples it learns from and is tested on: of folds first, then of sites."""
-    for repeat, of_repeat in enumerate(plan):
-        for fold in range(of_repeat.max() + 1):
-            yield seed_of_fit(seed, repeat, fold), of_repeat != fold, of_repeat == fold
-    for number, site in enumerate(sites):
-        yield seed_of_fit(seed, len(plan), number), site.learned, site.tested
 
 
 def hashes_of(table, target, sequences, encoder, distance_matrix, **columns):
@@ -337,9 +323,9 @@ def _register(plugin, function, config, kind, outputs, what, linear, near, examp
             'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sites': SITES_DESCRIPTION,
             'split': SPLIT_DESCRIPTION,
-            'extra_targets': EXTRA_TARGETS_DESCRIPTION,
+            'extra_targets': EXTRA_TARGETS_DESCRIPTION + OF_EXTRA_TARGETS,
             **({'scale_by': SCALE_BY_DESCRIPTION.format(more=OF_SCALE_BY)} if kind is Numeric else {}),
-            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION,
+            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION + OF_WEIGHTS,
             **descriptions(config),
         },
         output_descriptions={name: OUTPUT_DESCRIPTIONS[name] for name, _ in outputs},

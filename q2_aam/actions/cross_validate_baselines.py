@@ -40,11 +40,14 @@ def _score_baselines(
     random_seed: int = 1,
     threads: int = 0,
     covariates: qiime2.Metadata = None,
+    sample_weights: qiime2.NumericMetadataColumn = None,
+    extra_targets: qiime2.Metadata = None,
 ) -> pd.DataFrame:
     # the estimators take a second to load, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam.data.counts import read_fold, read_fold_distances
     from q2_aam.data.covariate_schema import columns_of_fold
     from q2_aam.evaluation.baselines import predict_fold
+    from q2_aam.evaluation.extra_targets import forests
 
     # in order of ids: the same samples in another order must give the same forests
     target = metadata.to_series().sort_index()
@@ -53,9 +56,12 @@ def _score_baselines(
         test_ids, counts, new_counts = read_fold(str(training_table), str(test_table), ids)
         distances = None if distance_matrix is None else read_fold_distances(str(distance_matrix), ids, test_ids)
         beside = None if covariates is None else columns_of_fold(covariates.to_dataframe(), ids, test_ids)
-        details = predict_fold(
-            counts, target, new_counts, test_ids, random_seed, threads or available_cpus(), distances, beside
-        )
+        weights = None if sample_weights is None else sample_weights.to_series().loc[ids].to_numpy()
+        threads = threads or available_cpus()
+        details = predict_fold(counts, target, new_counts, test_ids, random_seed, threads, distances, beside, weights)
+        if extra_targets is not None:
+            others = extra_targets.to_dataframe().reindex(ids)
+            details = details.join(forests(counts, others, new_counts, test_ids, random_seed, threads, beside, weights))
         details.insert(0, 'part', NEW)
         # each method has a column of its own
         details.insert(1, 'prediction', float('nan'))
@@ -72,6 +78,8 @@ def register_baselines(plugin):
             'random_seed': SEED,
             'threads': qiime_type(THREADS),
             'covariates': Metadata,
+            'sample_weights': MetadataColumn[Numeric],
+            'extra_targets': Metadata,
         },
         outputs=[('details', SampleData[AAMPredictionDetails])],
         input_descriptions={
@@ -82,6 +90,8 @@ def register_baselines(plugin):
         parameter_descriptions={
             'metadata': 'Target of the training samples.',
             'covariates': OF_ALL_SAMPLES,
+            'sample_weights': 'Weight of each training sample.',
+            'extra_targets': 'Further numeric columns, which a random forest predicts.',
             'random_seed': 'Seed of the forests.',
             'threads': THREADS.help,
         },

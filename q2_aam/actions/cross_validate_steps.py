@@ -20,9 +20,15 @@ from q2_aam.data.atomic import writing_output
 from q2_aam.data.details import PROBABILITY
 from q2_aam.data.filter_table import filter_samples
 from q2_aam.data.splits import TEST
+from q2_aam.evaluation.extra_targets import (
+    forests_taken_off,
+    gather_extra_targets,
+    rows_of_extra_targets,
+    true_values,
+)
 from q2_aam.evaluation.out_of_fold import OURS, gather_classes, gather_numbers, mean_probabilities, means_of
 from q2_aam.evaluation.sites import compare_sites
-from q2_aam.evaluation.verdict import ALL, compare, table_of
+from q2_aam.evaluation.verdict import ALL, WEIGHTS, compare, metrics_row, table_of
 from q2_aam.runtime.heard import about
 from q2_aam.runtime.pipeline_seed import forget_seed
 from q2_aam.runtime.screen import print_line
@@ -45,7 +51,9 @@ from .shared import INPUT_DESCRIPTIONS, INPUTS, TABLE, WARNING, frame_of, path_o
 from .signature import descriptions, flat, parameters
 
 
-def _filter_samples(table: BIOMV210Format, metadata: qiime2.Metadata) -> BIOMV210Format:
+def _filter_samples(table: BIOMV210Format, metadata: qiime2.Metadata, said: str = None) -> BIOMV210Format:
+    if said is not None:
+        print_line(said)
     # HDF5 may end the process where it writes to a full disk: it writes into memory
     content = io.BytesIO()
     filter_samples(str(table), content, metadata.ids)
@@ -70,13 +78,17 @@ def _predict_fold(
     # torch comes with them, and QIIME 2 loads this file to run any action of any plugin
     from q2_aam import bundle
     from q2_aam.inference.predict import predict, predict_classes
+    from q2_aam.runtime.kept_embeddings import keeping
 
     inputs = {'table': str(test_table), 'model': str(model), 'sequences': path_of(sequences)}
     inputs |= {'covariates': frame_of(covariates), 'clades': clades_of(taxonomy, phylogeny)}
-    if bundle.read_config(str(model)).kind == bundle.REGRESSOR:
-        *_, details = predict(**inputs, config=config, scale_by=series_of(scale_by))
-    else:
-        *_, details = predict_classes(**inputs, config=PredictClassesConfig.from_flat(config.to_flat()))
+    described = bundle.read_config(str(model))
+    # an encoder that has learned is that of this fold alone
+    with keeping(described.call.training.freeze != 'none'):
+        if described.kind == bundle.REGRESSOR:
+            *_, details = predict(**inputs, config=config, scale_by=series_of(scale_by))
+        else:
+            *_, details = predict_classes(**inputs, config=PredictClassesConfig.from_flat(config.to_flat()))
     return with_warnings(details)
 
 
@@ -91,19 +103,23 @@ def _collate_numbers(
     pretrained: bool = False,
     warned: str = None,
     sites: str = None,
+    extra_targets: qiime2.Metadata = None,
+    weighted: str = None,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame):
     fold_details, of_predictions = _warnings_taken_off(fold_details)
     baselines, of_baselines = _warnings_taken_off(baselines)
+    baselines, of_forests = forests_taken_off(baselines)
     of_folds = zip_longest(_of_fits(histories), of_predictions, of_baselines, fillvalue=())
 
     def gather(details, baselines, folds):
         return gather_numbers(metadata.to_series(), _groups(groups), details, _of_methods(baselines), folds)
 
     out_of_fold, of_sites = gathered(gather, fold_details, baselines, folds, sites)
-    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites)
     fold_details = of_plan(fold_details, sites)
+    extra = _extra(extra_targets, metadata, groups, fold_details, of_plan(of_forests, sites), folds)
+    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites, extra, weighted)
     means = means_of(out_of_fold)
-    frame = _details(fold_details, means['prediction'], metadata, means.drop(columns='prediction'))
+    frame = _details(fold_details, means['prediction'], metadata, means.drop(columns='prediction'), extra)
     return means['prediction'].dropna().rename(metadata.name), frame, metrics
 
 
@@ -118,9 +134,12 @@ def _collate_classes(
     pretrained: bool = False,
     warned: str = None,
     sites: str = None,
+    extra_targets: qiime2.Metadata = None,
+    weighted: str = None,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame, pd.DataFrame):
     fold_details, of_predictions = _warnings_taken_off(fold_details)
     baselines, of_baselines = _warnings_taken_off(baselines)
+    baselines, of_forests = forests_taken_off(baselines)
     of_folds = zip_longest(_of_fits(histories), of_predictions, of_baselines, fillvalue=())
 
     def gather(details, baselines, folds):
@@ -130,11 +149,12 @@ def _collate_classes(
         return gather_classes(metadata.to_series(), _groups(groups), ours, _of_methods(baselines), folds)
 
     out_of_fold, of_sites = gathered(gather, fold_details, baselines, folds, sites)
-    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites)
     fold_details = of_plan(fold_details, sites)
+    extra = _extra(extra_targets, metadata, groups, fold_details, of_plan(of_forests, sites), folds)
+    metrics = _judge(out_of_fold, random_seed, pretrained, warned, of_folds, of_sites, extra, weighted)
     probabilities = mean_probabilities(out_of_fold).dropna()
     predictions = probabilities.idxmax(axis=1).rename(metadata.name)
-    frame = _details(fold_details, predictions, metadata, means_of(out_of_fold))
+    frame = _details(fold_details, predictions, metadata, means_of(out_of_fold), extra)
     return predictions, probabilities, frame, metrics
 
 
@@ -157,7 +177,15 @@ def _of_fits(histories):
     return [history.loc[history['part'] == WARNING, 'metric'] for history in histories or ()]
 
 
-def _judge(out_of_fold, seed, pretrained, warned, of_folds, of_sites):
+def _extra(extra_targets, metadata, groups, details, of_forests, folds):
+    """Return the predictions of extra targets, put together."""
+    if extra_targets is None:
+        return []
+    ids = list(metadata.to_series().index)
+    return gather_extra_targets(extra_targets.to_dataframe(), ids, _groups(groups), details, of_forests, folds)
+
+
+def _judge(out_of_fold, seed, pretrained, warned, of_folds, of_sites, extra, weighted):
     """Return the metrics, with warnings after the verdict, and print them; the cross-validation is done with that."""
     metrics, verdict = compare(out_of_fold, seed, pretrained)
     if of_sites is not None:
@@ -165,14 +193,18 @@ def _judge(out_of_fold, seed, pretrained, warned, of_folds, of_sites):
         verdict = f'{verdict} {sentence}'
         metrics = pd.concat([metrics, pd.DataFrame(rows, columns=metrics.columns)], ignore_index=True)
         metrics.loc[0, 'note'] = verdict
-    print_line('\n'.join([*table_of(metrics), verdict]))
+    of_extra, lines = rows_of_extra_targets(extra, seed)
+    print_line('\n'.join([*table_of(metrics), *([weighted] if weighted else []), *lines, verdict]))
     print_when_command_ends(f'{verdict}\n')
     # the next call without a seed is another cross-validation, and does not take these folds
     with warnings_to_user():
         forget_seed(seed)
     first, *others = metrics.to_dict('records')
     rows = _warnings(len(set(out_of_fold.sample_ids)), warned or (), of_folds)
-    return pd.DataFrame([first, *rows, *others], columns=metrics.columns)
+    if weighted:
+        rows.append(metrics_row(OURS, ALL, ALL, WEIGHTS, 0, float('nan'), note=weighted))
+    rows = [first, *rows, *others, *of_extra.to_dict('records')]
+    return pd.DataFrame(rows, columns=metrics.columns)
 
 
 def _warnings(samples, warned, of_folds):
@@ -197,15 +229,16 @@ def _warnings(samples, warned, of_folds):
     ]  # fmt: skip
 
 
-def _details(details, predictions, metadata, more):
-    """Return one row per sample: the details of the folds, averaged over repeats, and `more`."""
+def _details(details, predictions, metadata, more, extra):
+    """Return one row per sample: the details of the folds, averaged over repeats, `more` and true extra targets."""
     every = pd.concat(details)
     by_sample = every.drop(columns=['part', 'prediction', 'true']).groupby(level=0)
     numbers = every.select_dtypes('number').columns
     averaged = by_sample.agg({name: 'mean' if name in numbers else 'first' for name in by_sample.obj.columns})
     frame = pd.DataFrame({'part': TEST, 'prediction': predictions.reindex(averaged.index)}, index=averaged.index)
     frame['true'] = metadata.to_series().reindex(averaged.index)
-    return frame.join(more).join(averaged, rsuffix=' of the model').rename_axis('id')
+    frame = frame.join(more).join(averaged, rsuffix=' of the model')
+    return frame.join(true_values(extra)).rename_axis('id')
 
 
 def register_steps(plugin):
@@ -214,10 +247,13 @@ def register_steps(plugin):
     plugin.methods.register_function(
         function=_filter_samples,
         inputs={'table': FeatureTable[of_values]},
-        parameters={'metadata': Metadata},
+        parameters={'metadata': Metadata, 'said': Str},
         outputs=[('filtered_table', FeatureTable[of_values])],
         input_descriptions={'table': 'Feature table of all samples.'},
-        parameter_descriptions={'metadata': 'The samples to keep, by their IDs.'},
+        parameter_descriptions={
+            'metadata': 'The samples to keep, by their IDs.',
+            'said': 'What is printed first, such as the number of the fold.',
+        },
         output_descriptions={'filtered_table': 'These samples, with those features that any of them has.'},
         name='Take the samples of one fold from a feature table',
         description='A step of cross-validate and cross-validate-classifier; use these instead. Keeps samples by ID, '
@@ -271,6 +307,8 @@ def _register_collate(plugin, function, kind, outputs):
             'pretrained': Bool,
             'warned': List[Str],
             'sites': List[Str],
+            'extra_targets': Metadata,
+            'weighted': Str,
         },
         outputs=[*outputs, ('details', SampleData[AAMPredictionDetails]), ('metrics', AAMMetrics)],
         input_descriptions={
@@ -286,6 +324,8 @@ def _register_collate(plugin, function, kind, outputs):
             'pretrained': 'Whether the models started from an encoder.',
             'warned': 'Warnings about the labelled samples.',
             'sites': 'Names of the sites that were left out, whose predictions come after those of the folds.',
+            'extra_targets': 'Further numeric columns that the models have learned.',
+            'weighted': 'With which weights baselines have learned.',
         },
         output_descriptions={
             **{name: 'Out-of-fold predictions, averaged over repeats.' for name, _ in outputs},

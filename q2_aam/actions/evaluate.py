@@ -9,7 +9,7 @@ from q2_aam.types import AAMEncoder, AAMMetrics, AAMPredictionDetails, AAMSettin
 from q2_aam.visualizers.citations import cite
 
 from .clades import CLADES, CLADES_OF_TRAINING
-from .cross_validate import OF_BASELINES, OF_SCALE_BY, OUTPUT_DESCRIPTIONS
+from .cross_validate import OF_BASELINES, OF_EXTRA_TARGETS, OF_SCALE_BY, OF_WEIGHTS, OUTPUT_DESCRIPTIONS
 from .examples_evaluate import evaluate_classifier_example, evaluate_regressor_example
 from .shared import (
     COVARIATES_DESCRIPTION,
@@ -120,9 +120,9 @@ def _register(plugin, function, config, kind, outputs, words, examples):
             'groups': GROUPS_DESCRIPTION.format(split='fold and split'),
             'covariates': COVARIATES_DESCRIPTION.format(more=OF_BASELINES),
             'sample_metadata': 'Further columns, by which errors are explained and points coloured.',
-            'extra_targets': EXTRA_TARGETS_DESCRIPTION,
+            'extra_targets': EXTRA_TARGETS_DESCRIPTION + OF_EXTRA_TARGETS,
             **({'scale_by': SCALE_BY_DESCRIPTION.format(more=OF_SCALE_BY)} if kind is Numeric else {}),
-            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION,
+            'sample_weights': SAMPLE_WEIGHTS_DESCRIPTION + OF_WEIGHTS,
             **descriptions(config),
         },
         output_descriptions={

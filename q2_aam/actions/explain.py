@@ -5,7 +5,7 @@ import qiime2
 from q2_sample_classifier import Importance
 from q2_types.feature_data import DNAFASTAFormat, FeatureData, Taxonomy
 from q2_types.feature_table import BIOMV210Format
-from qiime2.plugin import Metadata
+from qiime2.plugin import Categorical, Metadata, MetadataColumn
 
 from q2_aam.config import FeatureImportanceConfig, VisualizeAttentionConfig
 from q2_aam.types import (
@@ -18,8 +18,8 @@ from q2_aam.types import (
 from q2_aam.visualizers.citations import cite
 
 from .examples_explain import feature_importance_example, visualize_attention_example
-from .predict import COVARIATES_OF_NEW
-from .shared import INPUT_DESCRIPTIONS, INPUTS, frame_of, path_of
+from .predict import COVARIATES_OF_NEW, SCALE_BY_OF_NEW
+from .shared import INPUT_DESCRIPTIONS, INPUTS, frame_of, path_of, series_of
 from .signature import descriptions, flat, parameters
 
 DESCRIPTION = (
@@ -41,6 +41,7 @@ ATTENTION_DESCRIPTION = (
 )
 
 TAXONOMY = FeatureData[Taxonomy]
+OF_SAMPLES = {'covariates': Metadata, 'scale_by': MetadataColumn[Categorical]}
 
 
 @flat(FeatureImportanceConfig)
@@ -50,6 +51,7 @@ def feature_importance(
     sequences: DNAFASTAFormat = None,
     taxonomy: pd.DataFrame = None,
     covariates: qiime2.Metadata = None,
+    scale_by: qiime2.CategoricalMetadataColumn = None,
     *,
     config: FeatureImportanceConfig,
 ) -> (pd.DataFrame, AAMImportanceDetailsDirectoryFormat):
@@ -57,7 +59,8 @@ def feature_importance(
     from q2_aam.inference.explain import importance
 
     taxa = None if taxonomy is None else taxonomy['Taxon']
-    found = importance(str(table), str(model), config, path_of(sequences), taxa, covariates=frame_of(covariates))
+    given = {'covariates': frame_of(covariates), 'scale_by': series_of(scale_by)}
+    found = importance(str(table), str(model), config, path_of(sequences), taxa, **given)
     details = AAMImportanceDetailsDirectoryFormat()
     found.save(str(details))
     return found.magnitudes, details
@@ -72,6 +75,7 @@ def visualize_attention(
     taxonomy: pd.DataFrame = None,
     importance_details: pd.DataFrame = None,
     covariates: qiime2.Metadata = None,
+    scale_by: qiime2.CategoricalMetadataColumn = None,
     *,
     config: VisualizeAttentionConfig,
 ) -> None:
@@ -80,7 +84,7 @@ def visualize_attention(
     from q2_aam.visualizers.page import write_page
 
     taxa = None if taxonomy is None else taxonomy['Taxon']
-    given = {'importance': importance_details, 'covariates': frame_of(covariates)}
+    given = {'importance': importance_details, 'covariates': frame_of(covariates), 'scale_by': series_of(scale_by)}
     found = attention(str(table), str(model), config, path_of(sequences), taxa, **given)
     write_page(output_dir, title_of(found), blocks_of(found))
 
@@ -95,7 +99,7 @@ def register(plugin):
             'sequences': INPUTS['sequences'],
             'taxonomy': TAXONOMY,
         },
-        parameters={'covariates': Metadata, **parameters(FeatureImportanceConfig)},
+        parameters={**OF_SAMPLES, **parameters(FeatureImportanceConfig)},
         outputs=[
             ('importance', FeatureData[Importance]),
             ('importance_details', FeatureData[AAMImportanceDetails]),
@@ -106,7 +110,11 @@ def register(plugin):
             'sequences': INPUT_DESCRIPTIONS['sequences'],
             'taxonomy': 'Taxonomy of the features: the ASVs of each clade are then taken away at once, too.',
         },
-        parameter_descriptions={'covariates': COVARIATES_OF_NEW, **descriptions(FeatureImportanceConfig)},
+        parameter_descriptions={
+            'covariates': COVARIATES_OF_NEW,
+            'scale_by': SCALE_BY_OF_NEW,
+            **descriptions(FeatureImportanceConfig),
+        },
         output_descriptions={
             'importance': 'The importance of each ASV, the largest first: the mean absolute change of the prediction '
             'over all samples. It has no sign; heatmaps of q2-sample-classifier and Empress take it as it is.',
@@ -128,7 +136,7 @@ def register(plugin):
             'taxonomy': TAXONOMY,
             'importance_details': FeatureData[AAMImportanceDetails],
         },
-        parameters={'covariates': Metadata, **parameters(VisualizeAttentionConfig)},
+        parameters={**OF_SAMPLES, **parameters(VisualizeAttentionConfig)},
         input_descriptions={
             'table': INPUT_DESCRIPTIONS['table'],
             'model': 'The model, from fit-regressor or fit-classifier.',
@@ -137,7 +145,11 @@ def register(plugin):
             'importance_details': 'Importance details of this table, from feature-importance: attention is compared '
             'with them, too, and the nucleotides of the most important ASVs are shown.',
         },
-        parameter_descriptions={'covariates': COVARIATES_OF_NEW, **descriptions(VisualizeAttentionConfig)},
+        parameter_descriptions={
+            'covariates': COVARIATES_OF_NEW,
+            'scale_by': SCALE_BY_OF_NEW,
+            **descriptions(VisualizeAttentionConfig),
+        },
         name='Show what the network attends to',
         description=ATTENTION_DESCRIPTION,
         citations=cite('abnar2020', 'jain2019', 'alipanahi2015', 'satyanarayan2017', 'vanderplas2018'),

@@ -23,6 +23,7 @@ from q2_aam.config import (
 from q2_aam.config.search import check_optuna
 from q2_aam.data.covariate_schema import select_covariates
 from q2_aam.data.labels import align_classes, align_numbers, labels_with_reads
+from q2_aam.errors import counted
 from q2_aam.evaluation.folds import check_classes, plan_folds, seed_of_fit
 from q2_aam.evaluation.search import FOLDS
 from q2_aam.runtime.content import hash_frame
@@ -127,11 +128,12 @@ def _tune(ctx, kind, config, table, metadata, sequences, encoder, distance_matri
     for fold in range(FOLDS):
         training = target[fold_of != fold]
         of_fold = {'metadata': kind.column(training), **inputs}
-        (training_table,) = filter_samples(table, metadata=_ids(training))
+        said = f'Outer fold {fold + 1} of {FOLDS}: {counted(len(training), "sample")} to learn from.'
+        (training_table,) = filter_samples(table, metadata=_ids(training), said=said)
         # without the labels of these samples
         (test_table,) = filter_samples(table, metadata=_ids(target[fold_of == fold]))
         found, tried = search(
-            table=training_table, whole=False, **of_fold, **values | {'random_seed': seed_of_fit(seed, 1, fold)}
+            table=training_table, fold=fold + 1, **of_fold, **values | {'random_seed': seed_of_fit(seed, 1, fold)}
         )
         trials.append(tried)
         # the same seed for both, which differ in their parameters alone
@@ -144,7 +146,7 @@ def _tune(ctx, kind, config, table, metadata, sequences, encoder, distance_matri
             )  # fmt: skip
             predictions.append(predicted)
     settings, tried = search(
-        table=table, metadata=metadata, whole=True, **inputs, **values | {'random_seed': seed_of_fit(seed, 1, FOLDS)}
+        table=table, metadata=metadata, fold=0, **inputs, **values | {'random_seed': seed_of_fit(seed, 1, FOLDS)}
     )
     collate = ctx.get_action('aam', '_collate_search')
     (metrics,) = collate(

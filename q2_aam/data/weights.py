@@ -7,6 +7,8 @@ import pandas as pd
 
 from q2_aam.errors import AAMWarning, UserError, counted, shown
 
+from .categories import codes_of, learn_categories
+
 MAX_WEIGHT = 1e6
 # Weights that leave less than so many samples, and less than half of them, are warned of.
 MIN_SAMPLES = 5
@@ -60,3 +62,40 @@ def weights_of(column: pd.Series, sample_ids: list[str], training: np.ndarray) -
             stacklevel=2,
         )
     return weights.to_numpy() / mean
+
+
+def weights_beside_fit(
+    target: pd.Series,
+    groups: np.ndarray,
+    sample_weights: pd.Series | None,
+    categories: pd.Series | None,
+    of_classes: dict[str, float],
+) -> np.ndarray | None:
+    """Return the weights with which baselines learn beside a fit that has such weights, float64 [samples].
+
+    A fit checks its weights itself. None where all samples count the same.
+
+    Parameters
+    ----------
+    target : pandas.Series
+        Numbers, or words (classes), of the samples that are learned from, by their ids.
+    groups : object [samples]
+    sample_weights : pandas.Series or None
+        Of each sample, by its id.
+    categories : pandas.Series or None
+        Category of each sample by its id, where all categories are to count the same.
+    of_classes : dict
+        {class: weight}; empty where each sample of a class counts the same as of another.
+    """
+    ids = list(target.index)
+    weights = np.ones(len(ids))
+    if sample_weights is not None:
+        weights = weights * sample_weights.reindex(ids).fillna(0.0).to_numpy(dtype=np.float64)
+    if categories is not None:
+        codes = codes_of(categories, ids, learn_categories(categories, ids, groups))
+        weights = weights / np.maximum(np.bincount(codes), 1)[codes]
+    if of_classes:
+        weights = weights * target.map(of_classes).fillna(0.0).to_numpy(dtype=np.float64)
+    if not weights.any() or (weights == weights[0]).all():
+        return None
+    return weights / weights.mean()

@@ -32,7 +32,9 @@ LENGTH_SCALES = 2.0 ** np.arange(-2, 5)
 NOISES = 10.0 ** np.arange(-3, 2.5, 0.5)
 
 
-def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances=None, covariates=None):
+def predict_fold(
+    counts, target, new_counts, new_ids, seed, threads=1, distances=None, covariates=None, weights=None
+):  # fmt: skip
     """Predict the samples of a fold by every baseline.
 
     Parameters
@@ -43,7 +45,7 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
         Numbers, or words (classes), of the training samples in the order of `counts`.
     new_ids : list of str
         Of the test samples.
-    seed, threads, distances, covariates
+    seed, threads, distances, covariates, weights
         See :func:`predict_numbers`.
 
     Returns
@@ -53,11 +55,11 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
     """
     if target.dtype.kind in 'fiu':
         values = target.to_numpy(dtype=np.float64)
-        columns = predict_numbers(counts, values, new_counts, seed, threads, distances, covariates)
+        columns = predict_numbers(counts, values, new_counts, seed, threads, distances, covariates, weights)
     else:
         names = sorted(set(target))
         classes = target.to_numpy(dtype=object)
-        by_method = predict_classes(counts, classes, new_counts, seed, threads, distances, covariates)
+        by_method = predict_classes(counts, classes, new_counts, seed, threads, distances, covariates, weights)
         columns = {
             f'{method}{OF}{name}': probabilities[:, number]
             for method, probabilities in by_method.items()
@@ -66,7 +68,7 @@ def predict_fold(counts, target, new_counts, new_ids, seed, threads=1, distances
     return pd.DataFrame(columns, index=pd.Index(new_ids, name='id'))
 
 
-def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None, covariates=None):
+def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None, covariates=None, weights=None):
     """Predict the target of a fold's samples by every baseline.
 
     Parameters
@@ -82,6 +84,9 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None,
     covariates : tuple of float [training samples, columns] and [test samples, columns], optional
         What is known of samples besides their reads, one column a category. Methods that read counts read it beside
         them, those that read distances do not.
+    weights : float64 [training samples], optional
+        Of each training sample, not all 0, for the methods that read counts. Those that read distances, and the guess,
+        count all samples the same.
 
     Returns
     -------
@@ -93,17 +98,19 @@ def predict_numbers(counts, values, new_counts, seed, threads=1, distances=None,
     counts, new_counts = _beside(counts, new_counts, covariates)
     some = _some(len(values), seed)
     trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=threads)
+    # samples of weight 0 would count where the penalty is chosen
+    ridge = RidgeCV(RIDGE_PENALTIES).fit(*_heavy(logs[some], values[some], None if weights is None else weights[some]))
     predictions = {
-        'random_forest': random_forest_numbers(counts, values, new_counts, seed, threads),
-        'extra_trees': trees.fit(counts, values).predict(new_counts),
-        'ridge': RidgeCV(RIDGE_PENALTIES).fit(logs[some], values[some]).predict(new_logs),
+        'random_forest': random_forest_numbers(counts, values, new_counts, seed, threads, weights=weights),
+        'extra_trees': trees.fit(counts, values, weights).predict(new_counts),
+        'ridge': ridge.predict(new_logs),
     }
     if distances is not None:
         predictions |= _by_distance(distances, values, some)
     return predictions | {MEDIAN: np.full(new_counts.shape[0], np.median(values))}
 
 
-def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None, covariates=None):
+def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None, covariates=None, weights=None):
     """Predict the class of a fold's samples by every baseline; see :func:`predict_numbers`.
 
     Parameters
@@ -123,9 +130,9 @@ def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None
     logs, new_logs = _beside(_logs(counts), _logs(new_counts), covariates, BALANCED)
     counts, new_counts = _beside(counts, new_counts, covariates)
     predictions = {
-        'random_forest': random_forest_classes(counts, numbers, new_counts, seed, threads),
-        'extra_trees': trees.fit(counts, numbers).predict_proba(new_counts),
-        'logistic': linear.fit(logs, numbers).predict_proba(new_logs),
+        'random_forest': random_forest_classes(counts, numbers, new_counts, seed, threads, weights=weights),
+        'extra_trees': trees.fit(counts, numbers, weights).predict_proba(new_counts),
+        'logistic': linear.fit(logs, numbers, weights).predict_proba(new_logs),
     }
     if distances is not None:
         near = _Near.of(distances, len(numbers))
@@ -138,7 +145,7 @@ def predict_classes(counts, classes, new_counts, seed, threads=1, distances=None
     return predictions | {MAJORITY: np.tile(np.bincount(numbers) / len(numbers), (new_counts.shape[0], 1))}
 
 
-def random_forest_numbers(counts, values, new_counts, seed, threads=1, trees=TREES):
+def random_forest_numbers(counts, values, new_counts, seed, threads=1, trees=TREES, weights=None):
     """Predict numbers by a random forest (Breiman 2001, doi:10.1023/A:1010933404324) on counts.
 
     Parameters
@@ -147,16 +154,20 @@ def random_forest_numbers(counts, values, new_counts, seed, threads=1, trees=TRE
         Of the samples to learn from and to predict, the same features in the same order.
     values : float64 [samples to learn from]
     seed, threads, trees : int
+    weights : float64 [samples to learn from], optional
 
     Returns
     -------
     float64 [samples to predict]
     """
+    counts, values, weights = _heavy(counts, values, weights)
     forest = RandomForestRegressor(trees, random_state=seed, n_jobs=threads)
-    return forest.fit(counts, values).predict(new_counts)
+    return forest.fit(counts, values, weights).predict(new_counts)
 
 
-def random_forest_classes(counts, classes, new_counts, seed, threads=1, class_weight=None, number_of_classes=None):
+def random_forest_classes(
+    counts, classes, new_counts, seed, threads=1, class_weight=None, number_of_classes=None, weights=None
+):  # fmt: skip
     """Predict probabilities of classes by a random forest; see :func:`random_forest_numbers`.
 
     Parameters
@@ -175,7 +186,8 @@ def random_forest_classes(counts, classes, new_counts, seed, threads=1, class_we
     """
     forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=threads, class_weight=class_weight)
     probabilities = np.zeros((new_counts.shape[0], number_of_classes or int(np.max(classes)) + 1))
-    probabilities[:, np.unique(classes)] = forest.fit(counts, classes).predict_proba(new_counts)
+    counts, classes, weights = _heavy(counts, classes, weights)
+    probabilities[:, np.unique(classes)] = forest.fit(counts, classes, weights).predict_proba(new_counts)
     return probabilities
 
 
@@ -219,10 +231,24 @@ def limit_asvs(counts, new_counts):
     return counts[:, taken], new_counts[:, taken], limit
 
 
+def read_by_trees(counts, new_counts, covariates=None):
+    """Return counts as the trees of :func:`predict_numbers` read them, covariates behind them."""
+    counts, new_counts = _seen_in_training(counts, new_counts)
+    return _beside(counts, new_counts, covariates)
+
+
 def _seen_in_training(counts, new_counts):
     """Leave out features without a read in training, as q2-sample-classifier does."""
     seen = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]))
     return counts[:, seen], new_counts[:, seen]
+
+
+def _heavy(counts, target, weights):
+    """Leave out samples of weight 0: of a tree that drew no others, all predictions would be NaN."""
+    if weights is None:
+        return counts, target, None
+    heavy = np.flatnonzero(weights)
+    return counts[heavy], target[heavy], weights[heavy]
 
 
 def _beside(counts, new_counts, covariates, share=None):

@@ -10,6 +10,7 @@ from q2_aam.data.frames import is_number
 from q2_aam.data.splits import NEW, TEST, VALIDATION
 from q2_aam.errors import UserError, counted, have, shown
 
+from .extra_targets import table_of_details
 from .out_of_fold import MAX_CLASSES, OF
 
 # Columns of details with what baselines predicted of a number.
@@ -47,6 +48,9 @@ class Evaluated:
         What was left out or changed, one sentence each.
     of_baselines : dict
         {baseline: pandas.DataFrame} of its probabilities, as `probabilities`; empty where classes were made one.
+    extra_targets : pandas.DataFrame
+        One row an extra target of which details have predictions and true values, see
+        :func:`q2_aam.evaluation.extra_targets.table_of_details`.
     """
 
     target: str
@@ -57,6 +61,7 @@ class Evaluated:
     metadata: pd.DataFrame
     notes: list
     of_baselines: dict = dataclasses.field(default_factory=dict)
+    extra_targets: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def baselines(self):
@@ -118,11 +123,16 @@ def evaluated(predictions, truth=None, details=None, probabilities=None, metadat
     frame['group'] = _groups(groups, frame.index, notes)
     wanted = ('fold', *READ, FLAG) if is_class else (LOWER, UPPER, 'fold', *BASELINES, *READ, FLAG)
     if details is not None:
-        frame = frame.join(details.reindex(frame.index)[[name for name in wanted if name in details]])
+        # an extra target may be named trees; the baseline of that name comes with another
+        lacks = set() if 'random_forest' in details else {'extra_trees'}
+        frame = frame.join(
+            details.reindex(frame.index)[[name for name in wanted if name in details and name not in lacks]]
+        )
     known = pd.DataFrame(index=frame.index)
     if metadata is not None:
         known = metadata.reindex(frame.index).drop(columns=[true.name], errors='ignore')
-    return Evaluated(str(true.name), frame, groups is not None, classes, shares, known, notes, others)
+    extra = pd.DataFrame() if details is None else table_of_details(details.reindex(frame.index))
+    return Evaluated(str(true.name), frame, groups is not None, classes, shares, known, notes, others, extra)
 
 
 def _truth(truth, details, name):

@@ -15,6 +15,8 @@ METRICS_COLUMNS = (
 # stream of random numbers
 COMPARED = 22
 DIFFERENCE = '_difference'
+# The metric of the row whose note says with which weights baselines have learned.
+WEIGHTS = 'weights'
 # What differences are of: metric, words, whether every class has the same weight. The first is what the best baseline
 # is chosen by: for classes the balanced one, which our models minimise by default and in which rare classes count.
 OF_NUMBERS = (('mae', 'mean absolute error', False),)

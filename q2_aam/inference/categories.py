@@ -56,15 +56,3 @@ def read_categories(
             stacklevel=2,
         )
     return codes
-
-
-def warn_of_unknown_categories(target: NumericTarget | ClassTarget) -> None:
-    """Warn that effects are those in samples of an unknown category, where categories scale the target of a model."""
-    by_category = getattr(target, 'by_category', None)
-    if by_category is not None:
-        warnings.warn(
-            f'The target of the model is scaled by {shown(by_category.name)}: effects are those in samples whose '
-            'category is unknown, in the scaling of all samples.',
-            AAMWarning,
-            stacklevel=2,
-        )

@@ -23,7 +23,9 @@ from .explain_tables import MAX_CLASSES, tables
 SEED = 16
 
 
-def importance(table, model, config, sequences=None, taxonomy=None, say=print_line, covariates=None) -> Importance:
+def importance(
+    table, model, config, sequences=None, taxonomy=None, say=print_line, covariates=None, scale_by=None
+) -> Importance:
     """Work out how the predictions of some samples depend on each ASV, and on each clade.
 
     The reads of an ASV are taken away from a sample, as if they had not been sequenced (what is left makes up the whole
@@ -51,6 +53,9 @@ def importance(table, model, config, sequences=None, taxonomy=None, say=print_li
         Takes one line of progress.
     covariates : pandas.DataFrame, optional
         Metadata by sample id, where the model was trained with some; they stay as they are where ASVs are taken away.
+    scale_by : pandas.Series, optional
+        Category by sample id, where the target of the model is scaled by one: effects are in the scaling of the own
+        category of each sample, and in that of all samples where the model has not learned it.
 
     Returns
     -------
@@ -81,14 +86,15 @@ def importance(table, model, config, sequences=None, taxonomy=None, say=print_li
     """
     with temporary_directory() as directory, use_threads(config.runtime.threads):
         opened = open_model(
-            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy
-        )
+            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy,
+            scale_by,
+        )  # fmt: skip
         study = opened.study
         every = np.arange(len(study))
         taxa = None if taxonomy is None else taxa_of(study.feature_ids, taxonomy)
         levels = _levels(study, taxa)
         whole = with_less_memory(
-            opened.model.network, lambda: predict_members(opened.model, opened.reader, opened.device)
+            opened.model.network, lambda: predict_members(opened.model, opened.reader, opened.device, opened.codes)
         )
         check_finite(whole.blended, study.sample_ids, GIVEN)
         chosen = config.importance
@@ -96,8 +102,9 @@ def importance(table, model, config, sequences=None, taxonomy=None, say=print_li
         limits = _limits(study, order, levels, chosen.max_asvs, chosen.feature_ids)
         _say_what(say, opened, levels, limits, order, chosen)
         cells = changes(
-            opened.model, opened.reader, whole, levels, limits, order, chosen.max_samples_per_asv, opened.device
-        )
+            opened.model, opened.reader, whole, levels, limits, order, chosen.max_samples_per_asv, opened.device,
+            opened.codes,
+        )  # fmt: skip
         if not cells[0].chosen.any():
             raise UserError(
                 'Nothing is left of any sample without the ASVs that importance is asked for: each has a single one; '
@@ -166,7 +173,7 @@ def _gradients(opened, order, level, steps):
     total, samples = np.zeros(len(level.names)), np.zeros(len(level.names))
     if not steps:
         return np.full(len(total), np.nan)
-    for drawn, attributions in gradients(opened.model, opened.reader, np.sort(order), steps):
+    for drawn, attributions in gradients(opened.model, opened.reader, np.sort(order), steps, opened.codes):
         groups = level.codes[drawn.asvs]
         np.add.at(total, groups, attributions)
         row = np.repeat(np.arange(len(drawn.rows)), np.diff(drawn.offsets))

@@ -25,10 +25,14 @@ from q2_aam.model.sample_encoder import MIN_SHARE
 from q2_aam.runtime.encode import StudyReader, device_of
 from q2_aam.runtime.memory import with_less_memory
 
+from .explain_removal import scaled_as
+
 SAMPLES_AT_ONCE = 64
 
 
-def gradients(model: Bundle, reader: StudyReader, rows: np.ndarray, steps: int) -> Iterator[tuple[Drawn, np.ndarray]]:
+def gradients(
+    model: Bundle, reader: StudyReader, rows: np.ndarray, steps: int, codes: np.ndarray | None = None
+) -> Iterator[tuple[Drawn, np.ndarray]]:
     """Yield the integrated gradients of some samples, some at a time.
 
     Parameters
@@ -40,6 +44,8 @@ def gradients(model: Bundle, reader: StudyReader, rows: np.ndarray, steps: int) 
         Of the study.
     steps : int
         Of the path; the midpoint of each stands for it.
+    codes : int64 [samples of the study], optional
+        Number of the category by which the target of each sample is scaled.
 
     Yields
     ------
@@ -49,13 +55,15 @@ def gradients(model: Bundle, reader: StudyReader, rows: np.ndarray, steps: int) 
         Of each of their non-zeros: of a number in its unit (where its square root or logarithm is learned, in that), of
         classes in the logarithm of the probability of the class that the network predicts for the sample.
     """
+    # the gradients of inputs alone are wanted
+    model.network.requires_grad_(False)
     for start in range(0, len(rows), SAMPLES_AT_ONCE):
         drawn = draw_readable(reader.study, rows[start : start + SAMPLES_AT_ONCE], reader.augment)
-        yield drawn, with_less_memory(model.network, lambda: _attributions(model, reader, drawn, steps))  # noqa: B023
+        yield drawn, with_less_memory(model.network, lambda: _attributions(model, reader, drawn, steps, codes))  # noqa: B023
 
 
-def _attributions(model, reader, drawn, steps):
-    network, target = model.network, model.config.target
+def _attributions(model, reader, drawn, steps, codes):
+    network, target = model.network, scaled_as(model.config.target, None if codes is None else codes[drawn.rows])
     log_Z = np.log(np.maximum(drawn.abundances.astype(np.float64), MIN_SHARE))
     above_Z = log_Z - np.log(MIN_SHARE)
     classes_B = None
@@ -68,7 +76,9 @@ def _attributions(model, reader, drawn, steps):
         with torch.enable_grad():
             outputs_BO, shares = _outputs(network, reader, drawn, along_Z)
             if classes_B is None:
-                told = outputs_BO[:, 0] * target.scale
+                told = outputs_BO[:, 0] * (
+                    target.scale if codes is None else torch.as_tensor(target.scale).to(outputs_BO)
+                )
             else:
                 told = torch.log_softmax(outputs_BO / target.temperature, dim=1).gather(1, classes_B[:, None])
             parts = torch.autograd.grad(told.sum(), shares)
@@ -85,6 +95,9 @@ def _outputs(network: Network, reader, drawn, log_Z):
     device = device_of(network)
     read = dataclasses.replace(drawn, abundances=np.exp(log_Z).astype(np.float32))
     asvs_UD = reader.asvs[torch.from_numpy(drawn.distinct).to(device)]
-    batch = make_batch(read, network.budget(), ('target',), asvs_UD).to(device)
+    batch = make_batch(read, network.budget(), ('target',), asvs_UD)
+    if 'target' in reader.given:
+        batch.given['target'] = [None, torch.from_numpy(reader.given['target'][drawn.rows])]
+    batch = batch.to(device)
     shares = [chunk.abundances.requires_grad_() for chunk in batch.samples]
     return network(batch).heads['target'], shares

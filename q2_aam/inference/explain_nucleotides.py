@@ -19,7 +19,7 @@ from q2_aam.data.sequences import PAD, UNKNOWN, A
 from q2_aam.runtime.encode import device_of
 from q2_aam.runtime.memory import with_less_memory
 
-from .explain_removal import told
+from .explain_removal import scaled_as, told
 
 # Samples in which an ASV is looked at, those that hold most of it; of long sequences fewer, one at least.
 MAX_SAMPLES, MAX_READ = 5, 6000
@@ -110,8 +110,11 @@ def substituted_changes(opened, asv: int, codes: np.ndarray, rows: np.ndarray) -
         more = drawn.covariates, drawn.depths
         samples = sample_chunks(places, drawn.abundances, drawn.offsets, network.budget(), *more)
         batch = Batch(('target',), embeddings=asvs_UD, samples=samples)
+        category = None if opened.codes is None else np.repeat(opened.codes[row], len(variants) + 1)
+        if 'target' in reader.given:
+            batch.given['target'] = [None, torch.from_numpy(category)]
         outputs = network(batch.to(device)).heads['target'].double().cpu().numpy()
-        values = told(opened.model.config.target, outputs * (1.0 if blend is None else blend.network_alone))
+        values = told(scaled_as(opened.target, category), outputs * (1.0 if blend is None else blend.network_alone))
         changes.append(values[0] - values[1:].reshape(len(codes), OTHERS, -1).mean(axis=1))
     return np.mean(changes, axis=0)
 

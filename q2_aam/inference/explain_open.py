@@ -20,7 +20,7 @@ from q2_aam.runtime.encode import StudyReader
 from q2_aam.runtime.memory import with_less_memory
 from q2_aam.training.train import describe_study
 
-from .categories import warn_of_unknown_categories
+from .categories import check_categories, read_categories
 from .covariates import check_covariates, with_covariates
 from .read import NO_CLADES, Clades, read_new
 
@@ -38,11 +38,14 @@ class Opened:
     reader : StudyReader
         Its ASVs are remembered.
     device : torch.device
+    codes : int64 [samples] or None
+        Number of the category by which the target of each sample is scaled; None where it is by none.
     """
 
     model: bundle.Bundle
     reader: StudyReader
     device: object
+    codes: np.ndarray | None = None
 
     @property
     def study(self):
@@ -60,7 +63,9 @@ class Opened:
         return getattr(self.target, 'classes', ())
 
 
-def open_model(table, model, runtime, harmonize, sequences, covariates, directory, say, taxonomy=None) -> Opened:
+def open_model(
+    table, model, runtime, harmonize, sequences, covariates, directory, say, taxonomy=None, scale_by=None
+) -> Opened:
     """Read a model and a table as predicting reads them, and encode each ASV once.
 
     Effects are differences of predictions: they are computed in float32 unless another precision is asked for.
@@ -75,7 +80,7 @@ def open_model(table, model, runtime, harmonize, sequences, covariates, director
     if loaded.config.target is None:
         raise UserError('An encoder predicts nothing that could be explained; give a regressor or a classifier.')
     check_covariates(loaded.config.covariates, covariates)
-    warn_of_unknown_categories(loaded.config.target)
+    check_categories(loaded.config.target, scale_by)
     precision = 'float32' if runtime.precision == AUTO else runtime.precision
     clades = Clades(taxonomy) if _shares_taxonomy(loaded.known_features) else NO_CLADES
     study, _, _ = read_new(loaded, table, sequences, directory, harmonize, say, clades)
@@ -85,8 +90,11 @@ def open_model(table, model, runtime, harmonize, sequences, covariates, director
     say(f'Model: predicts {shown(loaded.config.target.name)}, on {device_name(device)}.')
     place(loaded.network, dataclasses.replace(runtime, precision=precision), device)
     reader = StudyReader(study, make_augmentation(loaded.config.call.data))
+    codes = read_categories(loaded.config.target, scale_by, study.sample_ids, say)
+    if codes is not None and loaded.config.heads['target'].categories:
+        reader.given['target'] = codes
     with_less_memory(loaded.network, lambda: reader.remember(loaded.network))
-    return Opened(loaded, reader, device)
+    return Opened(loaded, reader, device, codes)
 
 
 def _shares_taxonomy(known):

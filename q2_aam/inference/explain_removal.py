@@ -70,12 +70,13 @@ class Cells:
     members: np.ndarray
 
 
-def predict_members(model: Bundle, reader: StudyReader, device) -> Predicted:
+def predict_members(model: Bundle, reader: StudyReader, device, codes: np.ndarray | None = None) -> Predicted:
     """Return what a model says of all samples of a study; `reader` has remembered its ASVs.
 
-    The network is asked only where it has a say.
+    The network is asked only where it has a say. `codes` are those of the category of each sample, where the target is
+    scaled by one, int64 [N].
     """
-    every, target = np.arange(len(reader.study)), model.config.target
+    every, target = np.arange(len(reader.study)), scaled_as(model.config.target, codes)
     if model.ensemble is None or model.vocabulary is None or model.config.blend is None:
         blended = told(target, reader.outputs(model.network, 'target', every))
         return Predicted(blended, blended[None])
@@ -90,6 +91,11 @@ def predict_members(model: Bundle, reader: StudyReader, device) -> Predicted:
     outputs = blend.outputs(network, of_members, coverage)
     blended = np.average(outputs, axis=0, weights=ensemble.shares.astype(np.float64))
     return Predicted(told(target, blended), np.stack([told(target, one) for one in outputs]))
+
+
+def scaled_as(target, codes: np.ndarray | None):
+    """Return the target as outputs for samples of these categories, int64 [N], are read by it; None: of no category."""
+    return target if codes is None else target.of(codes)
 
 
 def told(target, outputs: np.ndarray) -> np.ndarray:
@@ -131,6 +137,7 @@ def without(reader: StudyReader, rows: np.ndarray, codes_A: np.ndarray, groups: 
     )
     other = copy.copy(reader)
     other.study = left
+    other.given = {head: codes[rows] for head, codes in reader.given.items()}
     return other
 
 
@@ -149,6 +156,7 @@ def changes(
     order: np.ndarray,
     max_samples: int,
     device,
+    codes: np.ndarray | None = None,
 ) -> list[Cells]:
     """Take each group of ASVs away from the samples that have it.
 
@@ -171,6 +179,8 @@ def changes(
     max_samples : int
         For each group.
     device : torch.device
+    codes : int64 [N], optional
+        Number of the category by which the target of each sample is scaled.
 
     Returns
     -------
@@ -191,7 +201,7 @@ def changes(
         same = _same_as_finer(cells, finer)
         todo = np.flatnonzero(cells.chosen & np.isnan(same).any(axis=1))
         cells.change[:] = np.where(cells.chosen[:, None], same, np.nan)
-        _take_away(model, reader, whole, level.codes, cells, todo, device)
+        _take_away(model, reader, whole, level.codes, cells, todo, device, codes)
         finer.append((place, cells))
         done.append(cells)
     return done
@@ -232,7 +242,7 @@ def _same_as_finer(cells, finer):
     return change
 
 
-def _take_away(model, reader, whole, codes_A, cells, todo, device):
+def _take_away(model, reader, whole, codes_A, cells, todo, device, codes):
     """Fill in the changes of the cells `todo`, and the means of members."""
     size = np.diff(reader.study.offsets)[cells.rows[todo]]
     at_once = max(1, MAX_OUTPUTS // (len(whole.members) * model.config.target.outputs))
@@ -242,7 +252,8 @@ def _take_away(model, reader, whole, codes_A, cells, todo, device):
         part = todo[done : done + max(1, int(inside))]
         rows, groups = cells.rows[part], cells.groups[part]
         left = without(reader, rows, codes_A, groups)
-        predicted = with_less_memory(model.network, lambda: predict_members(model, left, device))  # noqa: B023
+        category = None if codes is None else codes[rows]
+        predicted = with_less_memory(model.network, lambda: predict_members(model, left, device, category))  # noqa: B023
         cells.change[part] = whole.blended[rows] - predicted.blended
         for member, total in enumerate(cells.members):
             np.add.at(total, groups, whole.members[member, rows] - predicted.members[member])

@@ -66,7 +66,7 @@ class Attention:
 
 
 def attention(
-    table, model, config, sequences=None, taxonomy=None, importance=None, say=print_line, covariates=None
+    table, model, config, sequences=None, taxonomy=None, importance=None, say=print_line, covariates=None, scale_by=None
 ) -> Attention:
     """Read out what the network attends to in some samples, and which nucleotides of some ASVs matter to it.
 
@@ -90,6 +90,8 @@ def attention(
         Takes one line of progress.
     covariates : pandas.DataFrame, optional
         Metadata by sample id, where the model was trained with some.
+    scale_by : pandas.Series, optional
+        Category by sample id, where the target of the model is scaled by one.
 
     Raises
     ------
@@ -99,19 +101,20 @@ def attention(
     chosen = config.attention
     with temporary_directory() as directory, use_threads(config.runtime.threads):
         opened = open_model(
-            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy
-        )
+            table, model, config.runtime, config.data.harmonize, sequences, covariates, directory, say, taxonomy,
+            scale_by,
+        )  # fmt: skip
         study, network = opened.study, opened.model.network
         taxa = None if taxonomy is None else taxa_of(study.feature_ids, taxonomy)
         rows = _rows_of(study, chosen.sample_ids)
-        few = subset(opened.reader, rows)
-        whole = with_less_memory(network, lambda: predict_members(opened.model, few, opened.device))
+        few, codes = subset(opened.reader, rows), None if opened.codes is None else opened.codes[rows]
+        whole = with_less_memory(network, lambda: predict_members(opened.model, few, opened.device, codes))
         check_finite(whole.blended, few.study.sample_ids, GIVEN)
         order = np.arange(len(rows)) if chosen.sample_ids else _spread(whole.blended)
         say(f'Attention: in {counted(len(order), "sample")}.')
         level = grouped(study.feature_ids)
         everything = [np.ones(len(level.names), dtype=bool)]
-        cells = changes(opened.model, few, whole, [level], everything, order, len(order), opened.device)[0]
+        (cells,) = changes(opened.model, few, whole, [level], everything, order, len(order), opened.device, codes)
         read = [sample_attention(network, few, row) for row in order]
         samples, heads = _frames(few.study, level, cells, whole, order, read, taxa, opened.classes)
         asvs = [] if study.named else _features(study, chosen.feature_ids, importance, samples)

@@ -147,7 +147,7 @@ def _predict(
             columns = read_as.columns(outputs, signs)
             if config.data.prediction_passes > 1:
                 columns[SPREAD] = spread(read_as, columns, passes)
-            columns |= _extra_columns(model, reader)
+            columns |= _extra_columns(model, reader, config.data.prediction_passes)
         numbers = [column for column in columns.values() if column.dtype != object]
         check_finite(np.column_stack([outputs, *numbers]), study.sample_ids, GIVEN)
         details = details_of(study, np.full(len(study), NEW, dtype=object), columns, augment=reader.augment)
@@ -181,12 +181,16 @@ def outputs_of(model: bundle.Bundle, reader: StudyReader, device) -> tuple[np.nd
     )
 
 
-def _extra_columns(model, reader):
-    """Return the columns of what the network predicts beside the target."""
+def _extra_columns(model, reader, passes):
+    """Return the columns of what the network predicts beside the target, of several passes the mean."""
     if not model.config.extra_targets:
         return {}
     every = np.arange(len(reader.study))
-    outputs = with_less_memory(model.network, lambda: reader.outputs(model.network, EXTRA_HEAD, every))
+
+    def of(some):
+        return with_less_memory(model.network, lambda: some.outputs(model.network, EXTRA_HEAD, every))
+
+    outputs = of(reader) if passes == 1 else mean_of_passes(model, reader, passes, of)[0]
     return columns_of(model.config.extra_targets, outputs)
 
 

@@ -15,6 +15,7 @@ from .masked_nucleotides import MaskedNucleotides
 from .protocol import Objective, TargetObjective
 from .regression import Regression
 from .taxonomy import Taxonomy
+from .unused import warn_of_unused
 
 # Learned without labels by `pretrain`, each where its inputs are given and its weight is above 0.
 PRETRAINING: tuple[type[Objective], ...] = (
@@ -50,4 +51,5 @@ __all__ = [
     'Regression',
     'TargetObjective',
     'Taxonomy',
+    'warn_of_unused',
 ]

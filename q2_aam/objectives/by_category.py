@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from q2_aam.bundle import NumericTarget
 from q2_aam.bundle.scales import ByCategory
 from q2_aam.data.categories import codes_of, describe_unknown, learn_categories
+from q2_aam.data.labels import Labels
 from q2_aam.data.splits import TRAINING
 from q2_aam.data.weights import weights_of
 from q2_aam.errors import UserError, counted, shown
@@ -74,7 +76,11 @@ def categories_of(context: Context) -> Categories | None:
             f'Parameter output_activation is {training.output_activation}, whose bounds cannot be the same for all '
             'categories of scale_by once these are scaled; set it to none, or leave scale_by out.'
         )
-    rows = context.rows[TRAINING]
+    return learned_categories(column, labels, context.rows[TRAINING])
+
+
+def learned_categories(column: pd.Series, labels: Labels, rows: np.ndarray) -> Categories:
+    """Return the categories of samples, learned on `rows`; UserError if they cannot be used."""
     names = learn_categories(column, [labels.sample_ids[row] for row in rows], labels.groups[rows])
     codes = codes_of(column, labels.sample_ids, names)
     return Categories(str(column.name), names, codes, describe_unknown(column, labels.sample_ids, codes))
@@ -118,6 +124,13 @@ def words_of_weights(context: Context, training: Any) -> str:
     text = '' if column is None else f', samples weighted by {shown(column.name)}'
     balanced = getattr(training, 'category_weights', 'none') == 'balanced'
     return f'{text}, categories weighted to count the same' if balanced else text
+
+
+def weights_of_forest(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Return the weights, float64, with which a baseline learns from `rows`; None where all of them count the same."""
+    if weights is None or not weights[rows].any():
+        return None
+    return weights[rows].astype(np.float64)
 
 
 def loss_weights(context: Context, training: Any, codes: np.ndarray | None = None) -> np.ndarray | None:

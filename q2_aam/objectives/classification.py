@@ -20,7 +20,7 @@ from q2_aam.stats.metrics import MIN_PROBABILITY, classification_metrics, log_lo
 from q2_aam.stats.stacking import combined_shares, cost_of_logits, stack_log_loss
 from q2_aam.stats.temperature import best_temperature
 
-from .by_category import loss_weights, words_of_weights
+from .by_category import loss_weights, weights_of_forest, words_of_weights
 from .protocol import TargetObjective
 
 # The metric of the validation split that each value of select_by means, and whether it is to be large.
@@ -53,6 +53,7 @@ class Classification(TargetObjective):
             pooling=training.pooling,
         )
         self.dropout, self.width = training.head_dropout, context.config.model.width
+        self.class_weights = training.class_weights
         self.balanced = training.class_weights == 'balanced'
         self.score, self.larger = SCORES[_select_by(training)]
         self.error = 'balanced_log_loss' if self.balanced else 'log_loss'
@@ -76,7 +77,7 @@ class Classification(TargetObjective):
         return labels.values
 
     @staticmethod
-    def resolved(training, labels, rows, predict):
+    def resolved(training, labels, rows, predict, scale_by=None):
         """Return the training configuration with 'auto' of its select_by resolved: it does not depend on the labels."""
         return dataclasses.replace(training, select_by=_select_by(training))
 
@@ -169,9 +170,18 @@ class Classification(TargetObjective):
         # scikit-learn takes a second to load
         from q2_aam.evaluation.baselines import random_forest_classes
 
-        weights = 'balanced' if self.balanced else None
+        weights = self.weights
+        if self.class_weights == 'given':
+            weights = self.weights_C.numpy()[self.values] * (1 if weights is None else weights)
         probabilities = random_forest_classes(
-            counts, self.values[rows], new_counts, seed, threads, weights, self.target.outputs
+            counts,
+            self.values[rows],
+            new_counts,
+            seed,
+            threads,
+            'balanced' if self.balanced else None,
+            self.target.outputs,
+            weights_of_forest(weights, rows),
         )
         return classification_metrics(probabilities, self.values[new_rows], self.balanced)
 

@@ -23,7 +23,14 @@ from q2_aam.stats.difficulty import Difficulty
 from q2_aam.stats.metrics import interval_metrics, regression_metrics
 from q2_aam.stats.stacking import combined_shares, cost_of_numbers, shrinkage, stack_least_squares
 
-from .by_category import categories_of, loss_weights, scaled_by, words_of_weights
+from .by_category import (
+    categories_of,
+    learned_categories,
+    loss_weights,
+    scaled_by,
+    weights_of_forest,
+    words_of_weights,
+)
 from .outputs import all_levels, head_of, limits_of, shown_levels
 from .protocol import TargetObjective
 
@@ -91,9 +98,9 @@ class Regression(TargetObjective):
         return None
 
     @staticmethod
-    def resolved(training, labels, rows, predict):
+    def resolved(training, labels, rows, predict, scale_by=None):
         """Return the training configuration with 'auto' of its target_scaling, on `rows`, and select_by resolved."""
-        scaling = choose_scaling(labels, rows, training.target_scaling, predict)
+        scaling = choose_scaling(labels, rows, training.target_scaling, predict, scale_by)
         return dataclasses.replace(training, target_scaling=scaling, select_by=_select_by(training))
 
     def learned(self, rows):
@@ -193,7 +200,8 @@ class Regression(TargetObjective):
         # scikit-learn takes a second to load
         from q2_aam.evaluation.baselines import random_forest_numbers
 
-        predictions = random_forest_numbers(counts, self.values[rows], new_counts, seed, threads)
+        weights = weights_of_forest(self.weights, rows)
+        predictions = random_forest_numbers(counts, self.values[rows], new_counts, seed, threads, weights=weights)
         return regression_metrics(predictions, self.values[new_rows])
 
 
@@ -203,11 +211,12 @@ def _select_by(training):
     return 'loss' if training.loss == 'asymmetric' else 'mae'
 
 
-def choose_scaling(labels, rows, how, predict):
+def choose_scaling(labels, rows, how, predict, scale_by=None):
     """Return `how` a numeric target is to be scaled, with 'auto' resolved.
 
     The square root is taken of a target that is never below 0 where left-out groups are predicted better with it: a few
-    large values would dominate the loss otherwise.
+    large values would dominate the loss otherwise. Where the target is scaled by category, what is predicted is the
+    target as it is scaled, and errors are in units of the spread of their category, so that all categories count.
 
     Parameters
     ----------
@@ -218,11 +227,14 @@ def choose_scaling(labels, rows, how, predict):
         The parameter target_scaling.
     predict : callable
         Takes scaled numbers for `rows`, float64 [N], and returns out-of-fold predictions of them.
+    scale_by : pandas.Series, optional
+        Category by sample id.
 
     Raises
     ------
     UserError
-        If the square root or the logarithm is asked for, but there are values below 0.
+        If the square root or the logarithm is asked for, but there are values below 0; or if there are no categories
+        that could be learned.
     """
     values = labels.values[rows]
     if how in TRANSFORMED and values.min() < 0:
@@ -234,11 +246,22 @@ def choose_scaling(labels, rows, how, predict):
         return how
     if values.min() < 0 or np.ptp(np.sqrt(values)) <= MIN_SPREAD * np.sqrt(values.max()):
         return 'standard'
-    errors = {}
+    categories = None if scale_by is None else learned_categories(scale_by, labels, rows)
+    codes = None if categories is None else categories.codes[rows]
+    errors, units = {}, 1.0 if codes is None else _spreads(values, codes)
     for name in ('standard', 'sqrt'):
-        scaling = scaling_of(labels.name, values, name)
-        errors[name] = np.abs(scaling.predictions(predict(scaling.scaled(values))[:, None]) - values).mean()
+        scaling = scaled_by(scaling_of(labels.name, values, name), categories, labels.values, rows, SCALINGS[name])
+        scaling = scaling.of(codes)
+        errors[name] = (np.abs(scaling.predictions(predict(scaling.scaled(values))[:, None]) - values) / units).mean()
     return 'sqrt' if errors['sqrt'] < (1 - MIN_GAIN) * errors['standard'] else 'standard'
+
+
+def _spreads(values, codes):
+    """Return the standard deviation of the category of each value; where it is 0, that of all."""
+    spreads = np.zeros(codes.max() + 1)
+    for code in np.unique(codes):
+        spreads[code] = values[codes == code].std()
+    return np.where(spreads > 0, spreads, values.std())[codes]
 
 
 def _standard(values):

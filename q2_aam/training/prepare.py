@@ -32,6 +32,7 @@ from q2_aam.objectives import (
     Inputs,
     Objective,
     TargetObjective,
+    warn_of_unused,
 )
 from q2_aam.runtime.run import Run
 from q2_aam.runtime.seeds import Stream, numpy_generator
@@ -162,8 +163,7 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
     source = None if inputs.encoder is None else bundle.load(inputs.encoder, bundle.ENCODER)
     config = dataclasses.replace(config, model=_form_of(config.model, source))
     length = _max_length(config.model)
-    named = reads_names(source)
-    study, _ = read_study(inputs.table, inputs.sequences, max_length=length, folder=run.directory, named=named)
+    study, _ = read_study(inputs.table, inputs.sequences, None, length, run.directory, named=reads_names(source))
     generator = numpy_generator(run.seed, Stream.SPLIT)
     held_out = hold_out(study.sample_ids, config.data.validation_fraction, generator)
     rows = {TRAINING: np.flatnonzero(~held_out), VALIDATION: np.flatnonzero(held_out)}
@@ -200,7 +200,8 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
 
 
 def _aligned(kinds: tuple[type[Objective], ...], context: Context) -> tuple[Objective, ...]:
-    """Return those objectives that are turned on and have an input."""
+    """Return those objectives that are turned on and have an input; warn of inputs of those that are turned off."""
+    warn_of_unused(context)
     return tuple(objective for kind in kinds if (objective := kind.align(context)) is not None)
 
 
@@ -255,7 +256,8 @@ def prepare_fit(kind: str, inputs: Inputs, config: Any, run: Run) -> PreparedFit
     inputs = without_clades(inputs, study)
     config = _resolve_fit(config, study, rows[TRAINING], source)
     learned = np.sort(np.concatenate([rows[TRAINING], rows[VALIDATION]]))
-    training = objective.resolved(config.training, labels, learned, _predict(study, labels, learned, config, run))
+    predict = _predict(study, labels, learned, config, run)
+    training = objective.resolved(config.training, labels, learned, predict, inputs.scale_by)
     config = dataclasses.replace(config, training=training)
     context = Context(inputs, study, rows, config, run.seed, labels)
     target = objective.align(context)

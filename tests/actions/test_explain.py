@@ -42,7 +42,7 @@ def test_importance_is_given_as_magnitudes_and_as_details(actions, inputs, monke
     )
     ((_, _, config, _, taxa), more), *others = calls
     assert not others and config.importance.feature_ids == ('asv00', 'asv01') and config.importance.max_asvs == 7
-    assert taxa['asv00'].endswith('g__Juvenilia') and more == {'covariates': None}
+    assert taxa['asv00'].endswith('g__Juvenilia') and more == {'covariates': None, 'scale_by': None}
     # that q2-sample-classifier sorts and sums: one column, none below 0, the largest first
     frame = magnitudes.view(pd.DataFrame)
     assert (

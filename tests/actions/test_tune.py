@@ -1,5 +1,6 @@
 """The searches as QIIME 2 runs them: settings that a fit and a cross-validation take, and the honest figure."""
 
+import importlib.util
 import json
 
 import pandas as pd
@@ -91,9 +92,7 @@ def test_a_cross_validation_gives_settings_to_its_fits(plugin, small, settings):
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_training(plugin, small, monkeypatch):
-    from q2_aam.runtime import tracking
-
-    monkeypatch.setattr(tracking.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(ValueError, match=r"^Parameter tracker is wandb, .* pip install 'q2-aam\[wandb\]', or set "):
         plugin.actions['fit_regressor'](
             table=small.table, metadata=small.metadata.get_column('age'), sequences=small.sequences, tracker='wandb',
@@ -105,3 +104,45 @@ def test_a_tracker_that_is_not_installed_is_said_before_training(plugin, small, 
 def test_settings_are_json_that_a_person_can_read(tuned):
     text = (tuned.settings.view(AAMSettingsDirectoryFormat).path / SETTINGS_FILE).read_text('utf-8')
     assert json.loads(text)['kind'] == 'regressor' and text.endswith('}\n')
+
+
+def test_trials_say_which_samples_they_are_about(small, monkeypatch, capsys):
+    from q2_types.feature_table import BIOMV210Format
+
+    from q2_aam.actions import tune_steps
+    from q2_aam.training import search
+
+    seen = []
+
+    def searched(kind, inputs, folder, config, say, whole):
+        seen.append((kind, whole))
+        say('Trial 1/2: mae 3.')
+        return pd.DataFrame({'metric': ['inner_mae']})
+
+    monkeypatch.setattr(search, 'search', searched)
+    given = {'table': small.table.view(BIOMV210Format), 'metadata': small.metadata.get_column('age'), 'threads': 1}
+    for fold in (2, 0):
+        tune_steps._search_regressor(fold=fold, **given)
+    assert seen == [('regressor', False), ('regressor', True)]
+    assert capsys.readouterr().out.splitlines() == [
+        'Outer fold 2 of 3: Trial 1/2: mae 3.', 'All samples: Trial 1/2: mae 3.'
+    ]  # fmt: skip
+
+
+def test_outer_folds_are_numbered(small, monkeypatch):
+    from q2_aam.actions import tune
+
+    from .test_cross_validate import Context
+
+    pytest.importorskip('optuna', reason='optuna is an extra (tune)')
+    context = Context({'fit_regressor': 4, '_search_regressor': 2})
+    tune.tune_regressor(
+        context, table=small.table, metadata=small.metadata.get_column('age'), random_seed=5, trials=2, threads=1
+    )
+    assert [call.fold for call in context.of('_search_regressor')] == [1, 2, 3, 0]
+    said = [getattr(call, 'said', None) for call in context.of('_filter_samples')]
+    learned = [len(call.metadata.ids) for call in context.of('_filter_samples')[::2]]
+    assert said[::2] == [
+        f'Outer fold {fold} of 3: {samples} samples to learn from.' for fold, samples in zip((1, 2, 3), learned)
+    ]
+    assert said[1::2] == [None] * 3

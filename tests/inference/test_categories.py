@@ -1,30 +1,15 @@
 """Categories by which a target is scaled, where a model is asked."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from q2_aam.bundle import ClassTarget, NumericTarget
+from q2_aam.bundle import NumericTarget
 from q2_aam.bundle.scales import ByCategory
 from q2_aam.errors import AAMWarning
-from q2_aam.inference.categories import read_categories, warn_of_unknown_categories
+from q2_aam.inference.categories import read_categories
 
 SCALED = NumericTarget('age', 0.0, 1.0, by_category=ByCategory('site', ('a', 'b'), (0.0, 1.0), (1.0, 1.0)))
-
-
-def test_effects_are_said_to_be_those_of_an_unknown_category():
-    with pytest.warns(AAMWarning) as warned:
-        warn_of_unknown_categories(SCALED)
-    assert str(warned[0].message) == (
-        "The target of the model is scaled by 'site': effects are those in samples whose category is unknown, in the "
-        'scaling of all samples.'
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        warn_of_unknown_categories(NumericTarget('age', 0.0, 1.0))
-        warn_of_unknown_categories(ClassTarget('stage', ('a', 'b')))
 
 
 def test_categories_are_numbered_as_in_training_and_nothing_is_said_where_all_are_known():

@@ -28,10 +28,10 @@ from q2_aam.runtime.encode import StudyReader
 CPU = torch.device('cpu')
 
 
-def explained(tiny, folder, model, taxonomy=None, say=lambda line: None, covariates=None, **options):
+def explained(tiny, folder, model, taxonomy=None, say=lambda line: None, covariates=None, scale_by=None, **options):
     files = tiny.write(folder / 'inputs')
     config = FeatureImportanceConfig.from_flat({'threads': 1, 'device': 'cpu', 'gradient_steps': 0} | options)
-    return importance(files.table, model, config, files.sequences, taxonomy, say, covariates)
+    return importance(files.table, model, config, files.sequences, taxonomy, say, covariates, scale_by)
 
 
 def taxonomy_of(tiny):
@@ -350,3 +350,53 @@ def test_covariates_stay_as_they_are_where_an_asv_is_taken_away(facility_regress
     change = (whole - left)[counts.index[counts[feature] > 0]]
     assert abs(change.mean()) > 1e-3
     assert found.details.loc[feature, 'effect'] == pytest.approx(change.mean(), abs=1e-3)
+
+
+@pytest.fixture(scope='module')
+def by_site(tmp_path_factory):
+    """A model whose target is scaled by site, with a scale of its head for each, and the sites."""
+    from tests.conftest import make_tiny, run_fit
+
+    tiny = make_tiny()
+    sites = pd.Series(np.where(np.arange(24) % 4 < 2, 'north', 'south'), tiny.counts.index, name='site', dtype=object)
+    # in the south, a month is a thousand times as much
+    tiny.target = tiny.target.where(sites == 'north', 1000 * tiny.target)
+    run = run_fit(
+        tiny, tmp_path_factory.mktemp('by_site'), more={'scale_by': sites}, target_scaling='standard',
+        learnable_scale=True, epochs=2, learning_rate=0.01,
+    )  # fmt: skip
+    return types.SimpleNamespace(folder=run.folder, sites=sites)
+
+
+def test_effects_are_in_the_scaling_of_the_category_of_the_sample(tiny, by_site, predicted, tmp_path):
+    found = explained(tiny, tmp_path / 'own', by_site.folder, scale_by=by_site.sites, gradient_steps=2)
+    whole, _ = predicted(tiny, by_site.folder, scale_by=by_site.sites)
+    tiny.counts = tiny.counts.drop(columns='feature02')
+    left, _ = predicted(tiny, by_site.folder, 'left', scale_by=by_site.sites)
+    samples = found.samples[found.samples['id'] == 'feature02'].set_index('sample')
+    change = (whole - left)[samples.index]
+    np.testing.assert_allclose(samples['effect'], change, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(samples['prediction'], whole[samples.index], rtol=1e-5)
+    # a reader of all samples in one scaling would have them alike
+    sizes = change.abs().groupby(by_site.sites).mean()
+    assert sizes['south'] > 100 * sizes['north']
+
+
+def test_gradients_of_a_category_are_in_its_scaling(tiny, by_site, tmp_path):
+    files = tiny.write(tmp_path / 'study')
+    model = bundle.load(by_site.folder)
+    reader = StudyReader(read_study(files.table, files.sequences)[0], make_augmentation(model.config.call.data))
+    reader.remember(model.network)
+    sums = {}
+    for number in (1, 2):
+        codes = reader.given['target'] = np.full(len(reader.study), number)
+        ((drawn, attributions),) = gradients(model, reader, np.arange(4), 20, codes)
+        sums[number] = np.add.reduceat(attributions, drawn.offsets[:-1])
+    heads = model.network.heads['target'].output_scale.detach().numpy()
+    scales = model.config.target.by_category.scales
+    np.testing.assert_allclose(sums[2] / sums[1], scales[1] * heads[2] / (scales[0] * heads[1]), rtol=1e-3)
+
+
+def test_the_categories_of_a_model_are_asked_for(tiny, by_site, tmp_path):
+    with pytest.raises(UserError, match="^The model was trained with a target that is scaled by 'site' "):
+        explained(tiny, tmp_path, by_site.folder)

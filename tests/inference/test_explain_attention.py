@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from q2_aam import bundle
+from q2_aam.bundle.scales import ByCategory
 from q2_aam.config import VisualizeAttentionConfig
 from q2_aam.data.batches import draw_samples, make_batch
 from q2_aam.data.inputs import read_study
@@ -211,3 +212,32 @@ def test_a_sequence_is_read_in_the_samples_that_hold_most_of_it(opened, monkeypa
         matrix[row] = opened.study.abundances[inside][opened.study.asvs[inside] == asv].sum()
     assert set(asked) == set(np.argsort(-matrix, kind='stable')[:5]) and read.samples == 5
     assert dataclasses.asdict(read)['quantity'] == 0
+
+
+def test_nucleotides_tell_in_the_scaling_of_the_category_of_the_sample(opened):
+    target = dataclasses.replace(
+        opened.target, sqrt=False, lowest=None, highest=None, calibration=None, difficulty=None,
+        by_category=ByCategory('site', ('a', 'b'), (0.0, 0.0), (1.0, 1000.0)),
+    )  # fmt: skip
+    model = dataclasses.replace(opened.model, config=dataclasses.replace(opened.model.config, target=target))
+    codes, rows = np.asarray(opened.study.codes[3, : int(opened.study.lengths[3])]), np.array([1, 4])
+    one, other = (
+        substituted_changes(Opened(model, opened.reader, CPU, np.full(24, number)), 3, codes, rows) for number in (1, 2)
+    )
+    assert np.abs(one).max() > 0
+    np.testing.assert_allclose(other, 1000 * one, rtol=1e-5, atol=1e-9)
+
+
+def test_effects_beside_attention_are_in_the_scaling_of_the_category(tiny, fitted, predicted, tmp_path):
+    sites = pd.Series(np.where(np.arange(24) % 4 < 2, 'north', 'south'), tiny.counts.index, name='site', dtype=object)
+    run = fitted(tiny, more={'scale_by': sites}, target_scaling='standard', learnable_scale=True, epochs=1)
+    whole, _ = predicted(tiny, run.folder, scale_by=sites)
+    files = tiny.write(tmp_path / 'inputs')
+    config = VisualizeAttentionConfig.from_flat({'threads': 1, 'device': 'cpu'})
+    found = attention(files.table, run.folder, config, files.sequences, say=lambda line: None, scale_by=sites)
+    told = found.samples.groupby('sample')['prediction'].first()
+    np.testing.assert_allclose(told, whole[told.index], rtol=1e-5)
+    row = found.samples.dropna(subset=['effect']).iloc[0]
+    tiny.counts.loc[row['sample'], row['id']] = 0
+    left, _ = predicted(tiny, run.folder, 'left', scale_by=sites)
+    assert row['effect'] == pytest.approx(whole[row['sample']] - left[row['sample']], rel=1e-3, abs=1e-4)

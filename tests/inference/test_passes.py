@@ -70,3 +70,16 @@ def test_classes_have_the_spread_of_the_probability_of_the_one_that_is_predicted
     assert details['passes_sd'].between(0, 0.5).all() and (details['passes_sd'] > 0).any()
     assert (probabilities.sum(axis=1) - 1).abs().max() < 1e-9
     assert (predictions == probabilities.idxmax(axis=1)).all()
+
+
+def test_extra_targets_are_means_over_passes_too(tiny, fitted, predicted):
+    import pandas as pd
+
+    extra = pd.DataFrame({'weight': 9 + tiny.target})
+    options = {'abundance_ensemble': False, 'epochs': 2, 'learning_rate': 0.01}
+    run = fitted(tiny, more={'extra_targets': extra}, **options)
+    plain, mean = (predicted(tiny, run.folder, f'p{passes}', prediction_passes=passes)[1] for passes in (1, 4))
+    assert ((plain['extra_weight'] - mean['extra_weight']).abs() > 1e-6).any()
+    # subsets say about what the whole sample says
+    spread = plain['extra_weight'].std()
+    assert ((plain['extra_weight'] - mean['extra_weight']).abs() < 5 * spread).all()

@@ -167,3 +167,20 @@ def test_the_random_forest_is_that_of_the_baselines(classification, class_weight
     weights = 'balanced' if class_weights == 'balanced' else None
     probabilities = random_forest_classes(counts[rows], objective.values[rows], counts[new], 3, 1, weights, 3)
     assert metrics['accuracy'] == (probabilities.argmax(axis=1) == objective.values[new]).mean()
+
+
+def test_the_random_forest_has_the_weights_of_samples_and_those_given_of_classes(classification):
+    from q2_aam.evaluation.baselines import random_forest_classes
+
+    objective, rows, new = classification(), np.arange(5), np.arange(5, 8)
+    random = np.random.default_rng(1)
+    counts = scipy.sparse.csr_matrix(random.integers(0, 9, (8, 4)).astype(float))
+    objective.weights = np.array([0, 5, 1, 5, 1, 1, 1, 1], dtype=np.float32)
+    objective.class_weights, objective.weights_C = 'given', torch.tensor([1.0, 2.0, 3.0])
+    objective.balanced = False
+    weights = np.array([0.0, 5, 1, 5, 1]) * np.array([1.0, 2, 3])[objective.values[rows]]
+    expected = random_forest_classes(counts[rows], objective.values[rows], counts[new], 3, 1, None, 3, weights)
+    found = objective.random_forest(counts[rows], rows, counts[new], new, 3, 1)
+    assert found['accuracy'] == (expected.argmax(axis=1) == objective.values[new]).mean()
+    of_true = expected[np.arange(3), objective.values[new]]
+    assert found['log_loss'] == pytest.approx(-np.log(np.maximum(of_true, 1e-15)).mean())

@@ -5,6 +5,7 @@ import types
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -246,6 +247,40 @@ def test_a_square_root_must_be_better_by_more_than_chance(gain, chosen):
     assert choose_scaling(labels(values), np.arange(2), 'auto', predict) == chosen
 
 
+def test_the_scaling_is_chosen_of_the_target_as_it_is_scaled_by_category():
+    # linear within each of two categories, in units of which one is a hundred times the other
+    sites = pd.Series(['a', 'b'] * 12 + ['a'], [f's{row}' for row in range(25)], name='site')
+    south = (sites == 'b').to_numpy()
+    values = np.where(south, 100 * AGES**2, AGES)
+
+    def predict(scaled):
+        given.append(scaled)
+        # by straight lines, those of the south on the square of age
+        fitted = np.empty(25)
+        for part, exponent in ((south, 2), (~south, 1)):
+            x = AGES[part] ** exponent
+            fitted[part] = np.polyval(np.polyfit(x, scaled[part], 1), x)
+        return fitted
+
+    given = []
+    assert choose_scaling(labels(values), np.arange(25), 'auto', predict, sites) == 'standard'
+    for scaled in given:
+        for part in (south, ~south):
+            assert (scaled[part].mean(), scaled[part].std()) == pytest.approx((0, 1), abs=1e-9)
+    # in the north the square root is linear; in the south a line is, but from far off its root looks like one, too
+    values = np.where(south, 1e5 + 1000 * AGES, AGES**2)
+
+    def by_line(scaled):
+        fitted = np.empty(25)
+        for part in (south, ~south):
+            fitted[part] = np.polyval(np.polyfit(AGES[part], scaled[part], 1), AGES[part])
+        return fitted
+
+    # the north counts as much as the south, whose small errors are large numbers
+    assert choose_scaling(labels(values), np.arange(25), 'auto', by_line, sites) == 'sqrt'
+    assert choose_scaling(labels(values), np.arange(25), 'auto', by_line) == 'standard'
+
+
 @pytest.mark.parametrize('how', ['standard', 'sqrt', 'minmax', 'none'])
 def test_a_scaling_that_is_given_is_taken(how):
     # nothing is predicted for it
@@ -317,3 +352,19 @@ def test_the_random_forest_is_that_of_the_baselines(regression, counts):
     metrics = objective.random_forest(counts[rows], rows, counts[new], new, 3, 1)
     predictions = random_forest_numbers(counts[rows], objective.values[rows], counts[new], 3, 1)
     assert metrics['mae'] == pytest.approx(np.abs(predictions - objective.values[new]).mean())
+
+
+def test_the_random_forest_has_the_weights_of_the_samples(regression, counts):
+    from q2_aam.evaluation.baselines import random_forest_numbers
+
+    objective, rows, new = regression(), np.arange(5), np.arange(5, 8)
+    plain = objective.random_forest(counts[rows], rows, counts[new], new, 3, 1)
+    objective.weights = np.array([0, 0, 0, 5, 1, 1, 1, 1], dtype=np.float32)
+    heavy = objective.random_forest(counts[rows], rows, counts[new], new, 3, 1)
+    predictions = random_forest_numbers(
+        counts[rows], objective.values[rows], counts[new], 3, 1, weights=np.array([0.0, 0, 0, 5, 1])
+    )
+    assert heavy['mae'] == pytest.approx(np.abs(predictions - objective.values[new]).mean()) != plain['mae']
+    objective.weights[:5] = 0
+    alike = objective.random_forest(counts[rows], rows, counts[new], new, 3, 1)
+    assert alike['mae'] == plain['mae']
