@@ -18,6 +18,7 @@ from q2_aam.data.atomic import hash_file
 from . import results
 from .checkpoint import Checkpoint
 from .device import choose_device, deterministic, use_threads
+from .kept_embeddings import max_gb
 from .ranks import ONE, Ranks
 from .recorder import Recorder
 from .run_directory import name_of_run, run_directory, seed_of_run
@@ -100,6 +101,8 @@ def open_run(
     # a search has none: its trials are many, and none of them is kept
     tracker = getattr(config.runtime, 'tracker', NO_TRACKER)
     check_tracker(tracker)
+    # before hours of work
+    max_gb()
     device = choose_device(config.runtime.device if computes else 'cpu')
     given = config.training.random_seed
     with (

@@ -53,13 +53,14 @@ def name_of_run(call: str, config: Any, hashes: dict[str, str]) -> str:
     # where and with how much the work is done does not change what is learned
     settings.pop('runtime')
     # other code may train differently: it must not resume from a checkpoint of this one, nor take its result
-    versions = [q2_aam.__version__, _hash_of_code(), CHECKPOINT_FORMAT, torch.__version__]
+    versions = [q2_aam.__version__, hash_of_code(), CHECKPOINT_FORMAT, torch.__version__]
     text = json.dumps([call, settings, hashes, *versions], sort_keys=True)
     return f'{call}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 
 @functools.cache
-def _hash_of_code():
+def hash_of_code() -> str:
+    """Return the SHA-256 of all code of the package: other code may compute otherwise."""
     digest = hashlib.sha256()
     for path in sorted(pathlib.Path(q2_aam.__file__).parent.rglob('*.py')):
         digest.update(path.read_bytes())

@@ -29,6 +29,9 @@ PRIVATE, NOBODY = 0o700, 65534
 # The names that this package and tempfile make; nothing else is ever deleted.
 TEMPORARY_NAME = re.compile(r'temporary-[a-z0-9_]{8}')
 RUN_NAME = re.compile(r'[a-z]+(-[a-z]+)*-[0-9a-f]{16}(-[0-9a-f]{8})?(\.damaged)?')
+# The folder of embeddings (q2_aam.runtime.kept_embeddings), and the names of its files, complete or not.
+EMBEDDINGS = 'kept-embeddings'
+EMBEDDINGS_NAME = re.compile(r'(new\.)?[0-9a-f]{32}-[0-9a-f]{16}')
 # What temporary directories hold.
 TEMPORARY_FILES = {LOCK_FILE, 'study'}
 
@@ -142,7 +145,11 @@ def lock(handle: IO) -> bool:
 
 
 def sweep(root: pathlib.Path, say: Callable[[str], Any] = print_line) -> None:
-    """Delete results older than ``DAYS_KEPT`` days and other working files that nobody has used for ``DAYS_UNUSED``."""
+    """Delete what is too old.
+
+    Results and embeddings older than ``DAYS_KEPT`` days, and other working files that nobody has used for
+    ``DAYS_UNUSED``.
+    """
     results = unused = 0
     with contextlib.suppress(OSError):
         for directory in list(root.iterdir()):
@@ -162,8 +169,22 @@ def sweep(root: pathlib.Path, say: Callable[[str], Any] = print_line) -> None:
         )
     if results:
         deleted.append(f'{counted(results, "result")} older than {DAYS_KEPT} days')
+    if embeddings := _old_embeddings(root):
+        deleted.append(f'{counted(embeddings, "file")} of embeddings older than {DAYS_KEPT} days')
     if deleted:
         say(f'Deleted in {root}: {" and ".join(deleted)}.')
+
+
+def _old_embeddings(root):
+    """Delete embeddings older than ``DAYS_KEPT`` days, however often they were used; return the number of files."""
+    deleted = 0
+    with contextlib.suppress(OSError):
+        for path in [] if (root / EMBEDDINGS).is_symlink() else list((root / EMBEDDINGS).iterdir()):
+            with contextlib.suppress(OSError):
+                if EMBEDDINGS_NAME.fullmatch(path.name) and _days_since(path.lstat().st_mtime) > DAYS_KEPT:
+                    path.unlink()
+                    deleted += 1
+    return deleted
 
 
 def _is_ours(directory):

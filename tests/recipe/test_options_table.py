@@ -45,4 +45,5 @@ def test_names_of_the_reference_are_of_options_that_exist_or_are_left_out_with_a
     names = {row[0].strip('`') for rows in module.rows().values() for row in rows}
     names |= {opt.name for group in groups for opt in group.options()}
     assert set(module.OF_AAM) <= names
-    assert all(why.endswith('.') for why in module.LEFT_OUT.values())
+    assert set(module.TRIED) <= names
+    assert all(text.endswith('.') for text in [*module.LEFT_OUT.values(), *module.TRIED.values()])

@@ -50,13 +50,13 @@ def test_another_checkpoint_format_or_version_has_another_name(monkeypatch):
             patch.setattr(attribute, 99)
             names.add(name_of_run('pretrain', PretrainConfig(), HASHES))
     # a change of the code alone, while it is developed
-    monkeypatch.setattr(module, '_hash_of_code', lambda: 'other')
+    monkeypatch.setattr(module, 'hash_of_code', lambda: 'other')
     names.add(name_of_run('pretrain', PretrainConfig(), HASHES))
     assert len(names) == 5
 
 
 def test_the_code_is_hashed_whole(monkeypatch, tmp_path):
-    before = module._hash_of_code()
+    before = module.hash_of_code()
     (tmp_path / 'room').mkdir()
     (tmp_path / '__init__.py').write_text('')
     (tmp_path / 'room' / 'file.py').write_text('a = 1')
@@ -64,9 +64,9 @@ def test_the_code_is_hashed_whole(monkeypatch, tmp_path):
     hashes = {before}
     for text in ('a = 1', 'a = 2'):
         (tmp_path / 'room' / 'file.py').write_text(text)
-        module._hash_of_code.cache_clear()
-        hashes.add(module._hash_of_code())
-    module._hash_of_code.cache_clear()
+        module.hash_of_code.cache_clear()
+        hashes.add(module.hash_of_code())
+    module.hash_of_code.cache_clear()
     assert len(hashes) == 3
 
 

@@ -201,3 +201,28 @@ def test_a_directory_that_a_run_uses_and_links_are_left_alone(work_dir, make, tm
 
 def test_a_root_that_cannot_be_listed_is_no_error(tmp_path):
     sweep(tmp_path / 'nowhere')
+
+
+def test_embeddings_are_deleted_after_a_week_however_often_they_were_used(work_dir):
+    folder = work_dir / module.EMBEDDINGS
+    folder.mkdir(parents=True)
+    old, new, unfinished = f'{"0a" * 16}-{"1b" * 8}', f'{"0a" * 16}-{"2c" * 8}', f'new.{"0a" * 16}-{"3d" * 8}'
+    for name, days in ((old, 8), (new, 6), (unfinished, 8), ('mine.txt', 100)):
+        (folder / name).write_text('')
+        os.utime(folder / name, (time.time(), time.time() - days * DAY))
+    said = []
+    sweep(work_dir, said.append)
+    assert sorted(path.name for path in folder.iterdir()) == [new, 'mine.txt']
+    assert said == [f'Deleted in {work_dir}: 2 files of embeddings older than 7 days.']
+
+
+def test_a_link_in_the_place_of_embeddings_is_not_followed(work_dir, tmp_path):
+    work_dir.mkdir()
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    file = elsewhere / f'{"0a" * 16}-{"1b" * 8}'
+    file.write_text('')
+    os.utime(file, (1, 1))
+    (work_dir / module.EMBEDDINGS).symlink_to(elsewhere)
+    sweep(work_dir, lambda line: None)
+    assert file.exists()
