@@ -27,8 +27,8 @@ class RuntimeConfig(Group):
     max_memory_gb: float | str = option(
         AUTO,
         'Memory, in GB, for one batch. A larger batch is processed in chunks: slower, with the same results up to '
-        'rounding. auto: most of the free memory of a GPU; on a CPU 1, or an eighth of the memory of a machine with '
-        'less than 8 GB.',
+        'rounding. auto: most of the free memory of a GPU; on a CPU a sixteenth of the memory of the machine or of the '
+        'job, at most 4.',
         low=0.05,
         high=1e6,
         advanced=True,

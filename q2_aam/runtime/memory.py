@@ -15,9 +15,9 @@ from q2_aam.errors import MachineError, UserError
 from .limits import available_memory_gb, held_memory_gb, is_out_of_memory
 
 BYTES_PER_FLOAT = 4
-# What a chunk may take on a CPU: as much as makes a step of rich samples no slower, and less where the machine has less
-# than so many times that. The measurements are in docs/performance.md.
-CPU_GB, PARTS_OF_MEMORY = 1.0, 8
+# What a chunk may take on a CPU: so much is enough for most batches; less where the machine has less than so many times
+# that, since folds may run side by side. The measurements are in docs/performance.md.
+CPU_GB, PARTS_OF_MEMORY = 4.0, 16
 # The least of it: a step of 64 ECAM samples at the size there computes next to nothing twice.
 LEAST_CPU_GB = 0.25
 # Weights, gradients, inputs and what the allocator wastes share the memory with the activations of a chunk.

@@ -25,7 +25,7 @@ def test_memory_is_counted_in_floats(monkeypatch):
     cpu, cuda = types.SimpleNamespace(type='cpu'), types.SimpleNamespace(type='cuda')
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (10e9, 20e9))
     assert floats_per_chunk(2.0, cpu) == floats_per_chunk(2.0, cuda) == 250_000_000
-    for machine_gb, floats in ((64.0, 125_000_000), (4.0, 62_500_000), (1.0, 31_250_000)):
+    for machine_gb, floats in ((128.0, 500_000_000), (16.0, 125_000_000), (2.0, 31_250_000)):
         monkeypatch.setattr(memory, 'available_memory_gb', lambda gb=machine_gb: gb)
         assert floats_per_chunk(AUTO, cpu) == floats
     assert floats_per_chunk(AUTO, cuda) == 1_000_000_000
