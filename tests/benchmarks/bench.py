@@ -105,8 +105,8 @@ def configuration(study, **options):
     return dataclasses.replace(config, model=config.model.resolved(study.longest, len(study)))
 
 
-def our_network(study, config, seed, device=CPU):
-    """Return (network, loss): the network of pretraining, with a head for predictions, and its loss of a batch."""
+def our_training(study, config, seed, device=CPU):
+    """Return (network, prepared, reader) of pretraining, with a head for predictions."""
     rows = {TRAINING: np.arange(len(study)), VALIDATION: np.arange(0)}
     context = Context(Inputs(None), study, rows, config, seed)
     # pretraining's own objectives, so that what is measured is what users run
@@ -118,7 +118,12 @@ def our_network(study, config, seed, device=CPU):
         heads['distances'] = HeadConfig('distances')
     network = build_network(config.model, heads, torch_generator(seed, Stream.WEIGHTS))
     network = place(network, config.runtime, device)
-    prepared, reader = Prepared('encoder', config, study, rows, objectives), StudyReader(study)
+    return network, Prepared('encoder', config, study, rows, objectives), StudyReader(study)
+
+
+def our_network(study, config, seed, device=CPU):
+    """Return (network, loss): that of :func:`our_training`, and its loss of a batch."""
+    network, prepared, reader = our_training(study, config, seed, device)
     return network, lambda network, rows, generator: loss_of(network, prepared, reader, rows, generator)[:2]
 
 
