@@ -130,12 +130,17 @@ def _tune(ctx, kind, config, table, metadata, sequences, encoder, distance_matri
         of_fold = {'metadata': kind.column(training), **inputs}
         said = f'Outer fold {fold + 1} of {FOLDS}: {counted(len(training), "sample")} to learn from.'
         (training_table,) = filter_samples(table, metadata=_ids(training), said=said)
-        # without the labels of these samples
-        (test_table,) = filter_samples(table, metadata=_ids(target[fold_of == fold]))
         found, tried = search(
             table=training_table, fold=fold + 1, **of_fold, **values | {'random_seed': seed_of_fit(seed, 1, fold)}
         )
         trials.append(tried)
+        tested = target[fold_of == fold]
+        said = (
+            f'Outer fold {fold + 1} of {FOLDS}: fits with what was found, then by default, and predicts '
+            f'{counted(len(tested), "sample")} with each.'
+        )
+        # without the labels of these samples
+        (test_table,) = filter_samples(table, metadata=_ids(tested), said=said)
         # the same seed for both, which differ in their parameters alone
         given = of_call(kind.config, values | {'test_fraction': 0.0, 'random_seed': seed_of_fit(seed, 0, fold)})
         for settings, predictions in ((found, tuned), (None, default)):

@@ -179,5 +179,5 @@ def _allowed(opt):
     elif opt.low is not None:
         words += f' of at least {opt.low}'
     if opt.ranges:
-        words += ", or a range of them such as '2:4'"
+        words += ", or a range of them from low to high, such as '2:4'"
     return words + ''.join(f" or '{word}'" for word in (AUTO, *opt.words) if opt.auto)

@@ -13,8 +13,8 @@ class Schedule(Group):
 
     epochs: int | str = option(
         AUTO,
-        'Maximum number of epochs. auto: enough for a few hundred steps; fewer where a step costs much. Training stops '
-        'earlier where the network would lower the error of the abundance ensemble by next to nothing.',
+        'Maximum number of epochs. auto: enough for a few hundred steps; fewer where a step costs much. A fit '
+        'stops earlier where the network would lower the error of its abundance ensemble by next to nothing.',
         low=1,
         high=1000000,
     )

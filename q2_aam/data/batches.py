@@ -174,7 +174,7 @@ class Batch:
     samples : list of SampleChunk
     masked : list of SequenceChunk
         ASVs that are read for the sake of their masked tokens.
-    hidden : list of SampleChunk
+    masked_samples : list of SampleChunk
         Samples that are read for the sake of the abundances that they do not show: those are below 0.
     labels : dict
         What objectives have put in for their losses.
@@ -187,7 +187,7 @@ class Batch:
     embeddings: torch.Tensor | None = None
     samples: list[SampleChunk] = dataclasses.field(default_factory=list)
     masked: list[SequenceChunk] = dataclasses.field(default_factory=list)
-    hidden: list[SampleChunk] = dataclasses.field(default_factory=list)
+    masked_samples: list[SampleChunk] = dataclasses.field(default_factory=list)
     labels: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     given: dict[str, list[torch.Tensor | None]] = dataclasses.field(default_factory=dict)
 

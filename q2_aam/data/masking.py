@@ -68,7 +68,7 @@ def with_noise(
     Returns
     -------
     codes : uint8 [U, L]
-    hidden : bool [U, T]
+    masked : bool [U, T]
         The tokens that are still masked.
     """
     fate = generator.random(masked.shape, dtype=np.float32)
@@ -78,14 +78,14 @@ def with_noise(
     return np.where(letters, random, codes), masked & (fate >= 2 * noise)
 
 
-def hide(chunks: list[SequenceChunk], hidden: np.ndarray) -> list[SequenceChunk]:
-    """Return chunks in which the tokens that are asked for are hidden by the mask where `hidden`, bool [U, T], is."""
+def with_mask(chunks: list[SequenceChunk], masked: np.ndarray) -> list[SequenceChunk]:
+    """Return chunks in which the tokens that are asked for are masked where `masked`, bool [U, T], is."""
     done, changed = 0, []
     for chunk in chunks:
         rows = slice(done, done + len(chunk.codes))
         if chunk.masked is None:
-            raise ValueError('Only chunks with masked tokens can be hidden.')
-        mask = np.ascontiguousarray(hidden[rows, : chunk.masked.shape[1]])
+            raise ValueError('Only chunks with masked tokens can be given a mask.')
+        mask = np.ascontiguousarray(masked[rows, : chunk.masked.shape[1]])
         changed.append(dataclasses.replace(chunk, masked=torch.from_numpy(mask)))
         done += len(chunk.codes)
     return changed

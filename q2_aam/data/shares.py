@@ -33,7 +33,7 @@ class Alone:
         return make_batch(drawn, budget, heads, embeddings)
 
     def divide_masked(self, batch: Batch, budget: Budget) -> None:
-        """Leave in a batch what this process computes of masked sequences and of hidden abundances."""
+        """Leave in a batch what this process computes of masked sequences and of masked abundances."""
 
     def join(self, level: str, *parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return what all processes have computed of a level, in the order of the batch, from the part of this one.
@@ -41,7 +41,7 @@ class Alone:
         Parameters
         ----------
         level : str
-            'sequences', 'samples', 'masked', 'hidden' or 'pairs'.
+            'sequences', 'samples', 'masked', 'masked_samples' or 'pairs'.
         *parts : tensor
             Of as many rows each.
         """
@@ -104,26 +104,26 @@ class Share(Alone):
         return batch
 
     def divide_masked(self, batch: Batch, budget: Budget) -> None:
-        """Leave in a batch what this process computes of masked sequences and hidden abundances; labels stay of all."""
+        """Leave in a batch what this process computes of masked sequences and masked abundances; labels stay of all."""
         if batch.masked:
             self._divide_sequences(batch, budget)
-        if batch.hidden:
-            self._divide_hidden(batch, budget)
+        if batch.masked_samples:
+            self._divide_masked_samples(batch, budget)
 
-    def _divide_hidden(self, batch, budget):
+    def _divide_masked_samples(self, batch, budget):
         whole = {
-            name: np.concatenate([getattr(chunk, name).numpy() for chunk in batch.hidden])
+            name: np.concatenate([getattr(chunk, name).numpy() for chunk in batch.masked_samples])
             for name in ('asvs', 'abundances', 'richness', 'depths')
         }
         offsets = np.concatenate([[0], np.cumsum(whole['richness'])])
-        own = self._deal('hidden', sample_costs(whole['richness'], budget), whole['richness'])
+        own = self._deal('masked_samples', sample_costs(whole['richness'], budget), whole['richness'])
 
         def chunks_of(rows):
             where, starts = positions_of(offsets, rows)
             read = whole['asvs'][where], whole['abundances'][where]
             return sample_chunks(*read, starts, budget, None, whole['depths'][rows])
 
-        batch.hidden = self._evened(chunks_of(own), chunks_of(own[:1]))
+        batch.masked_samples = self._evened(chunks_of(own), chunks_of(own[:1]))
 
     def _divide_sequences(self, batch, budget):
         codes, masked = (_stacked([getattr(chunk, name) for chunk in batch.masked]) for name in ('codes', 'masked'))

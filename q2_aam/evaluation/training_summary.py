@@ -19,7 +19,7 @@ KEPT = {
     'kept_distances_mae': 'mean absolute difference of these distances from before',
     'kept_of_initial_encoder': 'r of distances between embeddings of its sequences with those of before',
     'kept_in_untrained_network': 'the same r of an untrained network: what that figure begins at',
-    'kept_beyond_untrained_network': 'the first r without what an untrained network tells, too',
+    'kept_beyond_untrained_network': 'the first r with the part of an untrained network taken out',
 }
 # Distances of an R2 below that are others than those of before.
 FEW_KEPT = 0.95

@@ -157,9 +157,14 @@ def _say_what(say, opened, levels, limits, order, config):
         said += f' of {asvs:,}, those that make up most of the samples (max_asvs)'
     if len(levels) > 1:
         said += f', and {counted(sum(int(limit.sum()) for limit in limits[1:]), "clade")}'
-    said += f', each taken away from at most {counted(config.max_samples_per_asv, "sample")} (max_samples_per_asv)'
+    limit = config.max_samples_per_asv
+    # a limit above the number of samples is none
+    of_each = (
+        f'at most {counted(limit, "sample")} (max_samples_per_asv)' if limit < used else 'all samples that have it'
+    )
+    said += f', each taken away from {of_each}'
     if used < samples:
-        said += f' of {used:,} drawn from {samples:,} (max_samples)'
+        said += f'{" of" if limit < used else ", of"} {used:,} drawn from {samples:,} (max_samples)'
     say(f'{said}.')
     if len(opened.classes) > MAX_CLASSES:
         say(

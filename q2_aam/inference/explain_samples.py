@@ -53,6 +53,8 @@ class Attention:
         ID, id of the nearest ASV of the vocabulary in this table ('' where the table lacks it), and the rest.
     taxa : dict
         {id: taxon, '' where there is none}.
+    network_share : float
+        Of the network in predictions, 0 to 1, where the abundance ensemble knows the ASVs of a sample.
     """
 
     target: str
@@ -63,6 +65,7 @@ class Attention:
     with_importance: float
     sequences: list[tuple[str, str, ReadSequence]]
     taxa: dict[str, str]
+    network_share: float
 
 
 def attention(
@@ -129,7 +132,12 @@ def attention(
         _with_importance(samples, importance),
         [(name, _nearest_id(opened, one), one) for name, one in found],
         dict(zip(study.feature_ids, taxa or [''] * len(study.feature_ids))),
+        _network_share(opened.model.config.blend),
     )
+
+
+def _network_share(blend):
+    return 1.0 if blend is None else min(blend.network / blend.network_alone, 1.0)
 
 
 def _rows_of(study, sample_ids):

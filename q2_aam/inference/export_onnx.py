@@ -43,7 +43,8 @@ NOT_HELD = {
 # What can be exported in its place, where that is not a model trained without.
 INSTEAD = {
     'token_branches': (
-        'export an encoder without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain'
+        'export an encoder without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain '
+        'with token_branches off'
     ),
 }
 # What it holds. A field in neither was added later: it is refused, too, unless it says "as before".

@@ -50,7 +50,8 @@ class FusedBlock(torch.autograd.Function):
         shape = (x_QD.shape[1],)
         y_QD, mean_Q1, spread_Q1 = torch.native_layer_norm(x_QD, shape, norm, norm_bias, eps)
         qkv_Q3HE = F.linear(y_QD, qkv_in, qkv_bias).unflatten(-1, (3, heads, -1))
-        joined_QD, logs = torch.empty_like(x_QD), []
+        # the gradient of attention takes it for contiguous, whatever the strides of the input
+        joined_QD, logs = torch.empty_like(x_QD, memory_format=torch.contiguous_format), []
         for rows, bucket, (q, k, v) in _buckets(qkv_Q3HE, layout):
             part_RHSE, log_RHS = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=_mask(bucket, q))
             _heads_of(joined_QD[rows], bucket, heads).copy_(part_RHSE)

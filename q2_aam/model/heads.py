@@ -43,8 +43,8 @@ class Head(nn.Module):
     Attributes
     ----------
     reads : str
-        'samples' (SampleEmbeddings), 'branches' (samples by their memberships and ASVs), 'hidden' (ASVs within samples
-        that do not show all abundances), 'asvs' (their embeddings) or 'masked' (outputs of masked tokens).
+        'samples' (SampleEmbeddings), 'branches' (samples by their memberships and ASVs), 'masked_samples' (ASVs within
+        samples that do not show all abundances), 'asvs' (their embeddings) or 'masked' (outputs of masked tokens).
     has_outputs : bool
         Whether its configuration says how many outputs it has.
     """
@@ -185,9 +185,9 @@ class ASVClassHead(Head):
 
 
 class AbundanceHead(Head):
-    """Tells how large a share of its sample's reads an ASV has whose abundance is hidden, by its logarithm."""
+    """Tells how large a share of its sample's reads an ASV has whose abundance is masked, by its logarithm."""
 
-    reads = 'hidden'
+    reads = 'masked_samples'
 
     def __init__(self, config: ResolvedModel, head: HeadConfig):
         super().__init__(config, head)

@@ -125,7 +125,7 @@ class Block(nn.Module):
 
     def __init__(self, width, heads, mlp_ratio, activation='gelu'):
         super().__init__()
-        self.heads = heads
+        self.heads, self.compiled = heads, False
         self.activation = ACTIVATIONS[activation]
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
@@ -135,7 +135,7 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(mlp_ratio * width, width)
 
     def forward(self, x_QD, layout, turns_2QF=None):
-        if turns_2QF is None and can_fuse(x_QD):
+        if turns_2QF is None and not self.compiled and can_fuse(x_QD):
             return FusedBlock.apply(x_QD, layout, self.heads, self.activation, self.mlp_norm.eps, *self.weights())
         qkv_Q3HE = self._attention_in(x_QD).unflatten(-1, (3, self.heads, -1))
         if turns_2QF is not None:
@@ -150,6 +150,7 @@ class Block(nn.Module):
 
     def compile_products(self) -> None:
         """Compile what does not depend on where sequences begin and end; buckets differ from batch to batch."""
+        self.compiled = True
         for name in ('_attention_in', '_mlp'):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=True))
 

@@ -126,9 +126,9 @@ class Network(nn.Module):
         if batch.masked:
             parts = [self._run(self.asv_encoder, chunk.kept, chunk)[1] for chunk in batch.masked]
             (given['masked'],) = share.join('masked', _joined(parts))
-        if batch.hidden:
-            parts = [self._run(self._tokens, chunk.kept, asvs_UD, chunk)[0] for chunk in batch.hidden]
-            (given['hidden'],) = share.join('hidden', _joined(parts))
+        if batch.masked_samples:
+            parts = [self._run(self._tokens, chunk.kept, asvs_UD, chunk)[0] for chunk in batch.masked_samples]
+            (given['masked_samples'],) = share.join('masked_samples', _joined(parts))
         heads = {
             name: self._head(name, given[self._reads(name)], share, batch.given.get(name, ())) for name in batch.heads
         }

@@ -18,8 +18,8 @@ MIN_SHARE = 1e-6
 ABUNDANCE_FEATURES = 4
 # Counts above this are told apart by their logarithm alone.
 FEW_READS = 10.0
-# In place of each feature of an abundance that is hidden.
-HIDDEN_FEATURE = -1.5
+# In place of each feature of an abundance that is masked.
+MASKED_FEATURE = -1.5
 
 
 class SampleEncoder(nn.Module):
@@ -112,25 +112,25 @@ def features_of(chunk: SampleChunk, told_as: str) -> torch.Tensor:
 def abundance_features(abundances_N: torch.Tensor, told_as: str = 'shares') -> torch.Tensor:
     """Views of a share of reads that stay apart for rare and for common ASVs: [N, 4], each of order 1.
 
-    With `told_as` 'presence' they are those of 1 for every ASV that is there. A share below 0 is hidden.
+    With `told_as` 'presence' they are those of 1 for every ASV that is there. A share below 0 is masked.
     """
     if told_as == 'presence':
         abundances_N = torch.ones_like(abundances_N)
     log_N = torch.log10(abundances_N.clamp_min(MIN_SHARE))
     root_N = abundances_N.clamp_min(0).sqrt()
     features = [log_N / 3 + 1, (log_N + 3).clamp_min(0) / 2, root_N, abundances_N]
-    return _hidden(torch.stack(features, dim=-1), abundances_N)
+    return _masked(torch.stack(features, dim=-1), abundances_N)
 
 
 def count_features(abundances_N: torch.Tensor, depths_N: torch.Tensor) -> torch.Tensor:
-    """Views of a count and of the depth of its sample: [N, 4], each of order 1. A share below 0 is hidden."""
+    """Views of a count and of the depth of its sample: [N, 4], each of order 1. A share below 0 is masked."""
     counts_N = abundances_N.clamp_min(0) * depths_N
     log_N, depth_N = torch.log10(1 + counts_N), torch.log10(1 + depths_N)
     # those of few reads are apart, too
     features = [log_N / 2 - 1, (log_N - depth_N) / 3 + 1, counts_N.clamp_max(FEW_READS) / FEW_READS, depth_N - 4]
-    return _hidden(torch.stack(features, dim=-1), abundances_N)
+    return _masked(torch.stack(features, dim=-1), abundances_N)
 
 
-def _hidden(features_N4, abundances_N):
-    """Give hidden abundances features that no other has; those of the depth are hidden with them."""
-    return torch.where(abundances_N[..., None] < 0, HIDDEN_FEATURE, features_N4)
+def _masked(features_N4, abundances_N):
+    """Give masked abundances features that no other has; those of the depth are masked with them."""
+    return torch.where(abundances_N[..., None] < 0, MASKED_FEATURE, features_N4)

@@ -1,6 +1,6 @@
 """The objective of masked abundances: which share of its sample's reads an ASV has, from what else is in the sample.
 
-Some samples of a batch are read a second time for it, with abundances hidden: other objectives read them whole. What
+Some samples of a batch are read a second time for it, with abundances masked: other objectives read them whole. What
 is shown is given as shares of what is shown, and the answer is the logarithm of the share of all reads.
 
 Shapes: N non-zeros of the samples that are read again.
@@ -11,7 +11,7 @@ import torch
 
 from q2_aam.config import HeadConfig
 from q2_aam.data.batches import make_batch, positions_of, sample_chunks
-from q2_aam.data.hidden_abundances import hide_abundances
+from q2_aam.data.masked_abundances import mask_abundances
 from q2_aam.data.readable import draw_readable
 from q2_aam.data.splits import TRAINING, VALIDATION
 from q2_aam.errors import UserError
@@ -59,12 +59,14 @@ class MaskedAbundances:
 
     def label(self, batch, drawn, budget, generator):
         samples = max(1, round(SHARE_OF_SAMPLES * len(drawn.rows)))
-        self._hide(batch, drawn, samples, budget, generator)
+        self._mask(batch, drawn, samples, budget, generator)
 
-    def _hide(self, batch, drawn, samples, budget, generator):
-        hidden = hide_abundances(drawn, samples, self.ratio, generator)
-        batch.hidden = sample_chunks(hidden.places, hidden.abundances, hidden.offsets, budget, None, hidden.depths)
-        scaled = (_logarithms(hidden.true) - self.center) / self.scale
+    def _mask(self, batch, drawn, samples, budget, generator):
+        masked = mask_abundances(drawn, samples, self.ratio, generator)
+        batch.masked_samples = sample_chunks(
+            masked.places, masked.abundances, masked.offsets, budget, None, masked.depths
+        )
+        scaled = (_logarithms(masked.true) - self.center) / self.scale
         batch.labels[self.name] = torch.from_numpy(scaled.astype(np.float32))
 
     def loss(self, outputs, batch):
@@ -72,13 +74,13 @@ class MaskedAbundances:
         return loss, {'abundance_loss': loss.detach()}
 
     def _validation(self, network, reader):
-        """Return outputs and labels of the validation split; the same abundances are hidden in every epoch."""
+        """Return outputs and labels of the validation split; the same abundances are masked in every epoch."""
         drawn = draw_readable(reader.study, self.validation_rows, reader.augment, sequences=True)
         generator = numpy_generator(self.seed, Stream.VALIDATION_ABUNDANCES)
         with torch.no_grad():
             budget = network.budget()
             batch = make_batch(drawn, budget, (self.name,))
-            self._hide(batch, drawn, len(drawn.rows), budget, generator)
+            self._mask(batch, drawn, len(drawn.rows), budget, generator)
             batch = batch.to(device_of(network))
             return network(batch), batch
 

@@ -8,7 +8,7 @@ import torch
 
 from q2_aam.config import HeadConfig
 from q2_aam.data.batches import Batch, draw_samples, sequence_chunks
-from q2_aam.data.masking import choose_masked, hide, with_noise
+from q2_aam.data.masking import choose_masked, with_mask, with_noise
 from q2_aam.data.splits import VALIDATION
 from q2_aam.model.losses import nucleotide_loss
 from q2_aam.runtime.encode import device_of
@@ -43,10 +43,10 @@ class MaskedNucleotides:
         masked_UT = choose_masked(lengths_U, per_token, self.mask_ratio, self.strategy, generator)
         # positions after the longest chosen sequence belong to none
         codes_UL = codes_UL[:, : int(lengths_U.max())]
-        read_UL, hidden_UT = codes_UL, masked_UT
+        read_UL, read_as_masked_UT = codes_UL, masked_UT
         if self.noise:
-            read_UL, hidden_UT = with_noise(codes_UL, masked_UT, self.noise, per_token, generator)
-        batch.masked = hide(sequence_chunks(read_UL, lengths_U, budget, masked_UT), hidden_UT)
+            read_UL, read_as_masked_UT = with_noise(codes_UL, masked_UT, self.noise, per_token, generator)
+        batch.masked = with_mask(sequence_chunks(read_UL, lengths_U, budget, masked_UT), read_as_masked_UT)
         padded = np.pad(codes_UL, ((0, 0), (0, -codes_UL.shape[1] % per_token)))
         codes_MP = padded.reshape(len(padded), -1, per_token)[masked_UT]
         batch.labels[self.name] = torch.from_numpy(codes_MP.astype(np.int64))

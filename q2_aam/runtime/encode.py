@@ -32,7 +32,7 @@ SAMPLES_AT_ONCE = 256
 ASVS_AT_ONCE = 8192
 # Tokens that are encoded together where embeddings are kept, always as many: what an ASV becomes may depend on the
 # shape of the matrices that it is computed in, and must not depend on the ASVs beside it.
-TOKENS_OF_BLOCK = {'cpu': 2**10, 'cuda': 2**15}
+TOKENS_OF_BLOCK = {'cpu': 2**10, 'cuda': 2**13}
 # ASVs that are computed again to see whether what is kept is what would be computed here.
 ASVS_TO_CHECK = 16
 

@@ -34,7 +34,9 @@ class _Lock:
     """A lock on a file, held until it is released or forgotten."""
 
     def __init__(self, path: pathlib.Path, waits: bool = False):
-        self.handle: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # what is not opened is released, too
+        self.handle: int | None = None
+        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self.handle, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

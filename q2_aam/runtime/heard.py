@@ -102,5 +102,6 @@ def about(text: str) -> str:
     for words in (OF_MISSING_VALUES, OF_ALIKE_NAMES, OF_AMBIGUOUS, OF_GUESSES, OF_INTERVALS, OF_LONG):
         before, found, _ = text.partition(words)
         if found:
-            return before
+            # that a model is hardly better and that it may be so by chance are one matter: do not rely on it
+            return words if words == OF_GUESSES else before
     return text

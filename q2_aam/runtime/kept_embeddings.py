@@ -44,6 +44,8 @@ NAME_BYTES = 16
 # A file: this text, how many ASVs, their width, and the SHA-256 of all that follows: their names and embeddings.
 MARK = b'AAM emb1'
 HEAD = struct.Struct('<8sQQ32s')
+# Where Linux tells the model of the processor, and in which lines, on x86 and on ARM.
+CPU_INFO, OF_MODEL = pathlib.Path('/proc/cpuinfo'), ('model name', 'CPU implementer', 'CPU part')
 
 _KEEPING: contextvars.ContextVar[bool] = contextvars.ContextVar('keeping', default=False)
 
@@ -73,7 +75,7 @@ def digest_of(network: Network) -> str:
     settings = [
         type(encoder).__name__,
         dataclasses.asdict(network.config),
-        *map(str, (network.precision, device.type, device_name(device), platform.machine(), platform.processor())),
+        *map(str, (network.precision, device.type, device_name(device), platform.machine(), _processor())),
         *(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), len(network.copies)),
         *(q2_aam.__version__, hash_of_code(), torch.__version__, np.__version__),
     ]
@@ -82,6 +84,15 @@ def digest_of(network: Network) -> str:
         digest.update(f'{name} {weights.dtype} {tuple(weights.shape)}\n'.encode())
         digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
+
+
+def _processor():
+    """Return the model of the processor: two that have the same instructions may sum up in another order."""
+    with contextlib.suppress(OSError):
+        lines = CPU_INFO.read_text().splitlines()
+        if models := sorted({line for line in lines if line.startswith(OF_MODEL)}):
+            return '\n'.join(models)
+    return platform.processor()
 
 
 def names_of(codes: np.ndarray, lengths: np.ndarray) -> list[bytes]:
@@ -121,8 +132,8 @@ class KeptEmbeddings:
             for path in sorted(self.folder.glob(f'{self.encoder}-*')):
                 if found.all():
                     break
-                # another process may have deleted it
-                with contextlib.suppress(FileNotFoundError):
+                # another process may have deleted it; and others may be read where one cannot
+                with contextlib.suppress(OSError):
                     self._take_from(path, names, into_AD, found)
         return found
 
@@ -234,7 +245,8 @@ def max_gb() -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and number >= 0):
+    # in bytes, too
+    if not (math.isfinite(1e9 * number) and number >= 0):
         raise UserError(
             f'The environment variable {VARIABLE} is {text!r}, but it must be a number of GB, 0 or more; set it to how '
             'much may be kept of the embeddings of ASVs, 0 for nothing.'

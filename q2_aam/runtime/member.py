@@ -73,15 +73,17 @@ def serve(given: str, caller: int, work: Callable[[pathlib.Path, Ranks, Callable
 
 def _work(folder, ranks, work):
     say = (lambda line: None) if ranks.rank else _say_into(folder / LINES)
-    if not ranks.rank:
-        _tell_of_restart(folder, ranks.size, say)
     try:
+        if not ranks.rank:
+            _tell_of_restart(folder, ranks.size, say)
         # what a process could not tell the others, it has written down before it ended
         if not ranks.on_first(lambda: any(folder.glob(ERROR.format('*'))))():
             work(folder, ranks, say)
     except (OthersFailed, Parted, Disconnected):
         raise
     except Exception as error:
+        if _is_of_connection(error):
+            raise Disconnected from error
         _report(folder, ranks, error)
         if ranks.strategy == FSDP and not ranks.parted:
             # others may be within an exchange of weights, which only the end of this process ends
@@ -208,6 +210,12 @@ def _gone():
         if is_out_of_memory(error):
             raise
         raise Disconnected from error
+
+
+def _is_of_connection(error):
+    """Tell whether an exchange failed that PyTorch makes by itself, of weights that are divided."""
+    # Gloo has no class of its own, but names the file of its code
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and '/gloo/' in str(error))
 
 
 class _Distributed:

@@ -227,8 +227,10 @@ def writing(root: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # what the system says of a file in its place is File exists
+        why = 'Not a directory' if isinstance(error, FileExistsError) else error.strerror
         raise UserError(
-            f'The directory for working files, {root}, cannot be written ({error.strerror}); set the environment '
+            f'The directory for working files, {root}, cannot be written ({why}); set the environment '
             'variable AAM_WORK_DIR to a directory that you can write to.'
         ) from error
 

@@ -54,7 +54,7 @@ class Stream(enum.IntEnum):
     ENSEMBLE_COVARIATES = 50
     # the parameters that each trial of a search draws
     SEARCH = 60
-    # the hidden abundances of validation samples; the ASVs that a pass of a prediction reads
+    # the masked abundances of validation samples; the ASVs that a pass of a prediction reads
     VALIDATION_ABUNDANCES = 70
     PASSES = 71
 

@@ -15,6 +15,7 @@ from q2_aam.data.shares import ALONE, Alone
 from q2_aam.model.heads import HEADS
 from q2_aam.model.network import Network
 from q2_aam.runtime.encode import StudyReader, device_of
+from q2_aam.runtime.limits import is_out_of_memory
 
 from .prepare import Prepared
 
@@ -121,8 +122,18 @@ def made_ahead(
     with ThreadPoolExecutor(1, 'batches') as thread:
         coming = None
         for batch, number in zip(batches, numbers):
-            made, coming = coming, thread.submit(make, batch, number)
+            made, coming = coming, (thread.submit(make, batch, number), batch, number)
             if made is not None:
-                yield made.result()
+                yield _result(make, *made)
         if coming is not None:
-            yield coming.result()
+            yield _result(make, *coming)
+
+
+def _result(make, made, batch, number):
+    try:
+        return made.result()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # the caller computed meanwhile, and holds none of that now
+    return make(batch, number)

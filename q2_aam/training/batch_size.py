@@ -37,6 +37,8 @@ AnyPrepared = TypeVar('AnyPrepared', bound=Prepared)
 FILE = 'batch_size.json'
 # Sizes that are tried, steps of each, and the share of a size within which it is found.
 MAX_TRIES, STEPS, PRECISION = 12, 2, 1 / 16
+# Tries of a run that began on a CPU.
+UNSOUGHT = -1
 
 
 class _TooLarge(Exception):
@@ -72,24 +74,32 @@ def _with(config, batch_size):
 
 
 def _batch_size(prepare, config, run):
-    say, default = run.recorder.say, Schedule().batch_size
-    if not looks_for_it(run.device):
-        say(f'Batch size: {default}, the default; auto looks for a larger one on a GPU only.')
-        return default
+    say = run.recorder.say
+    # first of all: the machine on which a run goes on may have another device
     known = run.ranks.on_first(lambda: _known(run.directory / FILE))()
     if known is None:
-        quiet = dataclasses.replace(run, recorder=Recorder(lambda line: None))
-        with ignoring():
-            # also where more is named: no batch has more than the samples there are
-            prepared = prepare(_with(config, default), quiet)
-        found, tries = find_batch_size(prepared, _most(config, prepared), quiet)
-        known = {'batch_size': found, 'tries': tries}
+        known = _find(prepare, config, run)
         run.ranks.on_first(lambda: write_json(run.directory / FILE, known))()
     number, tries = known['batch_size'], known['tries']
+    if tries == UNSOUGHT:
+        say(f'Batch size: {number}, the default, because auto looks for a larger one only where a run begins on a GPU.')
+        return number
     how = f'found by {counted(tries, "try", "tries")}' if tries else 'more would leave too few steps in an epoch'
     say(f'Batch size: {number} ({how}).')
     run.recorder.log(0, 0, 'run', batch_size=number)
     return number
+
+
+def _find(prepare, config, run):
+    default = Schedule().batch_size
+    if not looks_for_it(run.device):
+        return {'batch_size': default, 'tries': UNSOUGHT}
+    quiet = dataclasses.replace(run, recorder=Recorder(lambda line: None))
+    with ignoring():
+        # also where more is named: no batch has more than the samples there are
+        prepared = prepare(_with(config, default), quiet)
+    found, tries = find_batch_size(prepared, _most(config, prepared), quiet)
+    return {'batch_size': found, 'tries': tries}
 
 
 def looks_for_it(device: torch.device) -> bool:
@@ -179,7 +189,7 @@ class _Steps:
 
     def _refuse(self, _, inputs):
         (batch, *_) = inputs
-        chunks = [*batch.sequences, *batch.samples, *batch.masked, *batch.hidden]
+        chunks = [*batch.sequences, *batch.samples, *batch.masked, *batch.masked_samples]
         if self.ranks.most(int(any(not chunk.kept for chunk in chunks))):
             raise _TooLarge
         if self.ranks.strategy == FSDP:

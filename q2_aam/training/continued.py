@@ -60,9 +60,9 @@ def tell_what_is_kept(prepared: Prepared, network: Network, recorder: Recorder) 
         0, 0, 'run', kept_of_initial_encoder=kept, kept_in_untrained_network=floor, kept_beyond_untrained_network=beyond
     )
     recorder.say(
-        f'Kept of the initial encoder: distances between embeddings of {len(codes):,} sequences that stand for what it '
-        f'learned from correlate with those of before at r = {kept:.3f}; those of an untrained network do at '
-        f'{floor:.3f}, and without what these tell r is {beyond:.3f}.'
+        f'Kept of the initial encoder: distances between embeddings of {len(codes):,} sequences, which stand for what '
+        f'it learned from, correlate with those of before at r = {kept:.3f}. An untrained network has {floor:.3f}; '
+        f'with its part taken out (partial correlation), r is {beyond:.3f}.'
     )
     if prepared.distances is not None and source.config.distance_divisor is not None:
         _tell_of_distances(prepared, network, recorder)

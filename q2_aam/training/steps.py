@@ -174,8 +174,9 @@ def find_rate(module: torch.nn.Module, task: Task, recorder: Recorder) -> float:
     it was.
     """
     weights, peaks = clone(module), [group['peak'] for group in task.optimizer.param_groups]
-    numbers = itertools.count()
-    epochs = itertools.chain.from_iterable(batches_of_steps(task, epoch, 0, numbers) for epoch in itertools.count(1))
+    # an epoch may end with a step of fewer batches
+    first = (itertools.count(epoch * task.steps_per_epoch * task.accumulation) for epoch in itertools.count())
+    epochs = itertools.chain.from_iterable(batches_of_steps(task, epoch, 0, one) for epoch, one in enumerate(first, 1))
     scaler, smooth, best, found = make_scaler(module, task, State()), 0.0, math.inf, MIN_RATE
     module.train()
     for step, batches in zip(range(STEPS_TO_FIND), epochs):

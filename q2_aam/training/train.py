@@ -264,7 +264,8 @@ def task_of(
         batches=batches,
         make=made,
         # processes among which weights are divided talk while they make batches; and one CPU has enough to do
-        ahead=run.ranks.strategy != FSDP and (run.device.type == 'cuda' or available_cpus() > 1),
+        ahead=run.ranks.strategy != FSDP
+        and (run.device.type == 'cuda' or (prepared.config.runtime.threads or available_cpus()) > 1),
         loss=loss,
         accumulation=training.accumulation_steps,
         plateau=(training.plateau_factor, training.plateau_patience) if training.schedule == 'plateau' else None,

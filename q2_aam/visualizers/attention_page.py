@@ -9,7 +9,7 @@ from q2_aam.errors import counted
 
 from . import charts
 from .attention_charts import sequence
-from .blocks import Facts, Figure, Heading, Table, Text, Variant
+from .blocks import Facts, Figure, Heading, Table, Text, Variant, percent
 from .importance_charts import unique_labels
 
 # ASVs of a sample that are drawn.
@@ -36,7 +36,7 @@ def blocks_of(found):
         Text(
             'Attention is no explanation: it tells where the network looks, not what decides, and nothing of the '
             'abundance ensemble. What decides is measured by taking ASVs away: that is the effect on this page, and '
-            'what feature-importance measures in many samples.',
+            f'what feature-importance measures in many samples.{_of_network(found.network_share)}',
             'note',
         ),
         _facts(found),
@@ -65,6 +65,17 @@ def _nucleotides_that_matter(found, labels):
         ),
         *(_sequence(found, labels, number, *one) for number, one in enumerate(found.sequences, 1)),
     ]
+
+
+def _of_network(share):
+    if share == 1:
+        return ''
+    if share == 0:
+        return (
+            ' In this model the network has no share in predictions (0 %): the abundance ensemble alone makes them, '
+            'where it knows the ASVs.'
+        )
+    return f' In this model the network has a share of {percent(share)} in predictions, and the ensemble the rest.'
 
 
 def _word(correlation):
@@ -110,7 +121,7 @@ def _heads(found, labels):
         wide = heads.assign(column=heads['layer'].astype(str) + '.' + heads['head'].astype(str))
         wide = wide.pivot_table(index='id', columns='column', values='attention', sort=False).loc[first['id']]
         wide.insert(0, ROLLOUT, first['rollout'].to_numpy())
-        specs[name] = charts.heatmap(wide.set_axis(labels[wide.index], axis=0), ('ASV', 'layer.head'), '.2f')
+        specs[name] = charts.heatmap(wide.set_axis(labels[wide.index], axis=0), ('ASV', 'layer.head'), '.2r')
         for layer in specs[name]['layer']:
             layer['encoding']['y']['axis']['labelLimit'] = LABEL
     caption = (

@@ -20,6 +20,7 @@ from q2_aam.evaluation.error_analysis import bins_of, errors_by_category, explai
 from q2_aam.evaluation.evaluated import FLAG, READ
 from q2_aam.evaluation.extra_targets import is_of_extra_target, table_of_metrics
 from q2_aam.evaluation.out_of_fold import GUESS, OURS
+from q2_aam.evaluation.sites import SITES
 from q2_aam.evaluation.verdict import ALL, DIFFERENCE, WEIGHTS
 
 from . import charts
@@ -66,12 +67,20 @@ def compared_with(difference, other):
 
 
 def verdict_of_metrics(metrics):
-    """Return the verdict that stands in metrics, and their warnings."""
+    """Return the verdict that stands in metrics, and their warnings, with how many models they are about."""
     if metrics is None:
         return '', []
-    notes = metrics.set_index('metric')['note'].dropna()
-    warned = notes[notes.index == 'warning']
-    return str(notes.get('verdict', '')), list(warned)
+    ours = metrics[metrics['method'].eq(OURS) & ~metrics['fold'].isin([ALL, SITES])]
+    models, repeats = len(ours[['repeat', 'fold']].drop_duplicates()), metrics['repeat'].loc[lambda one: one.ne(ALL)]
+    said = ' (Said of {:.0f} of {} models; figures in it are those of the first.)'.format
+    warned = [
+        f'{row.note}{said(row.value, models) if 0 < row.value < models else ""}'
+        for row in metrics[metrics['metric'] == 'warning'].itertuples()
+    ]
+    verdict = ' '.join(metrics.loc[metrics['metric'] == 'verdict', 'note'].dropna())
+    if verdict and (number := repeats.nunique()) > 1:
+        verdict += f' These are means over {number} repeats; all other errors are of predictions averaged over them.'
+    return verdict, warned
 
 
 def extra_targets_blocks(seen, metrics):

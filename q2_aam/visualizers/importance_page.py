@@ -139,7 +139,7 @@ def _facts(details):
     items = [
         ('ASVs', f'{len(details):,}', 'taken away, one at a time'),
         ('Samples for an ASV', f'{details["samples"].max():,.0f}', 'at most, among those that have it'),
-        (f'First {min(FIRST, len(details))}', percent(share), 'of the importance of all ASVs'),
+        (f'First {min(FIRST, len(details))}', percent(share), 'of the importance of all that were taken away'),
     ]
     if 'in_vocabulary' in details:
         known = details['importance'][details['in_vocabulary'] == 1].sum() / total if total > 0 else np.nan

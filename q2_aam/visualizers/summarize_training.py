@@ -224,7 +224,8 @@ def _model(config, card):
     parameters = pd.DataFrame(rows, columns=['group', 'parameter', 'value', 'can be derived', 'meaning'])
     parameters = parameters.sort_values('can be derived', ascending=False, kind='stable')
     derived = int((parameters['can be derived'] != '').sum())
-    lines = [(f'{name}', _line(value)) for name, value in card.items()]
+    # an encoder has no target, and no unit of one
+    lines = [(name, _line(value)) for name, value in card.items() if value is not None]
     return [
         Heading('The model'),
         Table(

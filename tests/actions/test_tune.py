@@ -145,4 +145,8 @@ def test_outer_folds_are_numbered(small, monkeypatch):
     assert said[::2] == [
         f'Outer fold {fold} of 3: {samples} samples to learn from.' for fold, samples in zip((1, 2, 3), learned)
     ]
-    assert said[1::2] == [None] * 3
+    tested = [len(call.metadata.ids) for call in context.of('_filter_samples')[1::2]]
+    assert said[1::2] == [
+        f'Outer fold {fold} of 3: fits with what was found, then by default, and predicts {samples} samples with each.'
+        for fold, samples in zip((1, 2, 3), tested)
+    ]

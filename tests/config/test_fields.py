@@ -96,7 +96,8 @@ def test_values_up_to_and_on_the_bounds_are_taken_as_they_are(values):
             (
                 'span',
                 value,
-                "Parameter span must be a whole number from 1 to 10, or a range of them such as '2:4', but it is "
+                'Parameter span must be a whole number from 1 to 10, or a range of them from low to high, '
+                "such as '2:4', but it is "
                 f'{value!r}.',
             )
             for value in (0, AUTO, '2', '4:2', '2:2', '0:4', '2:11', '2:', '2:4:6', '2:' + 10 * '9')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from q2_aam.data.batches import Budget, sequence_chunks
-from q2_aam.data.masking import choose_masked, choose_masked_tokens, hide, with_noise
+from q2_aam.data.masking import choose_masked, choose_masked_tokens, with_mask, with_noise
 
 LENGTHS = np.array([250, 120, 61, 7, 1])
 BUDGET = Budget(2**30, 1, 1, 1, 1, 1)
@@ -71,7 +71,7 @@ def test_what_is_not_hidden_is_still_asked_for_however_the_batch_is_cut(max_floa
     hidden = masked & (np.random.default_rng(2).random(masked.shape) < 0.5)
     budget = Budget(max_floats, 1, 1, 1, 1, 1)
     chunks = sequence_chunks(codes, lengths, budget, masked)
-    changed = hide(chunks, hidden)
+    changed = with_mask(chunks, hidden)
     assert (len(chunks) > 1) == (max_floats == 300)
     assert sum(int(chunk.masked.sum()) for chunk in changed) == hidden.sum()
     rows = np.concatenate([np.pad(c.masked.numpy(), ((0, 0), (0, 20 - c.masked.shape[1]))) for c in changed])

@@ -114,9 +114,7 @@ def test_details_begin_with_the_most_important_and_agree_with_single_samples(all
     means = present.groupby('id')['effect'].mean()
     pd.testing.assert_series_equal(means[details.index], details['effect'], check_names=False)
     assert samples.groupby('sample')['share_of_reads'].sum().to_numpy() == pytest.approx(1, abs=1e-5)
-    assert all_of.lines[-1] == (
-        'Importance: 30 ASVs, and 12 clades, each taken away from at most 100 samples (max_samples_per_asv).'
-    )
+    assert all_of.lines[-1] == ('Importance: 30 ASVs, and 12 clades, each taken away from all samples that have it.')
 
 
 def test_members_of_the_ensemble_together_predict_as_ever(opened):
@@ -279,6 +277,9 @@ def test_fewer_asvs_and_samples_are_said(tiny, tiny_regressor, tmp_path):
         'Importance: 5 ASVs of 30, those that make up most of the samples (max_asvs), each taken away from at most 3 '
         'samples (max_samples_per_asv) of 12 drawn from 24 (max_samples).'
     )
+    (tmp_path / 'again').mkdir()
+    explained(tiny, tmp_path / 'again', tiny_regressor.folder, say=lines.append, max_asvs=5, max_samples=12)
+    assert lines[-1].endswith(', each taken away from all samples that have it, of 12 drawn from 24 (max_samples).')
 
 
 def test_asvs_that_are_asked_for_are_those_that_are_told(tiny, tiny_regressor, tmp_path, all_of):

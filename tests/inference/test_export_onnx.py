@@ -198,7 +198,8 @@ def test_who_exports_the_newest_encoder_is_told_which_one_can_be_exported():
         exporting._check_held(bundle.load(path_of('v4.1')))
     assert str(error.value) == (
         'The model has branches of its tokens, for distances, which an exported graph cannot hold; export an encoder '
-        'without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain.'
+        'without them: v4 (qiime aam load-encoder --p-name v4), or one of your own, from pretrain with '
+        'token_branches off.'
     )
     exporting._check_held(bundle.load(path_of('v4')))
 

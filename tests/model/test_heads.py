@@ -161,7 +161,7 @@ def test_heads_are_given_what_they_read():
         'nucleotides': 'masked',
         'target': 'samples',
         'asv_classes': 'asvs',
-        'abundances': 'hidden',
+        'abundances': 'masked_samples',
         'sample_numbers': 'samples',
     }
 

@@ -190,6 +190,17 @@ def test_a_fused_block_is_that_of_autograd(sizes, activation, scrambled, monkeyp
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+def test_a_fused_block_takes_inputs_of_any_strides(scrambled):
+    block, of_sizes = scrambled(Block(8, 2, 2).double()), layout(3, 3)
+    x_QD = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    found = []
+    for inputs in (x_QD.clone(), x_QD.mT.contiguous().mT):
+        assert can_fuse(inputs)
+        inputs.requires_grad_()
+        found.append(torch.autograd.grad(block(inputs, of_sizes).sin().sum(), [inputs, *block.parameters()]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
 def test_a_fused_block_computes_no_gradient_of_weights_that_do_not_learn(scrambled, monkeypatch):
     products = []
     monkeypatch.setattr(fused_block, 'of_linear', lambda learns, *_: products.append(learns) or (None, None))
@@ -243,3 +254,11 @@ def test_only_recent_gpus_in_half_precision_need_no_buckets(monkeypatch):
     assert not layers.needs_no_buckets(gpu, torch.float32, 32)
     assert not layers.needs_no_buckets(gpu, torch.bfloat16, 12)
     assert not layers.needs_no_buckets(torch.device('cpu'), torch.bfloat16, 32)
+
+
+def test_a_block_that_is_compiled_is_not_fused(monkeypatch):
+    block, of_sizes = Block(8, 2, 2), layout(2, 2)
+    monkeypatch.setattr(torch, 'compile', lambda function, dynamic: function)
+    assert 'FusedBlock' in str(block(torch.ones(4, 8), of_sizes).grad_fn)
+    block.compile_products()
+    assert 'FusedBlock' not in str(block(torch.ones(4, 8), of_sizes).grad_fn)

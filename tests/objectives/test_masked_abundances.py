@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from q2_aam.data.batches import draw_samples, make_batch
-from q2_aam.data.hidden_abundances import HIDDEN
+from q2_aam.data.masked_abundances import MASKED
 from q2_aam.errors import UserError
 from q2_aam.objectives import MaskedAbundances
 from q2_aam.runtime.encode import StudyReader
@@ -20,7 +20,7 @@ def objective_of(study_context):
 
 @pytest.fixture
 def labelled(study_context, objective_of, network_of):
-    """Return a batch of eight samples with hidden abundances, what was drawn, and the network."""
+    """Return a batch of eight samples with masked abundances, what was drawn, and the network."""
     objective, network = objective_of(masked_abundance_ratio=0.4), network_of('abundances', MaskedAbundances.head)
     drawn = draw_samples(study_context().study, np.arange(8), sequences=True)
     batch = make_batch(drawn, network.budget(), ('abundances',))
@@ -35,11 +35,11 @@ def test_it_is_off_unless_it_has_a_weight(objective_of):
 
 def test_a_quarter_of_the_samples_is_read_again_and_others_are_as_they_were(labelled):
     _, batch, drawn, _ = labelled
-    (hidden,), (whole,) = batch.hidden, batch.samples
-    assert len(hidden.richness) == 2
+    (masked,), (whole,) = batch.masked_samples, batch.samples
+    assert len(masked.richness) == 2
     assert (whole.abundances > 0).all() and torch.equal(whole.abundances, torch.from_numpy(drawn.abundances))
     labels = batch.labels['abundances']
-    assert torch.equal(torch.isfinite(labels), hidden.abundances == HIDDEN)
+    assert torch.equal(torch.isfinite(labels), masked.abundances == MASKED)
 
 
 def test_a_label_is_the_logarithm_of_the_share_of_all_reads(study_context, labelled):
@@ -54,11 +54,11 @@ def test_a_label_is_the_logarithm_of_the_share_of_all_reads(study_context, label
 def test_the_network_sees_no_hidden_abundance(labelled):
     _, batch, _, network = labelled
     first = network(batch).heads['abundances']
-    (chunk,) = batch.hidden
-    hidden = chunk.abundances < 0
-    chunk.abundances = torch.where(hidden, -7.0, chunk.abundances)
+    (chunk,) = batch.masked_samples
+    masked = chunk.abundances < 0
+    chunk.abundances = torch.where(masked, -7.0, chunk.abundances)
     assert torch.equal(network(batch).heads['abundances'], first)
-    chunk.abundances = torch.where(hidden, chunk.abundances, chunk.abundances.flip(0).abs())
+    chunk.abundances = torch.where(masked, chunk.abundances, chunk.abundances.flip(0).abs())
     assert not torch.equal(network(batch).heads['abundances'], first)
 
 
@@ -108,4 +108,4 @@ def test_validation_reads_no_more_of_named_features_than_training(study_context,
     network = build_network(form, {'abundances': MaskedAbundances.head}, generator, tokens=len(tokens))
     _, batch = objective._validation(network.eval(), StudyReader(study))
     held = draw_samples(study, objective.validation_rows).asvs
-    assert 0 in held and sum(len(chunk.abundances) for chunk in batch.hidden) == (held != 0).sum()
+    assert 0 in held and sum(len(chunk.abundances) for chunk in batch.masked_samples) == (held != 0).sum()

@@ -1,5 +1,6 @@
 """Runs of several threads and processes share out the GPUs of a machine, which are pretended here."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -163,6 +164,17 @@ def test_without_locks_the_most_free_memory_decides(pretend, monkeypatch):
 
     monkeypatch.setattr(gpus.fcntl, 'flock', fail)
     assert [take_gpus(), take_gpus(), take_gpus(2)] == [[1], [1], [1, 2]]
+
+
+def test_where_the_files_cannot_be_opened_it_decides_without_a_word(pretend, work_dir, monkeypatch):
+    pretend(3, (5, 7, 6))
+    said = []
+    monkeypatch.setattr(sys, 'unraisablehook', said.append)
+    # as the folder of another user
+    (work_dir / 'gpus' / f'{gpus._machine()}-{gpus.CHOICE}').mkdir(parents=True)
+    assert take_gpus() == [1]
+    gc.collect()
+    assert said == []
 
 
 def test_free_memory_is_that_which_the_driver_tells(tmp_path, monkeypatch):

@@ -95,6 +95,6 @@ def test_intervals_and_long_sequences_of_each_fold_are_one_matter():
 
 def test_of_models_that_may_have_learned_nothing_each_fold_has_its_own_figures():
     texts = [f'Left-out groups are predicted hardly better {OF_GUESSES}, if at all: over {n} groups.' for n in (5, 6)]
-    assert about(texts[0]) == about(texts[1]) == 'Left-out groups are predicted hardly better '
-    other = f'That left-out groups are predicted better {OF_GUESSES} may be chance: over 5 groups.'
-    assert about(other) != about(texts[0])
+    texts.append(f'That left-out groups are predicted better {OF_GUESSES} may be chance: over 7 groups.')
+    # two sentences that say not to rely on a model, with figures of different folds, read as if they disagreed
+    assert {about(text) for text in texts} == {OF_GUESSES}

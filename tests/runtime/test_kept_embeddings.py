@@ -156,6 +156,20 @@ def test_all_that_bits_depend_on_makes_another_encoder(network, monkeypatch):
     assert digest_of(network) in digests
 
 
+def test_another_processor_makes_another_encoder(network, monkeypatch, tmp_path):
+    digests = {digest_of(network)}
+    for model in ('model name\t: One', 'model name\t: Other', 'processor\t: 0'):
+        (tmp_path / 'cpuinfo').write_text(f'{model}\nMHz\t: 1\n{model}\nMHz\t: 2\n')
+        monkeypatch.setattr(kept_embeddings, 'CPU_INFO', tmp_path / 'cpuinfo')
+        digests.add(digest_of(network))
+    assert len(digests) == 4
+    # clocks differ from call to call
+    (tmp_path / 'cpuinfo').write_text('processor\t: 0\nMHz\t: 3\n')
+    assert digest_of(network) in digests
+    monkeypatch.setattr(kept_embeddings, 'CPU_INFO', tmp_path / 'nowhere')
+    assert digest_of(network) in digests
+
+
 @pytest.mark.parametrize('damage', ['cut', 'longer', 'changed', 'empty'])
 def test_a_damaged_file_is_named_deleted_and_made_anew(network, study, frozen, computed, work_dir, damage):
     expected = frozen(EVERY)
@@ -226,7 +240,7 @@ def test_a_folder_of_somebody_else_is_not_used(monkeypatch, work_dir):
     assert open_kept('ab' * 16) is None
 
 
-@pytest.mark.parametrize('text', ['much', '-1', 'inf', 'nan'])
+@pytest.mark.parametrize('text', ['much', '-1', 'inf', 'nan', '1e300'])
 def test_the_limit_must_be_a_number_which_is_said_when_a_run_begins(monkeypatch, text):
     monkeypatch.setenv('AAM_EMBEDDINGS_GB', text)
     sentence = (
@@ -272,6 +286,20 @@ def test_who_reads_a_file_goes_on_when_it_is_deleted(kept, work_dir):
         known, mapped = kept_embeddings._read(file, 4)
     path.unlink()
     assert known == names(1, 2, 3, 4) and (mapped == rows).all()
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(kept, work_dir, monkeypatch):
+    kept.add(names(1), np.ones((1, 4), dtype=np.float32))
+    kept.add(names(2), np.full((1, 4), 2, dtype=np.float32))
+    first, read = files_of(work_dir)[0], kept_embeddings._read
+
+    def broken(file, width):
+        if file.name == str(first):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(file, width)
+
+    monkeypatch.setattr(kept_embeddings, '_read', broken)
+    assert kept.take(names(1, 2), np.zeros((2, 4), dtype=np.float32)).sum() == 1
 
 
 def test_use_does_not_make_them_last_longer(kept, work_dir):

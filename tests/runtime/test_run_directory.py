@@ -141,13 +141,14 @@ def test_a_temporary_directory_is_deleted_at_any_end(work_dir):
 
 
 @pytest.mark.parametrize('kind', [lambda: run_directory('run'), temporary_directory])
-def test_a_place_that_cannot_be_written_is_refused(monkeypatch, tmp_path, kind):
+@pytest.mark.parametrize('name', ['file/work', 'file'])
+def test_a_place_that_cannot_be_written_is_refused(monkeypatch, tmp_path, name, kind):
     (tmp_path / 'file').write_text('no directory')
-    monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / 'file' / 'work'))
+    monkeypatch.setenv('AAM_WORK_DIR', str(tmp_path / name))
     with pytest.raises(UserError) as error, kind():
         raise AssertionError
     assert str(error.value) == (
-        f'The directory for working files, {tmp_path}/file/work, cannot be written (Not a directory); set the '
+        f'The directory for working files, {tmp_path}/{name}, cannot be written (Not a directory); set the '
         'environment variable AAM_WORK_DIR to a directory that you can write to.'
     )
 

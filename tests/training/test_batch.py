@@ -54,6 +54,19 @@ def test_what_goes_wrong_in_making_a_batch_goes_wrong_where_it_is_asked_for(by_t
         next(ahead)
 
 
+def test_a_batch_for_which_there_was_no_memory_beside_the_step_is_made_after_it():
+    makers = []
+
+    def make(letter, number):
+        makers.append((letter, number, threading.current_thread() is threading.main_thread()))
+        if makers[-1] == ('b', 1, False):
+            raise torch.OutOfMemoryError('CUDA out of memory')
+        return letter
+
+    assert list(made_ahead(make, iter('abc'), itertools.count())) == ['a', 'b', 'c']
+    assert sorted(makers) == [('a', 0, False), ('b', 1, False), ('b', 1, True), ('c', 2, False)]
+
+
 def test_a_model_is_the_same_bit_for_bit_whoever_makes_its_batches(tiny, pretrained, monkeypatch):
     models, makers = [], set()
     make = train.make
@@ -63,11 +76,12 @@ def test_a_model_is_the_same_bit_for_bit_whoever_makes_its_batches(tiny, pretrai
         return make(*values)
 
     monkeypatch.setattr(train, 'make', noting)
-    for cpus in (1, 2):
+    for cpus, threads in ((1, 0), (2, 1), (2, 0)):
         monkeypatch.setattr(train, 'available_cpus', lambda cpus=cpus: cpus)
-        models.append((pretrained(tiny, f'cpus-{cpus}').folder / bundle.MODEL_FILE).read_bytes())
-    assert makers == {'MainThread', 'batches'}
-    assert models[0] == models[1]
+        makers.clear()
+        models.append((pretrained(tiny, f'{cpus}-{threads}', threads=threads).folder / bundle.MODEL_FILE).read_bytes())
+        assert makers == {'batches' if (cpus, threads) == (2, 0) else 'MainThread'}
+    assert models[0] == models[1] == models[2]
 
 
 def test_losses_on_a_gpu_are_read_some_steps_at_a_time_and_sum_up_to_the_same():

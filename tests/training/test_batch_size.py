@@ -103,10 +103,24 @@ def test_it_is_doubled_then_halved_between_in_few_tries(smallest, most, limit, f
 
 
 def test_on_a_cpu_it_is_the_default(prepare):
-    prepared, run, lines = prepare()
+    prepared, _, lines = prepare()
     assert prepared.config.training.batch_size == 64
-    assert lines == ['Batch size: 64, the default; auto looks for a larger one on a GPU only.']
-    assert not (run.directory / batch_size.FILE).exists()
+    assert lines == [
+        'Batch size: 64, the default, because auto looks for a larger one only where a run begins on a GPU.'
+    ]
+
+
+@pytest.mark.parametrize('begins_on_gpu', [True, False])
+def test_a_run_that_goes_on_on_another_device_takes_the_same_batches(prepare, with_memory, monkeypatch, begins_on_gpu):
+    with_memory(LITTLE)
+    monkeypatch.setattr(batch_size, 'looks_for_it', lambda device: begins_on_gpu)
+    prepared, run, lines = prepare()
+    number = prepared.config.training.batch_size
+    assert (number > 4) == begins_on_gpu
+    monkeypatch.setattr(batch_size, 'looks_for_it', lambda device: not begins_on_gpu)
+    config = batch_size._with(prepared.config, 'auto')
+    assert batch_size.with_batch_size(lambda config, run: config.training.batch_size, config, run) == number
+    assert lines[0] == lines[-1]
 
 
 @pytest.mark.parametrize('kind, options', [('encoder', {'masked_asv_ratio': 0.5}), ('regressor', FAST)])

@@ -179,3 +179,17 @@ def test_restarts_begin_at_the_peak_and_last_twice_as_long():
     peaks = [step for step in range(1, 709) if shares[step - 1] < shares[step] > shares[step + 1] - 1e-12]
     assert peaks[-2:] == [110, 310] and shares[10] == pytest.approx(1.0, abs=1e-3)
     assert shares[109] == pytest.approx(shares[709], abs=1e-3) and shares[709] < 0.03
+
+
+@pytest.mark.parametrize('options', [{'finds_rate': True}, {}])
+def test_a_batch_that_is_made_again_for_want_of_memory_has_its_number(options):
+    network, pairs = Line(), []
+
+    def loss(made, number):
+        rows, known = made
+        pairs.append((known, number))
+        return network.loss(rows, number)
+
+    # the second of two steps of an epoch has one batch
+    run(network, loss=loss, make=lambda *made: made, accumulation=3, steps_per_epoch=2, **options)
+    assert len(pairs) > 20 and all(known == number for known, number in pairs)

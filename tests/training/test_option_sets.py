@@ -108,10 +108,12 @@ def random_options(kind, seed):
 
 
 def contradicts_inputs(drawn):
-    """Tell whether options contradict what they are used with: categories by which a target is scaled, a depth."""
+    """Tell whether options contradict what they are used with: categories, distances, a depth."""
     by_category = drawn.get('category_weights') == 'balanced'
     unscaled = drawn.get('target_scaling') == 'none' or drawn.get('output_activation', 'none') != 'none'
-    return (by_category and unscaled) or (drawn.get('abundance_as') == 'log_counts' and drawn.get('rarefaction_depth'))
+    without_distances = drawn.get('distance_weight') == 0 and drawn.get('token_branches') == 'on'
+    depth = drawn.get('abundance_as') == 'log_counts' and drawn.get('rarefaction_depth')
+    return (by_category and unscaled) or without_distances or depth
 
 
 def inputs_beside(kind, seed, options, tiny):

@@ -49,15 +49,15 @@ def test_training_begins_with_the_weights_of_the_encoder_and_says_what_is_kept(g
     assert kept(history) == pytest.approx(1, abs=1e-4)
     (line,) = [line for line in lines if line.startswith('Kept of the initial encoder')]
     assert re.fullmatch(
-        r'Kept of the initial encoder: distances between embeddings of \d+ sequences that stand for what it learned '
-        r'from correlate with those of before at r = 1\.000; those of an untrained network do at 0\.\d{3}, and without '
-        r'what these tell r is 1\.000\.',
+        r'Kept of the initial encoder: distances between embeddings of \d+ sequences, which stand for what it '
+        r'learned from, correlate with those of before at r = 1\.000\. An untrained network has 0\.\d{3}; with its '
+        r'part taken out \(partial correlation\), r is 1\.000\.',
         line,
     )
     numbers = history.last('run')
     # some of the figure needs no training, and that is the same whatever was learned
     floor = numbers['kept_in_untrained_network']
-    assert 0 < floor < 1 and f'do at {floor:.3f}' in line
+    assert 0 < floor < 1 and f'An untrained network has {floor:.3f};' in line
     assert numbers['kept_distances_r2'] == pytest.approx(1, abs=1e-3) and numbers['kept_distances_mae'] < 1e-3
     assert any(
         line.startswith('Kept of its distances: between 64 samples that are made of these sequences, distances are ')

@@ -20,6 +20,7 @@ from q2_aam.model.heads import SampleEmbeddings
 from q2_aam.model.network import build_network
 from q2_aam.stats.metrics import regression_metrics
 from q2_aam.training.pretrain import pretrain
+from tests.conftest import TINY, run_fit
 
 QUICK = {'epochs': 2, 'batch_size': 8, 'random_seed': 7, 'threads': 1, 'device': 'cpu'}
 # so that they count beside the memberships of a tiny encoder
@@ -136,9 +137,11 @@ def test_processes_that_share_the_pairs_of_a_batch_compute_those_of_one():
 
 
 @pytest.mark.slow
-def test_two_processes_keep_them_as_one_does(go_on, monkeypatch):
+@pytest.mark.parametrize('kind', ['go_on', 'begin'])
+def test_two_processes_keep_them_as_one_does(kind, request, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(pathlib.Path(__file__).parents[2]))
-    one, two = (go_on(name, devices=devices)[1] for name, devices in (('one', 1), ('two', 2)))
+    run = request.getfixturevalue(kind)
+    one, two = (run(name, devices=devices)[1] for name, devices in (('one', 1), ('two', 2)))
     assert [row[:4] for row in one.rows] == [row[:4] for row in two.rows]
     np.testing.assert_allclose([row[4] for row in two.rows], [row[4] for row in one.rows], rtol=1e-3, atol=1e-4)
 
@@ -174,3 +177,84 @@ def test_an_encoder_without_them_gets_none(go_on, tiny_encoder, source, monkeypa
     folder, history, lines = go_on('none')
     assert bundle.load(folder).token_branches is None and not any(line.startswith('Branches of') for line in lines)
     assert bundle.load(folder).config.heads['distances'].kind == 'own_branches'
+
+
+@pytest.fixture
+def begin(files, tmp_path):
+    """Pretrain from no encoder beside branches of tokens: (name of a new folder, options) -> folder, history, lines."""
+
+    def run(name, distance_matrix=files.distance_matrix, sequences=files.sequences, say=None, **options):
+        folder, lines = tmp_path / name, []
+        folder.mkdir()
+        config = PretrainConfig.from_flat({**TINY, **QUICK, 'token_branches': 'on', **options})
+        history = pretrain(files.table, folder, config, sequences, distance_matrix, say=say or lines.append)
+        return folder, history, lines
+
+    return run
+
+
+def test_an_encoder_begins_with_them_where_they_are_asked_for(tiny, files, begin, tmp_path):
+    folder, history, lines = begin('begun', validation_fraction=0.3)
+    model, held = bundle.load(folder), sorted(history.last('held_out'))
+    assert model.config.heads['distances'].kind == 'distances'
+    learned = tiny.counts.drop(index=held)
+    read = [tiny.sequences[name] for name in learned.columns[(learned > 0).any()]]
+    keys = distinct_keys(encode(read)[0], model.config.call.model.nucleotides_per_token)
+    # those of held-out samples are new
+    assert model.token_branches.keys.tolist() == keys.tolist()
+    assert model.token_branches.lengths.tolist() == [15.36 / TINY['memberships']] * 2
+    assert f'Branches of tokens: {len(keys)} tokens of the training samples, each of length 0.96.' in lines
+    true = tiny.distances.loc[held, held].to_numpy()[np.triu_indices(len(held), 1)]
+    expected = regression_metrics(distances(files, folder, held), true)
+    best = int(history.last('validation')['best_epoch'])
+    scored = {metric: value for _, epoch, part, metric, value in history.rows if (epoch, part) == (best, 'validation')}
+    assert scored['distance_r2'] == pytest.approx(expected['r2'], abs=1e-3)
+    fitted = run_fit(tiny, tmp_path / 'fit', encoder=folder)
+    assert np.isfinite(fitted.predictions).all()
+
+
+def test_such_a_run_that_was_interrupted_goes_on_and_gives_the_same_bytes(begin, work_dir, monkeypatch):
+    monkeypatch.setattr('q2_aam.runtime.checkpoint.SECONDS_BETWEEN', 0.0)
+
+    def interrupt(line):
+        if line.startswith('epoch 1/2'):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin('interrupted', say=interrupt)
+    (resumed, _, lines), (complete, _, _) = begin('resumed'), begin('complete', epochs=2)
+    assert any(line.startswith('Resumed after ') for line in lines)
+    assert (resumed / bundle.MODEL_FILE).read_bytes() == (complete / bundle.MODEL_FILE).read_bytes()
+
+
+def test_by_default_an_encoder_begins_without_them_and_off_leaves_those_of_the_initial_encoder(begin, go_on):
+    for folder, _, lines in (begin('auto', token_branches='auto'), go_on('off', token_branches='off')):
+        model = bundle.load(folder)
+        assert model.token_branches is None and model.config.heads['distances'].kind == 'own_branches'
+        assert not any(line.startswith('Branches of') for line in lines)
+
+
+@pytest.mark.parametrize(
+    ('changed', 'sentence'),
+    [
+        (
+            {'distance_matrix': None},
+            'Parameter token_branches is on, but no distances are learned: give a distance_matrix or a phylogeny, and '
+            'leave distance_weight above 0, or set it to off.',
+        ),
+        (
+            {'sequences': None, 'nucleotides_per_token': 'auto'},
+            'Parameter token_branches is on, but the features have no sequences, and so no tokens; give sequences, or '
+            'set it to off.',
+        ),
+        (
+            {'nucleotides_per_token': 25},
+            'Parameter token_branches is on, which takes tokens of at most 24 nucleotides, but nucleotides_per_token '
+            'is 25; lower it, or set token_branches to off.',
+        ),
+    ],
+)
+def test_where_there_can_be_none_one_sentence_says_why(begin, changed, sentence):
+    with pytest.raises(UserError) as caught:
+        begin('refused', **changed)
+    assert str(caught.value) == sentence

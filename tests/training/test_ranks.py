@@ -122,7 +122,7 @@ def test_losses_and_weights_are_those_of_one_process(prepared_of, in_float64, ki
         np.testing.assert_allclose(others[1], weights, rtol=1e-7, atol=1e-9)
 
 
-def test_hidden_abundances_extra_targets_categories_and_weights_are_those_of_one_process(prepared_of, in_float64):
+def test_masked_abundances_extra_targets_categories_and_weights_are_those_of_one_process(prepared_of, in_float64):
     """Beside a target that is scaled by category, of a network that is told of counts."""
     ids = make_tiny().target.index
     extra = pd.DataFrame({'a': np.arange(24.0), 'b': np.where(np.arange(24) % 3, 1.0, np.nan) * np.arange(24)}, ids)

@@ -1,11 +1,13 @@
 """The page of visualize_attention, on a real model of the tiny study and on sequences that are known."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from q2_aam import bundle
 from q2_aam.config import VisualizeAttentionConfig
 from q2_aam.inference.explain_samples import attention
 from q2_aam.visualizers.attention_charts import PER_LINE, sequence
@@ -40,6 +42,8 @@ def test_the_page_says_that_attention_is_no_explanation_and_how_far_it_agrees(tm
     figures = specs(tmp_path)
     assert list(figures) == ['heads', 'effects', 'sequence-1']
     assert [one['label'] for one in figures['heads']['variants']] == list(found.correlations['sample'])
+    # shares of many ASVs are all 0.01 with two decimals, whatever their colours
+    assert '"format": ".2r"' in json.dumps(figures['heads']['spec'])
     # of the first sample: each of its first 20 ASVs, by rollout and two heads
     drawn = pd.DataFrame(figures['heads']['spec']['datasets']['rows'])
     asvs = min(20, found.correlations['asvs'][0])
@@ -49,6 +53,26 @@ def test_the_page_says_that_attention_is_no_explanation_and_how_far_it_agrees(tm
     tables = {path.name: pd.read_csv(path, sep='\t') for path in (tmp_path / 'tables').iterdir()}
     assert set(tables) == {'correlations.tsv', 'samples.tsv', 'heads.tsv', 'nucleotides.tsv'}
     assert ''.join(tables['nucleotides.tsv']['nucleotide']) == found.sequences[0][2].letters
+
+
+@pytest.mark.parametrize(
+    ('share', 'said'),
+    [
+        (
+            0.0,
+            ' In this model the network has no share in predictions (0 %): the abundance ensemble alone makes them, ',
+        ),
+        (0.25, ' In this model the network has a share of 25 % in predictions, and the ensemble the rest.</p>'),
+        (1.0, 'what feature-importance measures in many samples.</p>'),
+    ],
+)
+def test_the_page_says_what_share_in_predictions_the_network_has(tmp_path, found, share, said):
+    assert said in page(tmp_path, dataclasses.replace(found, network_share=share))
+
+
+def test_the_share_of_the_network_is_that_of_the_blend(tiny_regressor, found):
+    blend = bundle.read_config(str(tiny_regressor.folder)).blend
+    assert found.network_share == (1.0 if blend is None else pytest.approx(blend.network / blend.network_alone))
 
 
 def test_too_few_asvs_to_compare_is_said(tmp_path, found):

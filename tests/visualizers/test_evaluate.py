@@ -99,6 +99,29 @@ def test_metrics_bring_their_verdict_their_warnings_and_their_differences(number
     assert methods['mae'].to_dict() == {'AAM': 3.0, 'ridge': 4.0}
 
 
+def test_a_warning_of_some_models_says_of_how_many(numbers, page):
+    given_metrics = metrics()
+    folds = [
+        ('AAM', np.nan, '1', fold, 'mae', 12, 3.0, np.nan, np.nan, np.nan, np.nan) for fold in ('1', '2', '3', '4', '5')
+    ]
+    few = ('AAM', np.nan, 'all', 'all', 'warning', 60, 2.0, np.nan, np.nan, np.nan, 'Few groups.')
+    every = ('AAM', np.nan, 'all', 'all', 'warning', 60, 5.0, np.nan, np.nan, np.nan, 'Far reads.')
+    sites = ('AAM', np.nan, 'all', 'sites', 'mae', 60, 3.0, np.nan, np.nan, np.nan, np.nan)
+    given_metrics = pd.concat([given_metrics, pd.DataFrame([few, every, *folds, sites], columns=METRICS)])
+    text = page(**given(numbers, metrics=given_metrics)).text
+    assert 'Few groups. (Said of 2 of 5 models; figures in it are those of the first.)</p>' in text
+    assert 'Far reads.</p>' in text and 'all other errors' not in text
+
+
+def test_of_repeats_it_says_which_errors_are_means_and_which_of_averaged_predictions(numbers, page):
+    repeats = [('AAM', np.nan, str(one), 'all', 'mae', 60, 3.0, np.nan, np.nan, np.nan, np.nan) for one in (1, 2)]
+    given_metrics = pd.concat([metrics(), pd.DataFrame(repeats, columns=METRICS)])
+    text = page(**given(numbers, metrics=given_metrics)).text
+    assert (
+        'Best baseline: ridge. These are means over 2 repeats; all other errors are of predictions averaged over them.'
+    ) in text
+
+
 def test_the_column_that_makes_the_error_is_named_first(numbers, page):
     made = page(**given(numbers))
     assert (

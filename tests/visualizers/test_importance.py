@@ -50,6 +50,8 @@ def table_of(found):
 
 def test_the_page_begins_with_what_predictions_depend_on_most(tmp_path, specs):
     text = page(tmp_path, importance())
+    # with max_asvs, others were not
+    assert 'of the importance of all that were taken away' in text
     assert text.split('aam-verdict">')[1].startswith(
         'Predictions of age depend most on Juvenilia (asv0): taking it away changes them by 2 on average over samples'
         '; it lowers the prediction, in 10 samples that have it, by 2.'

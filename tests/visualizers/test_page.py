@@ -95,10 +95,11 @@ def test_a_column_of_sentences_is_not_pressed_to_one_word_a_line(tmp_path):
     assert '.aam-roomy { min-width: var(--room); }' in ''.join(path.read_text() for path in tmp_path.rglob('*.css'))
 
 
-# Of each row of a table that is drawn: its height, and where the rightmost of its cells ends.
+# Of each row of a table that is drawn: its height, where the rightmost of its cells ends, and what is beyond a cell.
 ROWS = """
   return [...document.querySelectorAll('tbody tr')].map((row) => [
     row.getBoundingClientRect().height, Math.max(...[...row.cells].map((cell) => cell.getBoundingClientRect().right)),
+    Math.max(...[...row.cells].map((cell) => cell.scrollWidth - cell.clientWidth)),
   ]);
 """
 
@@ -106,12 +107,19 @@ ROWS = """
 @pytest.mark.slow
 def test_on_a_phone_a_row_with_a_sentence_is_a_card_that_is_read_without_scrolling_sideways(tmp_path, browser):
     sentence = 'Errors are larger where it is higher, and samples of one group are permuted together.'
-    frame = pd.DataFrame({'column': ['age'], **{f'number {n}': [n / 3] for n in range(7)}, 'said': [sentence]})
+    frame = pd.DataFrame(
+        {
+            'column': ['age'],
+            **{f'number {n}': [n / 3] for n in range(5)},
+            'mean_share_of_reads': [2.0],
+            'said': [sentence],
+        }
+    )
     write_page(tmp_path, 'title', [Table('said', 'Said', 'All.', frame)])
     for width, card in ((500, True), (1200, False)):
         asked = browser(tmp_path, ROWS, width)
-        ((height, right),) = asked.answer
-        assert asked.faults == [] and right <= width and (height > 100) == card
+        ((height, right, beyond),) = asked.answer
+        assert asked.faults == [] and right <= width and (height > 100) == card and beyond <= 1
 
 
 def test_cells_are_labelled_where_rows_become_cards_and_nowhere_else(tmp_path):

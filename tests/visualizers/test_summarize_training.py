@@ -89,6 +89,8 @@ def test_an_encoder_has_a_summary(tmp_path, tiny_encoder, specs):
     model = AAMModelDirectoryFormat(str(tiny_encoder.folder), mode='r')
     summarize_training(str(tmp_path), as_format(tiny_encoder.history), model)
     assert {'epochs', 'losses', 'points-1'} <= set(specs(tmp_path))
+    card = pd.read_csv(tmp_path / 'tables' / 'card.tsv', sep='\t', index_col='field')
+    assert card['value']['kind'] == 'encoder' and 'None' not in set(card['value']) and 'target' not in card.index
 
 
 def test_a_model_without_sequences_has_features_of_no_length(history, tiny_encoder):

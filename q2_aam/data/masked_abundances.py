@@ -1,4 +1,4 @@
-"""Abundances that are hidden from a network, so that it learns to tell them from what else a sample holds.
+"""Abundances that are masked for a network, so that it learns to tell them from what else a sample holds.
 
 Shapes: B samples, H of them that are read again, N their non-zeros.
 """
@@ -9,12 +9,12 @@ import numpy as np
 
 from .batches import Drawn, positions_of
 
-# In place of the share of an ASV that is hidden.
-HIDDEN = -1.0
+# In place of the share of an ASV that is masked.
+MASKED = -1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class HiddenAbundances:
+class MaskedAbundances:
     """Samples as they are read again.
 
     Attributes
@@ -22,7 +22,7 @@ class HiddenAbundances:
     places : int64 [N]
         Of each non-zero among the distinct ASVs of the batch.
     abundances : float32 [N]
-        Shares of the reads that are shown, or HIDDEN.
+        Shares of the reads that are shown, or MASKED.
     offsets : int64 [H + 1]
     depths : float32 [H]
         Reads that are shown.
@@ -37,10 +37,10 @@ class HiddenAbundances:
     true: np.ndarray
 
 
-def hide_abundances(drawn: Drawn, samples: int, ratio: float, generator: np.random.Generator) -> HiddenAbundances:
-    """Hide the abundances of a share of the ASVs of some samples, drawn at random.
+def mask_abundances(drawn: Drawn, samples: int, ratio: float, generator: np.random.Generator) -> MaskedAbundances:
+    """Mask the abundances of a share of the ASVs of some samples, drawn at random.
 
-    At least one ASV of a sample is hidden and at least one is shown; the sample of a single ASV shows it.
+    At least one ASV of a sample is masked and at least one is shown; the sample of a single ASV shows it.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ def hide_abundances(drawn: Drawn, samples: int, ratio: float, generator: np.rand
     rank_N = np.empty(len(where), dtype=np.int64)
     rank_N[order] = np.arange(len(where)) - np.repeat(offsets[:-1], richness)
     number_H = np.minimum(np.maximum(1, np.round(ratio * richness)), richness - 1).astype(np.int64)
-    hidden_N = rank_N < number_H[sample_N]
+    masked_N = rank_N < number_H[sample_N]
     shares_N = drawn.abundances[where].astype(np.float64)
-    # the sum of what is shown would tell that of what is hidden
-    all_H, shown_H = (np.add.reduceat(one, offsets[:-1]) for one in (shares_N, np.where(hidden_N, 0.0, shares_N)))
+    # the sum of what is shown would tell that of what is masked
+    all_H, shown_H = (np.add.reduceat(one, offsets[:-1]) for one in (shares_N, np.where(masked_N, 0.0, shares_N)))
     depths = np.ones(len(chosen)) if drawn.depths is None else drawn.depths[chosen]
-    return HiddenAbundances(
+    return MaskedAbundances(
         drawn.inverse[where],
-        np.where(hidden_N, HIDDEN, shares_N / shown_H[sample_N]).astype(np.float32),
+        np.where(masked_N, MASKED, shares_N / shown_H[sample_N]).astype(np.float32),
         offsets,
         (depths * shown_H / all_H).astype(np.float32),
-        np.where(hidden_N, shares_N / all_H[sample_N], np.nan).astype(np.float32),
+        np.where(masked_N, shares_N / all_H[sample_N], np.nan).astype(np.float32),
     )
