@@ -196,7 +196,7 @@ def _coverage(frame, coverage):
     lower, upper = rows[0][2:]
     # with many samples, a difference of nothing is a difference
     if lower <= coverage <= upper or abs(rows[0][1] - coverage) < NEAR:
-        holds = 'The intervals hold what they promise'
+        holds = 'Over all samples, the intervals hold what they promise'
     else:
         kind = 'narrow' if upper < coverage else 'wide'
         holds = f'The intervals are too {kind}'
@@ -210,4 +210,4 @@ def _coverage(frame, coverage):
 def _narrow(rows, coverage):
     """Say for which values intervals are too narrow."""
     named = [f'{name}: {percent(share)}' for name, share, _, upper in rows if upper < coverage]
-    return f'They hold fewer than expected for {", ".join(named)}. ' if named else ''
+    return f'There are fewer than expected for {", ".join(named)}. ' if named else ''
