@@ -68,6 +68,13 @@ class PretrainTraining(MaskedTraining):
         'unweighted and weighted_normalized: alpha 0.5).',
         choices=('unweighted', 'weighted_normalized', 'weighted', 'generalised'),
     )
+    token_branches: str = option(
+        AUTO,
+        'What samples share in predicted distances beside memberships: tokens of sequences (on) or whole ASVs (off). '
+        'auto: off, or as in the encoder.',
+        choices=(AUTO, 'on', 'off'),
+        advanced=True,
+    )
     taxonomy_weight: float = option(
         1.0,
         'Weight of the taxonomy loss, where a taxonomy is given; 0 turns it off.',

@@ -115,6 +115,18 @@ def test_studies_that_were_left_out_are_scored_with_the_encoder_that_was_trained
     assert 'kept_distances_r2' in said and said.count('\nleft ') == 2
 
 
+def test_encoders_with_and_without_branches_of_tokens_are_judged_on_samples_that_they_never_saw(
+    load, out, monkeypatch, capsys
+):
+    given = ['branches_from_scratch.py', str(out), '--quick', '--studies', 'learned', '--reads', '50', '--ratios', '2']
+    monkeypatch.setattr(sys, 'argv', given)
+    load('branches_from_scratch').main()
+    said = capsys.readouterr().out
+    assert 'learned: 24 samples, seed 1' in said
+    r2 = {line.split('  ')[0]: line.split()[-2] for line in said.splitlines() if line.startswith(('off', 'on'))}
+    assert list(r2) == ['off', 'on', 'on, new 2 as long'] and r2['off'] != r2['on']
+
+
 def test_an_encoder_can_go_on_without_branches_of_tokens(load, tiny_encoder, tmp_path):
     from q2_aam import bundle
     from q2_aam.bundle.token_branches import TokenBranches

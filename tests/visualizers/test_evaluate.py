@@ -154,7 +154,7 @@ def test_values_whose_intervals_are_too_narrow_are_named(numbers, page):
         lower_bound=numbers.truth - 1 + 3 * high, upper_bound=numbers.truth + 1 + 3 * high
     )  # fmt: skip
     text = page(**given(numbers, details=narrow, coverage=0.5)).text
-    said = text.split('They hold fewer than expected for ')[1].split(' %. ')[0]
+    said = text.split('There are fewer than expected for ')[1].split(' %. ')[0]
     # the highest quarter of 60 samples
     assert said.endswith(f' to {numbers.truth.max():.3g} (n = 15): 0')
 
