@@ -115,3 +115,9 @@ class PretrainTraining(MaskedTraining):
         advanced=True,
         absent=0,
     )
+
+    def branches_beside(self, known: bool) -> str:
+        """Return token_branches without 'auto', where an encoder that training goes on from has some or not."""
+        if self.token_branches != AUTO:
+            return self.token_branches
+        return 'on' if known else 'off'

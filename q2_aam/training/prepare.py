@@ -187,7 +187,7 @@ def prepare_pretraining(inputs: Inputs, config: PretrainConfig, run: Run) -> Pre
         (inputs.table, training.abundance_weight),
     )
     beside = any(given is not None and weight > 0 for given, weight in others)
-    config = _resolve_pretraining(config, study, {part: len(of) for part, of in rows.items()}, beside)
+    config = _resolve_pretraining(config, study, {part: len(of) for part, of in rows.items()}, beside, source)
     context = Context(inputs, study, rows, config, run.seed)
     objectives = _aligned(PRETRAINING, context)
     if not objectives:
@@ -211,10 +211,9 @@ def _max_length(model: ModelConfig) -> int | None:
     return length if isinstance(length, int) else None
 
 
-def _resolve_pretraining(config, study, samples_of, beside):
-    samples = samples_of[TRAINING]
+def _resolve_pretraining(config, study, samples_of, beside, source):
+    samples, training = samples_of[TRAINING], config.training
     model = config.model.resolved(study.longest, samples)
-    training = config.training
     check_depths(model.abundance_as, study, training)
     steps_per_epoch = -(-samples // training.batch_size)
     epochs, masked, patience = training.epochs, training.masked_asv_ratio, training.patience
@@ -227,6 +226,7 @@ def _resolve_pretraining(config, study, samples_of, beside):
         patience=patience,
         learning_rate=peak_learning_rate(training, model.width),
         masked_asv_ratio=(MASKED_BESIDE_DISTANCES if beside else 1.0) if masked == AUTO else masked,
+        token_branches=training.branches_beside(source is not None and source.token_branches is not None),
     )
     return dataclasses.replace(config, model=model, training=training)
 

@@ -71,7 +71,8 @@ def take_step(module, task, scaler, batches, step):
                 task.optimizer.zero_grad()
             scaler.scale(loss if share == 1 else share * loss).backward()
             for name, metric in {'loss': loss.detach(), **metrics}.items():
-                means[name] = means.get(name, 0.0) + share * metric.double()
+                metric = torch.as_tensor(metric, dtype=torch.float64, device=loss.device)
+                means[name] = means.get(name, 0.0) + share * metric
             total += samples
         task.ranks.average(module)
         return means, total

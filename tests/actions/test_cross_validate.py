@@ -358,7 +358,9 @@ def test_the_step_of_baselines_gives_its_warnings_with_its_details(small, monkey
 def test_the_step_of_predictions_takes_either_model_and_gives_its_warnings_with_the_details(
     kind, small, recorded, monkeypatch
 ):
-    monkeypatch.setattr('q2_aam.bundle.read_config', lambda folder: types.SimpleNamespace(kind=kind))
+    call = types.SimpleNamespace(training=types.SimpleNamespace(freeze='none'))
+    described = types.SimpleNamespace(kind=kind, call=call)
+    monkeypatch.setattr('q2_aam.bundle.read_config', lambda folder: described)
     of_kind = sys.modules['q2_aam.inference.predict'], 'predict' if kind == 'regressor' else 'predict_classes'
     run, warns = getattr(*of_kind), []
 

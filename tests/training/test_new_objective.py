@@ -31,7 +31,7 @@ class Richness:
 
     def loss(self, outputs, batch):
         loss = (outputs.heads[self.name][:, 0] - batch.labels[self.name]).square().mean()
-        return loss, {'richness_loss': loss.item()}
+        return loss, {'richness_loss': loss.detach()}
 
     def metrics(self, network, reader):
         ((_, predicted, true),) = self.points(network, reader)
