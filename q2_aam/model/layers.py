@@ -5,6 +5,7 @@ F = E / 2, R sequences in a bucket, S its longest sequence.
 """
 
 import contextvars
+import functools
 import importlib.util
 from collections.abc import Callable
 
@@ -74,8 +75,14 @@ def needs_no_buckets(device: torch.device, precision: torch.dtype, head_width: i
         and head_width % 8 == 0
         and head_width <= 256
         and torch.cuda.get_device_capability(device) >= (8, 0)
-        and importlib.util.find_spec('torch.nn.attention.varlen') is not None
+        and _has_kernel()
     )
+
+
+@functools.cache
+def _has_kernel():
+    # asked for each batch
+    return importlib.util.find_spec('torch.nn.attention.varlen') is not None
 
 
 def recomputed(function, x):

@@ -8,7 +8,6 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.config.runtime import PredictionRuntime
-from q2_aam.data.inputs import read_study
 from q2_aam.errors import UserError
 from q2_aam.runtime import encode
 from q2_aam.runtime.copies import dealt_out, part_of, place_copies
@@ -16,12 +15,6 @@ from q2_aam.runtime.encode import StudyReader, embed_asvs
 from q2_aam.runtime.memory import with_less_memory
 
 CPU, DEVICES = torch.device('cpu'), 3
-
-
-@pytest.fixture
-def study(tiny, tmp_path):
-    files = tiny.write(tmp_path / 'inputs')
-    return read_study(files.table, files.sequences)[0]
 
 
 def network_of(run, devices):

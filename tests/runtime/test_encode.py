@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from q2_aam import bundle
-from q2_aam.data.inputs import read_study
 from q2_aam.data.log_abundances import log_abundances, to_vocabulary
 from q2_aam.data.vocabulary import Vocabulary
 from q2_aam.errors import MachineError
@@ -16,12 +15,6 @@ from q2_aam.runtime import encode, memory
 from q2_aam.runtime.encode import StudyReader, device_of, embed_asvs
 
 SOME = np.array([5, 0, 23, 11, 7, 8, 2])
-
-
-@pytest.fixture
-def study(tiny, tmp_path):
-    files = tiny.write(tmp_path / 'inputs')
-    return read_study(files.table, files.sequences)[0]
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import torch
 
 from q2_aam import bundle
 from q2_aam.config import FitRegressorConfig
-from q2_aam.data.inputs import read_study
 from q2_aam.errors import AAMWarning, UserError
 from q2_aam.model.network import build_network
 from q2_aam.runtime import encode, kept_embeddings
@@ -25,13 +24,6 @@ from q2_aam.runtime.run_root import EMBEDDINGS
 
 EVERY = np.arange(30)
 SOME = np.array([5, 0, 23, 11, 7, 8, 2])
-
-
-@pytest.fixture
-def study(tiny, tmp_path):
-    """ASVs of 40 to 60 nucleotides, in tokens of 6."""
-    files = tiny.write(tmp_path / 'inputs')
-    return read_study(files.table, files.sequences)[0]
 
 
 @pytest.fixture
